@@ -1,0 +1,116 @@
+//! Mail addresses: the addr-spec of RFC 5322 §3.4.1 and the Mailbox of RFC 5321 §4.1.2, with
+//! UTF-8 where RFC 6531 allows it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An address `local@domain`: each side non-empty, at most 64 and 255 octets, no white space or
+/// control character outside a quoted local part. Kept as given.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Address(String);
+
+impl Address {
+    /// Reads an address; `None` where it can't be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, domain) = text.rsplit_once('@')?;
+        let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
+        let local_fits = if quoted { quoted_fits(&local[1..local.len() - 1]) } else { dot_atom_fits(local) };
+        let domain_fits = if domain.starts_with('[') {
+            domain.ends_with(']')
+                && domain[1..].bytes().all(|b| b.is_ascii_graphic() && b != b'[' && b != b'\\')
+        } else {
+            dot_atom_fits(domain) && !domain.starts_with('-')
+        };
+        (local.len() <= 64 && domain.len() <= 255 && local_fits && domain_fits).then(|| Self(text.to_owned()))
+    }
+
+    /// The address as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form in which addresses are compared: all in lower case. RFC 5321 §2.4 lets only the
+    /// owner of the domain fold the local part; for our own addresses we are that owner, and for
+    /// customers' no known host tells them apart by case.
+    pub fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+
+    /// The part after the `@`.
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
+    /// True where RFC 6531 (SMTPUTF8) is needed to carry it.
+    pub fn needs_smtputf8(&self) -> bool {
+        !self.0.is_ascii()
+    }
+}
+
+fn dot_atom_fits(text: &str) -> bool {
+    !text.is_empty()
+        && text.split('.').all(|atom| !atom.is_empty())
+        && text.chars().all(|c| {
+            !c.is_whitespace()
+                && !c.is_control()
+                && !matches!(c, '(' | ')' | '<' | '>' | '[' | ']' | ':' | ';' | '@' | '\\' | ',' | '"')
+        })
+}
+
+fn quoted_fits(text: &str) -> bool {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let escaped = c == '\\';
+        let c = if escaped { chars.next() } else { Some(c) };
+        match c {
+            Some('"') if !escaped => return false,
+            Some(c) if !c.is_control() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_or_refused() {
+        for good in [
+            "a@b",
+            "support@example.com",
+            "jürgen@müller.example",
+            "\"a b\"@c.example",
+            "a+b@[127.0.0.1]",
+            "o'neil@x.example",
+        ] {
+            assert!(Address::parse(good).is_some(), "{good}");
+        }
+        for wrong in [
+            "",
+            "a",
+            "@b",
+            "a@",
+            "a b@c",
+            "a@b c",
+            "a@b\r\n",
+            "<a@b>",
+            "a@@b",
+            "a..b@c",
+            ".a@c",
+            "a@c.",
+            "\"a\"b\"@c",
+            "a@-c",
+            "\"a\\\"@c",
+        ] {
+            assert!(Address::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}
