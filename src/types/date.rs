@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -25,8 +26,7 @@ impl UtcDate {
             return None;
         }
         let civil: DateTime = body[..19].parse().ok()?;
-        let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Some(Self(zoned.timestamp().as_second()))
+        Some(Self(Offset::UTC.to_timestamp(civil).ok()?.as_second()))
     }
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for UtcDate {
         let seconds = self.0.clamp(-62_135_596_800, 253_402_207_200);
         match Timestamp::from_second(seconds) {
             Ok(moment) => {
-                let civil = moment.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+                let civil = Offset::UTC.to_datetime(moment);
                 write!(
                     f,
                     "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",

@@ -1,0 +1,184 @@
+//! RocksDB: the durable engine, and the only file that names it.
+//!
+//! Every write goes through the write-ahead log, which makes it atomic over column families;
+//! recovery is point-in-time, so that a torn tail is cut and nothing before it is lost.
+
+use super::{Batch, Cf, Visit};
+use crate::store::error::{StoreError, StoreResult};
+use crate::store::StoreOptions;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    Direction, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager,
+};
+use std::path::Path;
+
+pub struct Rocks {
+    db: DB,
+}
+
+impl Rocks {
+    pub fn open(dir: &Path, options: &StoreOptions) -> StoreResult<Self> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let buffers = WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false);
+        let mut db_options = Options::default();
+        db_options.create_if_missing(true);
+        db_options.create_missing_column_families(true);
+        db_options.set_write_buffer_manager(&buffers);
+        db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        db_options.set_max_total_wal_size(128 * 1024 * 1024);
+        db_options.set_max_background_jobs(2);
+        db_options.set_max_open_files(1024);
+        db_options.set_keep_log_file_num(4);
+        db_options.set_max_log_file_size(4 * 1024 * 1024);
+        db_options.set_bytes_per_sync(1024 * 1024);
+        db_options.set_atomic_flush(false);
+        let families = Cf::ALL
+            .into_iter()
+            .map(|cf| ColumnFamilyDescriptor::new(cf.name(), family_options(cf, &cache, options)))
+            .chain([ColumnFamilyDescriptor::new("default", Options::default())]);
+        let db = DB::open_cf_descriptors(&db_options, dir, families).map_err(engine_error)?;
+        Ok(Self { db })
+    }
+
+    pub fn write(&self, batch: Batch) -> StoreResult<()> {
+        let mut out = WriteBatch::default();
+        for (cf, key, value) in batch.ops {
+            let family = self.family(cf)?;
+            match value {
+                Some(value) => out.put_cf(family, key, value),
+                None => out.delete_cf(family, key),
+            }
+        }
+        self.db.write(out).map_err(engine_error)
+    }
+
+    pub fn sync(&self) -> StoreResult<()> {
+        self.db.flush_wal(true).map_err(engine_error)
+    }
+
+    pub fn snapshot(&self) -> RocksSnapshot<'_> {
+        RocksSnapshot { rocks: self, snapshot: self.db.snapshot() }
+    }
+
+    pub fn checkpoint(&self, to: &Path) -> StoreResult<()> {
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(engine_error)
+    }
+
+    pub fn flush(&self) {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        for cf in Cf::ALL {
+            if let Ok(family) = self.family(cf)
+                && let Err(error) = self.db.flush_cf_opt(family, &options)
+            {
+                // Nothing is lost: the next start replays the log instead.
+                tracing::warn!(%error, "memory could not be written to files at the end");
+            }
+        }
+    }
+
+    pub fn figures(&self) -> Vec<(&'static str, u64)> {
+        [
+            ("memtable_bytes", "rocksdb.cur-size-all-mem-tables"),
+            ("table_reader_bytes", "rocksdb.estimate-table-readers-mem"),
+            ("sst_bytes", "rocksdb.total-sst-files-size"),
+        ]
+        .into_iter()
+        .map(|(name, property)| {
+            let sum = Cf::ALL
+                .into_iter()
+                .filter_map(|cf| {
+                    let family = self.family(cf).ok()?;
+                    self.db.property_int_value_cf(family, property).ok()?
+                })
+                .sum();
+            (name, sum)
+        })
+        .collect()
+    }
+
+    fn family(&self, cf: Cf) -> StoreResult<&ColumnFamily> {
+        self.db
+            .cf_handle(cf.name())
+            .ok_or_else(|| StoreError::Engine(format!("column family {} is missing", cf.name())))
+    }
+}
+
+fn family_options(cf: Cf, cache: &Cache, options: &StoreOptions) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(if cf == Cf::Rows { 8 * 1024 } else { 16 * 1024 });
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    if matches!(cf, Cf::Rows | Cf::BlobInfo | Cf::Blobs) {
+        table.set_bloom_filter(10.0, false);
+    }
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&table);
+    family.set_write_buffer_size(options.write_buffer_bytes / 2);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_bottommost_compression_type(DBCompressionType::Zstd);
+    if cf == Cf::Blobs {
+        // Blobs are compressed before they get here, and stay out of compaction in files of their own.
+        family.set_compression_type(DBCompressionType::None);
+        family.set_bottommost_compression_type(DBCompressionType::None);
+        family.set_enable_blob_files(true);
+        family.set_min_blob_size(512);
+        family.set_blob_file_size(256 * 1024 * 1024);
+        family.set_blob_compression_type(DBCompressionType::None);
+        family.set_enable_blob_gc(true);
+        family.set_blob_gc_age_cutoff(0.25);
+    }
+    family
+}
+
+pub struct RocksSnapshot<'e> {
+    rocks: &'e Rocks,
+    snapshot: rocksdb::Snapshot<'e>,
+}
+
+impl RocksSnapshot<'_> {
+    pub fn get(&self, cf: Cf, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        self.snapshot.get_cf(self.rocks.family(cf)?, key).map_err(engine_error)
+    }
+
+    pub fn get_many(&self, cf: Cf, keys: &[Vec<u8>]) -> StoreResult<Vec<Option<Vec<u8>>>> {
+        let family = self.rocks.family(cf)?;
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        self.rocks
+            .db
+            .batched_multi_get_cf_opt(family, keys, false, &options)
+            .into_iter()
+            .map(|value| value.map(|slice| slice.map(|slice| slice.to_vec())).map_err(engine_error))
+            .collect()
+    }
+
+    pub fn scan(&self, cf: Cf, from: &[u8], to: &[u8], backwards: bool, visit: Visit<'_>) -> StoreResult<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        let mode = if backwards {
+            IteratorMode::End
+        } else {
+            IteratorMode::From(from, Direction::Forward)
+        };
+        for entry in self.snapshot.iterator_cf_opt(self.rocks.family(cf)?, options, mode) {
+            let (key, value) = entry.map_err(engine_error)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn engine_error(error: rocksdb::Error) -> StoreError {
+    StoreError::Engine(error.into_string())
+}

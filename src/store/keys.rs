@@ -1,0 +1,460 @@
+//! Every key, drawn. No other file makes or reads key octets.
+//!
+//! Numbers are big-endian, so that octet order is number order. Account 0 is the directory.
+//!
+//! ```text
+//! rows      account:4 kind:1 …
+//!   01 Account state            (account)                      modseq, next ids, state of each type
+//!   02 Mailbox                  (account, mailbox:4)
+//!   03 Mailbox counts           (account, mailbox:4)
+//!   04 Email                    (account, email:4)             the list-view summary
+//!   05 Message                  (account, email:4)             headers and structure
+//!   06 Thread                   (account, thread:4)
+//!   07 Message-id               (account, hash:8, email:4)     who has or references it
+//!   08 Identity                 (account, identity:4)
+//!   09 EmailSubmission          (account, submission:4)
+//!   0a Conversation             (account, conversation:4)
+//!   0b Conversation's Emails    (account, conversation:4, email:4)
+//!   0c Note                     (account, note:4)
+//!   0d Conversation's notes     (account, conversation:4, note:4)
+//!   0e Reply lock               (account, lock:4)
+//!   0f Conversation's lock      (account, conversation:4)
+//!   10 Activity                 (account, activity:4)
+//!   11 Conversation's activity  (account, conversation:4, activity:4)
+//!   12 Inbox settings           (account, 0:4)
+//!   13 Set of Emails            (account, hash of the set:8, docnum>>12:4)   a bitmap
+//!   14 Delivery seen            (account, hash:16)             a gateway's retry is known by it
+//!   15 Submission seen          (account, hash:16)             a repeated submission is known by it
+//!   16 Plain refusal            (account, conversation:4, principal:4)
+//!   17 Thread's conversation    (account, thread:4)
+//!   18 Conversation's events    (account, conversation:4, version:8)   what the gate asks about
+//!   19 Activity text            (account, activity:4)          salt and text, apart from the chain
+//!   20 Principal                (0, principal:4)
+//!   21 Account                  (0, account:4)
+//!   22 Address                  (0, address)                   → account
+//!   23 Credential               (0, credential:4)
+//!   24 Server secret            (0)
+//! rows      ffffffff kind:1 …   tables of the whole server
+//!   40 Timer                    (due:8, account:4, kind:1, id:4)
+//!   41 Relay queue              (due:8, account:4, submission:4)
+//!   42 Format                   ()
+//! lists     account:4 list:5 what:1 …
+//!   00 entry                    (place:9)                      place = !seconds:5 !docnum:4
+//!   01 rank node                (depth:1, prefix)
+//! log       account:4 what:1 …
+//!   type number                 (modseq:8)                     changes of the type
+//!   80                          (list:5, modseq:8)             changes of the list
+//! blobinfo  hash:32 what:1 …
+//!   00 info                     ()
+//!   01 reference                (account:4, kind:1, id:4)
+//! blobs     hash:32             a format octet, then the content
+//! ```
+
+use super::engine::Cf;
+use super::list::{List, Place};
+use crate::types::*;
+
+/// A key of one family.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Key {
+    pub(super) cf: Cf,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A half-open range of keys of one family.
+#[derive(Clone, Debug)]
+pub struct KeyRange {
+    pub(super) cf: Cf,
+    pub(super) from: Vec<u8>,
+    pub(super) to: Vec<u8>,
+}
+
+const GLOBAL: u32 = u32::MAX;
+const LIST_LOG: u8 = 0x80;
+
+/// The kinds of row, numbered as drawn above.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    AccountState = 0x01,
+    Mailbox = 0x02,
+    MailboxCounts = 0x03,
+    Email = 0x04,
+    Message = 0x05,
+    Thread = 0x06,
+    MessageId = 0x07,
+    Identity = 0x08,
+    Submission = 0x09,
+    Conversation = 0x0a,
+    ConversationEmail = 0x0b,
+    Note = 0x0c,
+    ConversationNote = 0x0d,
+    Lock = 0x0e,
+    ConversationLock = 0x0f,
+    Activity = 0x10,
+    ConversationActivity = 0x11,
+    InboxSettings = 0x12,
+    Set = 0x13,
+    DeliverySeen = 0x14,
+    SubmissionSeen = 0x15,
+    PlainRefusal = 0x16,
+    ThreadConversation = 0x17,
+    ConversationEvent = 0x18,
+    ActivityText = 0x19,
+    Principal = 0x20,
+    Account = 0x21,
+    Address = 0x22,
+    Credential = 0x23,
+    Secret = 0x24,
+    Timer = 0x40,
+    Queue = 0x41,
+    Format = 0x42,
+}
+
+/// Builds a row key piece by piece.
+struct Build(Vec<u8>);
+
+impl Build {
+    fn row(account: u32, kind: Kind) -> Self {
+        let mut bytes = Vec::with_capacity(24);
+        bytes.extend_from_slice(&account.to_be_bytes());
+        bytes.push(kind as u8);
+        Self(bytes)
+    }
+
+    fn u8(mut self, number: u8) -> Self {
+        self.0.push(number);
+        self
+    }
+
+    fn u32(mut self, number: u32) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    fn u64(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn key(self, cf: Cf) -> Key {
+        Key { cf, bytes: self.0 }
+    }
+
+    fn prefix(self, cf: Cf) -> KeyRange {
+        let to = after_prefix(&self.0);
+        KeyRange { cf, from: self.0, to }
+    }
+}
+
+/// The first key after all that start with `prefix`.
+fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut to = prefix.to_vec();
+    while let Some(last) = to.pop() {
+        if last < u8::MAX {
+            to.push(last + 1);
+            return to;
+        }
+    }
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+/// A row named by one number.
+pub fn row(account: AccountId, kind: Kind, id: u32) -> Key {
+    Build::row(account.0, kind).u32(id).key(Cf::Rows)
+}
+
+/// A row of which the account has one.
+pub fn single(account: AccountId, kind: Kind) -> Key {
+    Build::row(account.0, kind).key(Cf::Rows)
+}
+
+/// A row named by two numbers, in the order of the first.
+pub fn pair(account: AccountId, kind: Kind, first: u32, second: u32) -> Key {
+    Build::row(account.0, kind).u32(first).u32(second).key(Cf::Rows)
+}
+
+/// A row named by a number and a position in the account's log.
+pub fn versioned(account: AccountId, kind: Kind, id: u32, version: u64) -> Key {
+    Build::row(account.0, kind).u32(id).u64(version).key(Cf::Rows)
+}
+
+/// A row named by octets (a hash or an address).
+pub fn named(account: AccountId, kind: Kind, name: &[u8]) -> Key {
+    Build::row(account.0, kind).bytes(name).key(Cf::Rows)
+}
+
+/// A row named by a hash and a number.
+pub fn hashed(account: AccountId, kind: Kind, hash: u64, id: u32) -> Key {
+    Build::row(account.0, kind).u64(hash).u32(id).key(Cf::Rows)
+}
+
+/// All rows of a kind in an account.
+pub fn all(account: AccountId, kind: Kind) -> KeyRange {
+    Build::row(account.0, kind).prefix(Cf::Rows)
+}
+
+/// All rows of a kind whose name starts with this number.
+pub fn all_of(account: AccountId, kind: Kind, first: u32) -> KeyRange {
+    Build::row(account.0, kind).u32(first).prefix(Cf::Rows)
+}
+
+/// All rows of a kind whose name starts with this hash.
+pub fn all_hashed(account: AccountId, kind: Kind, hash: u64) -> KeyRange {
+    Build::row(account.0, kind).u64(hash).prefix(Cf::Rows)
+}
+
+/// The versioned rows of `id` later than `after`.
+pub fn versioned_after(account: AccountId, kind: Kind, id: u32, after: u64) -> KeyRange {
+    let mut range = Build::row(account.0, kind).u32(id).prefix(Cf::Rows);
+    range.from = Build::row(account.0, kind).u32(id).u64(after.saturating_add(1)).0;
+    range
+}
+
+/// All rows of an account.
+pub fn account_rows(account: AccountId) -> KeyRange {
+    let from = account.0.to_be_bytes().to_vec();
+    KeyRange { cf: Cf::Rows, to: after_prefix(&from), from }
+}
+
+/// A table of the whole server, ordered by when something is due.
+pub fn due(kind: Kind, due: Millis, account: AccountId, sort: u8, id: u32) -> Key {
+    Build::row(GLOBAL, kind).u64(order(due)).u32(account.0).u8(sort).u32(id).key(Cf::Rows)
+}
+
+/// What is due up to and including `until`.
+pub fn due_until(kind: Kind, until: Millis) -> KeyRange {
+    let mut range = Build::row(GLOBAL, kind).prefix(Cf::Rows);
+    range.to = Build::row(GLOBAL, kind).u64(order(until).saturating_add(1)).0;
+    range
+}
+
+/// The whole of such a table.
+pub fn due_all(kind: Kind) -> KeyRange {
+    Build::row(GLOBAL, kind).prefix(Cf::Rows)
+}
+
+/// Reads a key of [`due`] back: when, account, sort, id.
+pub fn read_due(key: &[u8]) -> Option<(Millis, AccountId, u8, u32)> {
+    let due = u64::from_be_bytes(key.get(5..13)?.try_into().ok()?);
+    let account = read_u32(key, 13)?;
+    let sort = *key.get(17)?;
+    Some((Millis((due ^ (1 << 63)) as i64), AccountId(account), sort, read_u32(key, 18)?))
+}
+
+/// Milliseconds in an order that octets keep, negative ones too.
+fn order(moment: Millis) -> u64 {
+    (moment.0 as u64) ^ (1 << 63)
+}
+
+/// The row that names the format of the folder.
+pub fn format() -> Key {
+    Build::row(GLOBAL, Kind::Format).key(Cf::Rows)
+}
+
+/// The number that ends a row key: its own id.
+pub fn last_id(key: &[u8]) -> Option<u32> {
+    read_u32(key, key.len().checked_sub(4)?)
+}
+
+/// The version that ends a key of [`versioned`].
+pub fn last_version(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(key.len().checked_sub(8)?..)?.try_into().ok()?))
+}
+
+/// The name that ends a key of [`named`].
+pub fn last_name(key: &[u8]) -> &[u8] {
+    key.get(5..).unwrap_or_default()
+}
+
+/// The first number behind the kind.
+pub fn first_id(key: &[u8]) -> Option<u32> {
+    read_u32(key, 5)
+}
+
+fn read_u32(key: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// A chunk of a set of Emails.
+pub fn set_chunk(account: AccountId, set: u64, chunk: u32) -> Key {
+    Build::row(account.0, Kind::Set).u64(set).u32(chunk).key(Cf::Rows)
+}
+
+/// All chunks of a set.
+pub fn set_chunks(account: AccountId, set: u64) -> KeyRange {
+    Build::row(account.0, Kind::Set).u64(set).prefix(Cf::Rows)
+}
+
+// ── Lists ──────────────────────────────────────────────────────────────────────────────────────
+
+fn list_base(account: AccountId, list: List, what: u8) -> Build {
+    let (sort, number) = list.code();
+    Build(account.0.to_be_bytes().to_vec()).u8(sort).u32(number).u8(what)
+}
+
+/// An entry of a list.
+pub fn list_entry(account: AccountId, list: List, place: Place) -> Key {
+    list_base(account, list, 0).bytes(&place.bytes()).key(Cf::Lists)
+}
+
+/// All entries of a list.
+pub fn list_entries(account: AccountId, list: List) -> KeyRange {
+    list_base(account, list, 0).prefix(Cf::Lists)
+}
+
+/// The entries of a list from a place on, itself included.
+pub fn list_entries_from(account: AccountId, list: List, place: Place) -> KeyRange {
+    let mut range = list_entries(account, list);
+    range.from = list_entry(account, list, place).bytes;
+    range
+}
+
+/// The entries whose place starts with a prefix of `nibbles` half octets.
+pub fn list_entries_with(account: AccountId, list: List, place: &[u8; 9], nibbles: usize) -> KeyRange {
+    let base = list_base(account, list, 0).0;
+    let whole = nibbles / 2;
+    let mut from = base.clone();
+    from.extend_from_slice(&place[..whole]);
+    let mut last = from.clone();
+    if nibbles % 2 == 1 {
+        from.push(place[whole] & 0xf0);
+        last.push(place[whole] | 0x0f);
+    }
+    KeyRange { cf: Cf::Lists, from, to: after_prefix(&last) }
+}
+
+/// Reads the place that ends a list entry's key.
+pub fn read_place(key: &[u8]) -> Option<Place> {
+    let bytes: [u8; 9] = key.get(10..19)?.try_into().ok()?;
+    Some(Place::from_bytes(bytes))
+}
+
+/// A node of a list's rank tree: the prefix of `nibbles` half octets of `place`.
+pub fn list_node(account: AccountId, list: List, place: &[u8; 9], nibbles: usize) -> Key {
+    let mut build = list_base(account, list, 1).u8(nibbles as u8).bytes(&place[..nibbles / 2]);
+    if nibbles % 2 == 1 {
+        build = build.u8(place[nibbles / 2] & 0xf0);
+    }
+    build.key(Cf::Lists)
+}
+
+/// All lists of an account, entries and nodes.
+pub fn account_lists(account: AccountId) -> KeyRange {
+    let from = account.0.to_be_bytes().to_vec();
+    KeyRange { cf: Cf::Lists, to: after_prefix(&from), from }
+}
+
+/// The list that a key of [`account_lists`] belongs to, and whether it is an entry.
+pub fn read_list(key: &[u8]) -> Option<(List, bool)> {
+    let list = List::from_code(*key.get(4)?, read_u32(key, 5)?)?;
+    Some((list, *key.get(9)? == 0))
+}
+
+// ── Change logs ────────────────────────────────────────────────────────────────────────────────
+
+/// One entry of a type's change log.
+pub fn change(account: AccountId, data_type: DataType, modseq: u64) -> Key {
+    Build(account.0.to_be_bytes().to_vec()).u8(data_type as u8).u64(modseq).key(Cf::Log)
+}
+
+/// The entries of a type's change log after `since`.
+pub fn changes_after(account: AccountId, data_type: DataType, since: u64) -> KeyRange {
+    let mut range = Build(account.0.to_be_bytes().to_vec()).u8(data_type as u8).prefix(Cf::Log);
+    range.from = change(account, data_type, since.saturating_add(1)).bytes;
+    range
+}
+
+/// One entry of a list's log.
+pub fn list_change(account: AccountId, list: List, modseq: u64) -> Key {
+    let (sort, number) = list.code();
+    Build(account.0.to_be_bytes().to_vec()).u8(LIST_LOG).u8(sort).u32(number).u64(modseq).key(Cf::Log)
+}
+
+/// The entries of a list's log after `since`.
+pub fn list_changes_after(account: AccountId, list: List, since: u64) -> KeyRange {
+    let (sort, number) = list.code();
+    let mut range =
+        Build(account.0.to_be_bytes().to_vec()).u8(LIST_LOG).u8(sort).u32(number).prefix(Cf::Log);
+    range.from = list_change(account, list, since.saturating_add(1)).bytes;
+    range
+}
+
+// ── Blobs ──────────────────────────────────────────────────────────────────────────────────────
+
+/// A blob's content.
+pub fn blob(hash: &BlobHash) -> Key {
+    Key { cf: Cf::Blobs, bytes: hash.0.to_vec() }
+}
+
+/// What is known of a blob.
+pub fn blob_info(hash: &BlobHash) -> Key {
+    Build(hash.0.to_vec()).u8(0).key(Cf::BlobInfo)
+}
+
+/// A reference to a blob.
+pub fn blob_reference(hash: &BlobHash, account: AccountId, sort: u8, id: u32) -> Key {
+    Build(hash.0.to_vec()).u8(1).u32(account.0).u8(sort).u32(id).key(Cf::BlobInfo)
+}
+
+/// An account's references to a blob.
+pub fn blob_references_of(hash: &BlobHash, account: AccountId) -> KeyRange {
+    Build(hash.0.to_vec()).u8(1).u32(account.0).prefix(Cf::BlobInfo)
+}
+
+/// All references to a blob.
+pub fn blob_references(hash: &BlobHash) -> KeyRange {
+    Build(hash.0.to_vec()).u8(1).prefix(Cf::BlobInfo)
+}
+
+/// All that is known of all blobs.
+pub fn all_blob_info() -> KeyRange {
+    KeyRange { cf: Cf::BlobInfo, from: Vec::new(), to: vec![u8::MAX; 40] }
+}
+
+/// Reads a key of [`all_blob_info`]: the hash, and for a reference its account, sort and id.
+pub fn read_blob_info(key: &[u8]) -> Option<(BlobHash, Option<(AccountId, u8, u32)>)> {
+    let hash = BlobHash(key.get(..32)?.try_into().ok()?);
+    match key.get(32)? {
+        0 => Some((hash, None)),
+        _ => Some((hash, Some((AccountId(read_u32(key, 33)?), *key.get(37)?, read_u32(key, 38)?)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn due_keys_sort_by_time_and_come_back(a: i64, b: i64, account: u32, sort: u8, id: u32) {
+            let first = due(Kind::Timer, Millis(a), AccountId(account), sort, id);
+            let second = due(Kind::Timer, Millis(b), AccountId(account), sort, id);
+            prop_assert_eq!(first.bytes.cmp(&second.bytes), a.cmp(&b));
+            prop_assert_eq!(read_due(&first.bytes), Some((Millis(a), AccountId(account), sort, id)));
+        }
+
+        #[test]
+        fn places_sort_newest_first_and_come_back(a in -1i64 << 37..1 << 37, b in -1i64 << 37..1 << 37, x: u32, y: u32) {
+            let one = list_entry(AccountId(1), List::AllEmails, Place { at: UtcDate(a), id: x });
+            let two = list_entry(AccountId(1), List::AllEmails, Place { at: UtcDate(b), id: y });
+            prop_assert_eq!(one.bytes.cmp(&two.bytes), (b, y).cmp(&(a, x)), "newest first");
+            prop_assert_eq!(read_place(&one.bytes), Some(Place { at: UtcDate(a), id: x }));
+        }
+
+        #[test]
+        fn a_prefix_range_holds_just_the_places_with_that_prefix(a: [u8; 9], b: [u8; 9], nibbles in 0usize..=18) {
+            let range = list_entries_with(AccountId(1), List::AllEmails, &a, nibbles);
+            let key = list_entry(AccountId(1), List::AllEmails, Place::from_bytes(b)).bytes;
+            let nibble = |bytes: &[u8; 9], at: usize| if at.is_multiple_of(2) { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 };
+            let same = (0..nibbles).all(|at| nibble(&a, at) == nibble(&b, at));
+            prop_assert_eq!(range.from <= key && key < range.to, same);
+        }
+    }
+}

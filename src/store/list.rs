@@ -1,0 +1,491 @@
+//! Ordered lists with ranks: mailboxes newest first, conversations by last activity.
+//!
+//! An entry is a place (time, then number, both descending) in a list of an account. Beside the
+//! entries stands a tree of counts over the octets of the place: the root divides by the first 16
+//! bits of the time (half a year), every further node by 4 bits. A child has a node of its own
+//! only once it holds more than [`BURST`] entries, so the tree is as deep as the list is dense,
+//! and finding a rank reads 3 to 5 small rows and at most [`BURST`] keys, however long the list.
+//!
+//! Every insertion and removal is written to the list's log, from which /queryChanges tells.
+
+use super::error::{StoreError, StoreResult};
+use super::keys;
+use super::read::Read;
+use super::rows;
+use super::txn::Txn;
+use crate::types::{AccountId, MailboxId, PrincipalId, UtcDate};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Which list of an account.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum List {
+    /// All Emails by receivedAt.
+    AllEmails,
+    /// Of each Thread its newest Email.
+    AllHeads,
+    /// The Emails of a mailbox by receivedAt.
+    Mailbox(MailboxId),
+    /// Of each Thread its newest Email in that mailbox.
+    MailboxHeads(MailboxId),
+    /// All conversations by last activity.
+    Conversations,
+    /// Those with a status, by its number.
+    ConversationsWithStatus(u8),
+    /// Those of an owner; `None` for those without.
+    ConversationsOfOwner(Option<PrincipalId>),
+}
+
+impl List {
+    pub(super) fn code(self) -> (u8, u32) {
+        match self {
+            List::AllEmails => (0, 0),
+            List::AllHeads => (1, 0),
+            List::Mailbox(mailbox) => (2, mailbox.0),
+            List::MailboxHeads(mailbox) => (3, mailbox.0),
+            List::Conversations => (4, 0),
+            List::ConversationsWithStatus(status) => (5, u32::from(status)),
+            List::ConversationsOfOwner(Some(owner)) => (6, owner.0),
+            List::ConversationsOfOwner(None) => (7, 0),
+        }
+    }
+
+    pub(super) fn from_code(sort: u8, number: u32) -> Option<Self> {
+        Some(match sort {
+            0 => List::AllEmails,
+            1 => List::AllHeads,
+            2 => List::Mailbox(MailboxId(number)),
+            3 => List::MailboxHeads(MailboxId(number)),
+            4 => List::Conversations,
+            5 => List::ConversationsWithStatus(u8::try_from(number).ok()?),
+            6 => List::ConversationsOfOwner(Some(PrincipalId(number))),
+            7 => List::ConversationsOfOwner(None),
+            _ => return None,
+        })
+    }
+}
+
+/// Where an entry stands: later before earlier, and at equal times the higher number first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Place {
+    pub at: UtcDate,
+    pub id: u32,
+}
+
+/// Times are kept in 40 bits, from some 8,700 years before 1970 to as many after.
+const TIME_BIAS: i64 = 1 << 38;
+const TIME_MAX: i64 = (1 << 40) - 1;
+
+impl Place {
+    pub(super) fn bytes(self) -> [u8; 9] {
+        let seconds = self.at.0.saturating_add(TIME_BIAS).clamp(0, TIME_MAX);
+        let mut out = [0u8; 9];
+        out[..5].copy_from_slice(&(!(seconds as u64)).to_be_bytes()[3..]);
+        out[5..].copy_from_slice(&(!self.id).to_be_bytes());
+        out
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 9]) -> Self {
+        let mut time = [0xff_u8; 8];
+        time[3..].copy_from_slice(&bytes[..5]);
+        let mut id = [0u8; 4];
+        id.copy_from_slice(&bytes[5..]);
+        let seconds = !u64::from_be_bytes(time) as i64;
+        Self { at: UtcDate(seconds - TIME_BIAS), id: !u32::from_be_bytes(id) }
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes().cmp(&other.bytes())
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// One entry: its place, and what the list keeps with it (an Email's Thread).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub place: Place,
+    pub with: u32,
+}
+
+/// A child of the rank tree gets a node of its own above this many entries.
+pub const BURST: u32 = 128;
+const NIBBLES: usize = 18;
+
+/// One node: children in order of their digits.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Node(Vec<Child>);
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Child {
+    digits: u16,
+    count: u32,
+    /// The child has a node of its own.
+    burst: bool,
+}
+
+impl Node {
+    fn total(&self) -> u32 {
+        self.0.iter().map(|child| child.count).sum()
+    }
+
+    fn child(&mut self, digits: u16) -> &mut Child {
+        let at = match self.0.binary_search_by_key(&digits, |child| child.digits) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.insert(at, Child { digits, count: 0, burst: false });
+                at
+            }
+        };
+        &mut self.0[at]
+    }
+}
+
+/// How deep the nodes below a node at `depth` are.
+fn below(depth: usize) -> usize {
+    if depth == 0 { 4 } else { depth + 1 }
+}
+
+/// The digits of a place by which a node at `depth` divides.
+fn digits(place: &[u8; 9], depth: usize) -> u16 {
+    if depth == 0 {
+        u16::from_be_bytes([place[0], place[1]])
+    } else if depth.is_multiple_of(2) {
+        u16::from(place[depth / 2] >> 4)
+    } else {
+        u16::from(place[depth / 2] & 15)
+    }
+}
+
+/// Puts an entry in; nothing happens where it stands there already.
+pub fn insert(txn: &mut Txn<'_>, account: AccountId, list: List, entry: Entry) -> StoreResult<()> {
+    let key = keys::list_entry(account, list, entry.place);
+    if (txn as &dyn Read).has(&key)? {
+        return Ok(());
+    }
+    txn.put_bytes(key, rows::encode(&entry.with)?);
+    txn.log_list(account, list, entry.place, true)?;
+    let place = entry.place.bytes();
+    let mut depth = 0;
+    let mut node = load(txn, account, list, &place, depth)?;
+    node.child(digits(&place, depth)).count += 1;
+    loop {
+        let child = node.child(digits(&place, depth));
+        let splits = !child.burst && child.count > BURST && below(depth) < NIBBLES;
+        let descends = child.burst;
+        child.burst |= splits;
+        save(txn, account, list, &place, depth, &node)?;
+        depth = below(depth);
+        if splits {
+            node = count(txn, account, list, &place, depth)?;
+        } else if descends {
+            node = load(txn, account, list, &place, depth)?;
+            node.child(digits(&place, depth)).count += 1;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes an entry out; nothing happens where it isn't there.
+pub fn remove(txn: &mut Txn<'_>, account: AccountId, list: List, place: Place) -> StoreResult<()> {
+    let key = keys::list_entry(account, list, place);
+    if !(txn as &dyn Read).has(&key)? {
+        return Ok(());
+    }
+    txn.delete_bytes(key);
+    txn.log_list(account, list, place, false)?;
+    let place = place.bytes();
+    let mut depth = 0;
+    loop {
+        let mut node = load(txn, account, list, &place, depth)?;
+        let child = node.child(digits(&place, depth));
+        child.count = child.count.saturating_sub(1);
+        let joins = child.burst && child.count < BURST / 2;
+        let descends = child.burst && !joins;
+        child.burst = descends;
+        node.0.retain(|child| child.count > 0);
+        save(txn, account, list, &place, depth, &node)?;
+        depth = below(depth);
+        if joins {
+            return drop_nodes(txn, account, list, place, depth);
+        }
+        if !descends {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes away a node and those below it.
+fn drop_nodes(txn: &mut Txn<'_>, account: AccountId, list: List, place: [u8; 9], depth: usize) -> StoreResult<()> {
+    let node = load(txn, account, list, &place, depth)?;
+    txn.delete_bytes(keys::list_node(account, list, &place, depth));
+    for child in node.0.into_iter().filter(|child| child.burst) {
+        drop_nodes(txn, account, list, with_digits(place, depth, child.digits), below(depth))?;
+    }
+    Ok(())
+}
+
+/// The place with other digits at `depth`.
+fn with_digits(mut place: [u8; 9], depth: usize, digits: u16) -> [u8; 9] {
+    let [high, low] = digits.to_be_bytes();
+    if depth == 0 {
+        place[0] = high;
+        place[1] = low;
+    } else if depth.is_multiple_of(2) {
+        place[depth / 2] = (place[depth / 2] & 0x0f) | (low << 4);
+    } else {
+        place[depth / 2] = (place[depth / 2] & 0xf0) | low;
+    }
+    place
+}
+
+/// How many entries the list has.
+pub fn total(read: &dyn Read, account: AccountId, list: List) -> StoreResult<u32> {
+    Ok(load(read, account, list, &[0; 9], 0)?.total())
+}
+
+/// Whether an entry stands there.
+pub fn contains(read: &dyn Read, account: AccountId, list: List, place: Place) -> StoreResult<bool> {
+    read.has(&keys::list_entry(account, list, place))
+}
+
+/// How many entries stand before the place.
+pub fn rank(read: &dyn Read, account: AccountId, list: List, place: Place) -> StoreResult<u32> {
+    let bytes = place.bytes();
+    let mut rank = 0;
+    let mut depth = 0;
+    loop {
+        let node = load(read, account, list, &bytes, depth)?;
+        let own = digits(&bytes, depth);
+        rank += node.0.iter().take_while(|child| child.digits < own).map(|child| child.count).sum::<u32>();
+        let burst = node.0.iter().any(|child| child.digits == own && child.burst);
+        depth = below(depth);
+        if !burst {
+            break;
+        }
+    }
+    let mut range = keys::list_entries_with(account, list, &bytes, depth);
+    range.to = keys::list_entry(account, list, place).bytes;
+    read.scan(&range, false, &mut |_, _| {
+        rank += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(rank)
+}
+
+/// The entries from `offset` on, at most `limit`; `backwards` counts and reads from the oldest.
+pub fn page(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    offset: u32,
+    limit: usize,
+    backwards: bool,
+) -> StoreResult<Vec<Entry>> {
+    if !backwards {
+        return match find(read, account, list, offset)? {
+            Some(range) => take(read, &range.0, false, range.1, limit),
+            None => Ok(Vec::new()),
+        };
+    }
+    let total = total(read, account, list)?;
+    if offset >= total {
+        return Ok(Vec::new());
+    }
+    let Some((start, skip)) = find(read, account, list, total - 1 - offset)? else { return Ok(Vec::new()) };
+    let Some(first) = take(read, &start, false, skip, 1)?.pop() else { return Ok(Vec::new()) };
+    let mut range = keys::list_entries(account, list);
+    range.to = keys::list_entry(account, list, first.place).bytes;
+    let mut out = vec![first];
+    out.truncate(limit);
+    out.extend(take(read, &range, true, 0, limit.saturating_sub(1))?);
+    Ok(out)
+}
+
+/// Where the entry with that rank is: a range, and how many of its entries to skip.
+fn find(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    rank: u32,
+) -> StoreResult<Option<(keys::KeyRange, usize)>> {
+    let whole = keys::list_entries(account, list);
+    if rank <= BURST {
+        return Ok(Some((whole, rank as usize)));
+    }
+    let mut place = [0u8; 9];
+    let mut depth = 0;
+    let mut rest = rank;
+    loop {
+        let node = load(read, account, list, &place, depth)?;
+        let mut within = None;
+        for child in &node.0 {
+            if rest < child.count {
+                within = Some(child.clone());
+                break;
+            }
+            rest -= child.count;
+        }
+        let Some(child) = within else { return Ok(None) };
+        place = with_digits(place, depth, child.digits);
+        depth = below(depth);
+        if !child.burst {
+            let mut range = keys::list_entries_with(account, list, &place, depth);
+            range.to = whole.to;
+            return Ok(Some((range, rest as usize)));
+        }
+    }
+}
+
+fn take(
+    read: &dyn Read,
+    range: &keys::KeyRange,
+    backwards: bool,
+    skip: usize,
+    limit: usize,
+) -> StoreResult<Vec<Entry>> {
+    let mut out = Vec::new();
+    if limit == 0 {
+        return Ok(out);
+    }
+    let mut skip = skip;
+    let mut broken = None;
+    read.scan(range, backwards, &mut |key, value| {
+        if skip > 0 {
+            skip -= 1;
+            return ControlFlow::Continue(());
+        }
+        match read_entry(key, value) {
+            Ok(entry) => out.push(entry),
+            Err(error) => {
+                broken = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    broken.map_or(Ok(out), Err)
+}
+
+pub(super) fn read_entry(key: &[u8], value: &[u8]) -> StoreResult<Entry> {
+    let place = keys::read_place(key).ok_or_else(|| StoreError::Corrupt("a list entry's key".to_owned()))?;
+    Ok(Entry { place, with: rows::decode(value)? })
+}
+
+/// What happened to a list after a position of the account's log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ListChanges {
+    /// Entries that were there and are not any more.
+    pub removed: Vec<Place>,
+    /// Entries that weren't there and are now.
+    pub added: Vec<Place>,
+}
+
+/// What changed in a list since `modseq`: the net of the log, exact.
+pub fn changes(read: &dyn Read, account: AccountId, list: List, since: u64) -> StoreResult<ListChanges> {
+    // The first thing that happened to an entry tells whether it was there, the last whether it is.
+    let mut seen: BTreeMap<Place, (bool, bool)> = BTreeMap::new();
+    let mut broken = None;
+    read.scan(&keys::list_changes_after(account, list, since), false, &mut |_, value| {
+        match rows::decode::<Vec<(Place, bool)>>(value) {
+            Ok(entry) => {
+                for (place, added) in entry {
+                    seen.entry(place).or_insert((!added, added)).1 = added;
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                broken = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    let mut out = ListChanges::default();
+    for (place, (was, is)) in seen {
+        match (was, is) {
+            (true, false) => out.removed.push(place),
+            (false, true) => out.added.push(place),
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn load(read: &dyn Read, account: AccountId, list: List, place: &[u8; 9], depth: usize) -> StoreResult<Node> {
+    match read.bytes(&keys::list_node(account, list, place, depth))? {
+        Some(bytes) => rows::decode(&bytes),
+        None => Ok(Node::default()),
+    }
+}
+
+fn save(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    list: List,
+    place: &[u8; 9],
+    depth: usize,
+    node: &Node,
+) -> StoreResult<()> {
+    let key = keys::list_node(account, list, place, depth);
+    if node.0.is_empty() {
+        txn.delete_bytes(key);
+    } else {
+        txn.put_bytes(key, rows::encode(node)?);
+    }
+    Ok(())
+}
+
+/// Counts the entries below a prefix into a node.
+fn count(read: &dyn Read, account: AccountId, list: List, place: &[u8; 9], depth: usize) -> StoreResult<Node> {
+    let mut node = Node::default();
+    read.scan(&keys::list_entries_with(account, list, place, depth), false, &mut |key, _| {
+        if let Some(place) = keys::read_place(key) {
+            node.child(digits(&place.bytes(), depth)).count += 1;
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(node)
+}
+
+/// Says what is wrong with a list's rank tree: each node must count what stands below it.
+pub fn check(read: &dyn Read, account: AccountId, list: List) -> StoreResult<Vec<String>> {
+    let mut faults = Vec::new();
+    check_node(read, account, list, [0; 9], 0, &mut faults)?;
+    Ok(faults)
+}
+
+fn check_node(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    place: [u8; 9],
+    depth: usize,
+    faults: &mut Vec<String>,
+) -> StoreResult<()> {
+    let kept = load(read, account, list, &place, depth)?;
+    let mut truth = count(read, account, list, &place, depth)?;
+    for child in &kept.0 {
+        truth.child(child.digits).burst = child.burst;
+        if child.count > BURST && !child.burst && below(depth) < NIBBLES {
+            faults.push(format!("list {list:?} of {account}: a full rank node at depth {depth} has no child"));
+        }
+    }
+    if kept != truth {
+        faults.push(format!("list {list:?} of {account}: ranks at depth {depth} don't fit the entries"));
+    }
+    for child in kept.0.iter().filter(|child| child.burst) {
+        check_node(read, account, list, with_digits(place, depth, child.digits), below(depth), faults)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The directory: who there is, which accounts, which addresses lead where. All in account 0.
+
+use super::{Row, row};
+use crate::store::keys::{self, Key, Kind};
+use crate::types::{AccountId, Address, CredentialId, DataType, MemberRole, Millis, PrincipalId};
+use serde::{Deserialize, Serialize};
+
+/// A person.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PrincipalRow {
+    /// The address that they log in with.
+    pub email: Address,
+    pub name: String,
+    /// An Argon2id hash in PHC form; `None` where no password is set.
+    pub password: Option<String>,
+    /// A disabled person logs in nowhere and is no active member of anything.
+    pub disabled: bool,
+    /// Their own mail, where they have a mailbox.
+    pub account: Option<AccountId>,
+    pub created_at: Millis,
+}
+row!(PrincipalRow, PrincipalId, Principal, Principal);
+
+/// What an account is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AccountKind {
+    /// One person's own mail.
+    Personal(PrincipalId),
+    /// A shared address with its members.
+    Inbox(Vec<Member>),
+}
+
+/// A person's place in an inbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    pub principal: PrincipalId,
+    pub role: MemberRole,
+    pub since: Millis,
+}
+
+/// A JMAP account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountRow {
+    pub kind: AccountKind,
+    pub name: String,
+    /// The first address is the account's own, the others are aliases.
+    pub addresses: Vec<Address>,
+    pub created_at: Millis,
+}
+
+impl Row for AccountRow {
+    type Id = AccountId;
+    const LOGGED: Option<(DataType, fn(AccountId) -> u32)> = None;
+    fn key(account: AccountId, id: AccountId) -> Key {
+        keys::row(account, Kind::Account, id.0)
+    }
+}
+
+/// An app password: at least 128 random bits, kept as a keyed hash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CredentialRow {
+    pub principal: PrincipalId,
+    /// The one inbox that it opens; `None` opens all that the person may see.
+    pub inbox: Option<AccountId>,
+    pub label: String,
+    /// BLAKE3 of the secret under the server's key.
+    pub hash: [u8; 32],
+    pub created_at: Millis,
+}
+
+impl Row for CredentialRow {
+    type Id = CredentialId;
+    const LOGGED: Option<(DataType, fn(CredentialId) -> u32)> = None;
+    fn key(account: AccountId, id: CredentialId) -> Key {
+        keys::row(account, Kind::Credential, id.0)
+    }
+}
+
+/// The server's own key, from which all keyed hashes derive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SecretRow(pub [u8; 32]);
+
+impl Row for SecretRow {
+    type Id = ();
+    const LOGGED: Option<(DataType, fn(()) -> u32)> = None;
+    fn key(account: AccountId, (): ()) -> Key {
+        keys::single(account, Kind::Secret)
+    }
+}

@@ -1,0 +1,149 @@
+//! Mailboxes, Emails, Threads, Identities.
+
+use super::message::MessageRow;
+use super::row;
+use crate::types::*;
+use serde::{Deserialize, Serialize};
+
+/// A mailbox (RFC 8621 §2), counts apart.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MailboxRow {
+    pub name: String,
+    pub parent: Option<MailboxId>,
+    pub role: Option<MailboxRole>,
+    pub sort_order: u32,
+    pub subscribed: bool,
+    /// What the server keeps it true to; `None` for people's own.
+    pub kept: Option<Kept>,
+}
+row!(MailboxRow, MailboxId, Mailbox, Mailbox);
+
+/// What a kept mailbox of an inbox shows.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Kept {
+    /// Open conversations.
+    Open,
+    Pending,
+    Snoozed,
+    /// Closed conversations.
+    Closed,
+    /// Closed conversations of a category, below Archive.
+    Category(String),
+    /// Conversations without an owner.
+    Unassigned,
+    /// The parent of the owners' mailboxes.
+    Assigned,
+    /// An owner's conversations.
+    AssignedTo(PrincipalId),
+    /// Sent, Drafts, Scheduled, Junk, Trash: kept in place, and no part of the projection.
+    Aside,
+}
+
+/// The counts of a mailbox; kept, never counted (RFC 8621 §2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MailboxCountsRow {
+    pub total_emails: u32,
+    pub unread_emails: u32,
+    pub total_threads: u32,
+    pub unread_threads: u32,
+}
+row!(MailboxCountsRow, MailboxId, MailboxCounts, Mailbox);
+
+/// What a list view shows of an Email, in one small row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EmailRow {
+    pub thread: ThreadId,
+    /// In order, each once.
+    pub mailboxes: Vec<MailboxId>,
+    /// In order, each once.
+    pub keywords: Vec<Keyword>,
+    pub received_at: UtcDate,
+    /// Octets of the raw message, trace headers included.
+    pub size: u32,
+    /// Content without trace headers.
+    pub blob: BlobHash,
+    pub has_attachment: bool,
+    pub from: Vec<MailAddress>,
+    pub to: Vec<MailAddress>,
+    pub subject: String,
+    pub preview: String,
+    /// The Date field in RFC 3339 with its own offset; `None` where it can't be read.
+    pub sent_at: Option<String>,
+    /// In an inbox, the conversation.
+    pub conversation: Option<ConversationId>,
+    /// In an inbox, who wrote this draft or sent this message.
+    pub author: Option<PrincipalId>,
+    /// Where the message came from.
+    pub origin: Origin,
+}
+row!(EmailRow, EmailId, Email, Email);
+
+/// How an Email got here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Origin {
+    /// Delivered from outside.
+    Inbound,
+    /// Delivered, and written by a machine (RFC 3834).
+    Automatic,
+    /// Delivered from a member's own address.
+    Internal,
+    /// Made or imported by a client.
+    Client,
+    /// Sent by us.
+    Outbound,
+}
+
+/// A name and an address as they stand in a header.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MailAddress {
+    pub name: Option<String>,
+    pub email: String,
+}
+
+/// The parsed message, beside its summary.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StoredMessage {
+    /// The trace header fields that stand before the content.
+    pub prefix: Vec<u8>,
+    pub message: MessageRow,
+}
+row!(StoredMessage, EmailId, Message);
+
+/// A Thread (RFC 8621 §3): its Emails by receivedAt.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ThreadRow {
+    pub emails: Vec<ThreadEmail>,
+}
+row!(ThreadRow, ThreadId, Thread, Thread);
+
+/// What a Thread knows of an Email: enough to keep counts and heads without reading the Email.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ThreadEmail {
+    pub email: EmailId,
+    pub received_at: UtcDate,
+    pub mailboxes: Vec<MailboxId>,
+    /// Neither `$seen` nor `$draft`.
+    pub unread: bool,
+}
+
+/// An index row: a Message-ID that an Email has or refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MessageIdRow {
+    pub thread: ThreadId,
+    /// A hash of the base subject (RFC 5256 §2.1).
+    pub subject: u64,
+    /// The Email's own Message-ID, not one that it refers to.
+    pub own: bool,
+}
+
+/// An Identity (RFC 8621 §6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IdentityRow {
+    pub name: String,
+    pub email: Address,
+    pub reply_to: Option<Vec<MailAddress>>,
+    pub bcc: Option<Vec<MailAddress>>,
+    pub text_signature: String,
+    pub html_signature: String,
+}
+row!(IdentityRow, IdentityId, Identity, Identity);

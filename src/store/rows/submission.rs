@@ -1,0 +1,74 @@
+//! EmailSubmissions and the relay queue.
+
+use super::row;
+use crate::types::*;
+use serde::{Deserialize, Serialize};
+
+/// An EmailSubmission (RFC 8621 §7) with the state of its way to the relay.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SubmissionRow {
+    pub identity: IdentityId,
+    pub email: EmailId,
+    pub thread: ThreadId,
+    /// `None` is the null path.
+    pub mail_from: Option<Address>,
+    pub mail_from_parameters: Vec<(String, Option<String>)>,
+    pub recipients: Vec<Recipient>,
+    pub send_at: UtcDate,
+    pub undo_status: UndoStatus,
+    pub author: PrincipalId,
+    pub conversation: Option<ConversationId>,
+    pub created_at: Millis,
+    pub relay: RelayState,
+    /// Handovers that were begun.
+    pub attempts: u32,
+    /// A client's own name for this submission: the same key never sends twice.
+    pub idempotency_key: Option<String>,
+}
+row!(SubmissionRow, SubmissionId, Submission, EmailSubmission);
+
+/// RFC 8621 §7, `undoStatus`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum UndoStatus {
+    Pending,
+    Final,
+    Canceled,
+}
+
+/// Where a submission is on its way to the relay.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RelayState {
+    /// Waits for its turn.
+    Queued { next: Millis },
+    /// An attempt has begun and the message's octets have not been sent: safe to begin again.
+    Contacting { since: Millis },
+    /// The octets are on their way: if the process ends here, nobody knows whether the relay took them.
+    Handing { since: Millis },
+    /// Nothing more is to be done.
+    Done,
+}
+
+/// One envelope recipient and what became of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recipient {
+    pub address: Address,
+    pub parameters: Vec<(String, Option<String>)>,
+    /// The last reply (RFC 8621 §7, `smtpReply`).
+    pub smtp_reply: Option<String>,
+    pub delivered: Delivered,
+    /// No further attempt for this recipient.
+    pub settled: bool,
+}
+
+/// RFC 8621 §7, `delivered`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Delivered {
+    Queued,
+    Yes,
+    No,
+    Unknown,
+}
+
+/// A row of the relay queue: when it is due stands in the key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueueRow;

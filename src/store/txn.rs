@@ -1,0 +1,408 @@
+//! The one write path.
+//!
+//! A transaction reads its own writes: an ordered overlay over one snapshot, taken after the
+//! accounts' locks. Writing a row writes its change-log entry too, so nobody can forget one.
+//! [`Txn::commit`] is one batch: rows, change logs, list logs, positions, all or nothing.
+//!
+//! A commit takes one modseq an account; after [`Txn::correct`] a second one, for what the server
+//! corrects behind what a client asked.
+
+use super::blobs::PreparedBlob;
+use super::changes::{self, Change, TypeStates};
+use super::durable::{News, Ticket};
+use super::engine::{Batch, Cf, Snapshot, Visit};
+use super::error::{StoreError, StoreResult};
+use super::keys::{self, Key, KeyRange};
+use super::list::{List, Place};
+use super::locks::Locked;
+use super::read::Read;
+use super::rows::account::{AccountState, NextIds};
+use super::rows::{self, Row};
+use super::Store;
+use crate::types::{AccountId, DataType, limits};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A transaction on one account, or on several that are locked together.
+pub struct Txn<'s> {
+    store: &'s Store,
+    locked: &'s Locked,
+    snapshot: Snapshot<'s>,
+    overlay: [Overlay; Cf::ALL.len()],
+    accounts: BTreeMap<AccountId, Work>,
+    undo: Vec<Undo>,
+    savepoints: usize,
+}
+
+/// What a transaction does in one account.
+#[derive(Clone)]
+struct Work {
+    state: AccountState,
+    /// The modseq that was read; the commit holds only if the account is still there.
+    base: u64,
+    /// The modseq of the changes written now.
+    modseq: u64,
+    log: BTreeMap<(u64, DataType), BTreeMap<u32, Change>>,
+    lists: BTreeMap<(u64, List), Vec<(Place, bool)>>,
+    /// The states of the types before corrections began.
+    asked: Option<TypeStates>,
+}
+
+/// How to take one step back.
+enum Undo {
+    Row(Cf, Vec<u8>, Option<Option<Vec<u8>>>),
+    Log(AccountId, (u64, DataType), u32, Option<Change>),
+    List(AccountId, (u64, List)),
+    Ids(AccountId, Box<NextIds>),
+}
+
+/// A point to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint(usize);
+
+/// A finished commit. Whatever tells of it must wait for the ticket.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    pub ticket: Ticket,
+    /// The states of each written account, before the server's own corrections.
+    pub asked: BTreeMap<AccountId, TypeStates>,
+    /// The states after all.
+    pub settled: BTreeMap<AccountId, TypeStates>,
+}
+
+impl<'s> Txn<'s> {
+    pub(super) fn new(store: &'s Store, locked: &'s Locked) -> Self {
+        Self {
+            store,
+            locked,
+            snapshot: store.snapshot(),
+            overlay: Default::default(),
+            accounts: BTreeMap::new(),
+            undo: Vec::new(),
+            savepoints: 0,
+        }
+    }
+
+    /// The store that this transaction writes.
+    pub fn store(&self) -> &'s Store {
+        self.store
+    }
+
+    /// Writes a new object.
+    pub fn insert<R: Row>(&mut self, account: AccountId, id: R::Id, row: &R) -> StoreResult<()> {
+        self.put(account, id, row, Change::Created)
+    }
+
+    /// Writes a changed object.
+    pub fn update<R: Row>(&mut self, account: AccountId, id: R::Id, row: &R) -> StoreResult<()> {
+        self.put(account, id, row, Change::Updated)
+    }
+
+    /// Takes an object away.
+    pub fn remove<R: Row>(&mut self, account: AccountId, id: R::Id) -> StoreResult<()> {
+        self.delete_bytes(R::key(account, id));
+        match R::LOGGED {
+            Some((data_type, number)) => self.log(account, data_type, number(id), Change::Destroyed),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a row and tells the change log what happened to the object.
+    pub fn put<R: Row>(&mut self, account: AccountId, id: R::Id, row: &R, change: Change) -> StoreResult<()> {
+        self.put_bytes(R::key(account, id), rows::encode(row)?);
+        match R::LOGGED {
+            Some((data_type, number)) => self.log(account, data_type, number(id), change),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a row of an index or of a table of the whole server, which no client sees as an object.
+    pub fn put_at<T: Serialize>(&mut self, key: Key, row: &T) -> StoreResult<()> {
+        self.put_bytes(key, rows::encode(row)?);
+        Ok(())
+    }
+
+    /// Takes such a row away.
+    pub fn delete_at(&mut self, key: Key) {
+        self.delete_bytes(key);
+    }
+
+    /// Tells the change log of something that isn't a row of its own.
+    pub fn log(&mut self, account: AccountId, data_type: DataType, id: u32, change: Change) -> StoreResult<()> {
+        let work = self.work(account)?;
+        let at = (work.modseq, data_type);
+        let entry = work.log.entry(at).or_default();
+        let before = entry.get(&id).copied();
+        match changes::combine(before, change) {
+            Some(change) => entry.insert(id, change),
+            None => entry.remove(&id),
+        };
+        self.remember(Undo::Log(account, at, id, before));
+        Ok(())
+    }
+
+    /// The modseq that changes of this account get now: a conversation's version, for one.
+    pub fn modseq(&mut self, account: AccountId) -> StoreResult<u64> {
+        Ok(self.work(account)?.modseq)
+    }
+
+    /// From here on changes of the account are corrections by the server, under a second modseq.
+    pub fn correct(&mut self, account: AccountId) -> StoreResult<()> {
+        let work = self.work(account)?;
+        if work.asked.is_none() && !work.log.is_empty() {
+            let mut states = work.state.types;
+            for (modseq, data_type) in work.log.keys() {
+                states.set(*data_type, *modseq);
+            }
+            work.asked = Some(states);
+            work.modseq += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the next free number: `txn.allot(account, |next| &mut next.email)`.
+    pub fn allot(&mut self, account: AccountId, which: fn(&mut NextIds) -> &mut u32) -> StoreResult<u32> {
+        let work = self.work(account)?;
+        let before = work.state.next.clone();
+        let slot = which(&mut work.state.next);
+        // Numbers start at 1: 0 is free to mean nothing.
+        *slot = slot.checked_add(1).ok_or_else(|| StoreError::Corrupt("an account ran out of ids".to_owned()))?;
+        let number = *slot;
+        self.remember(Undo::Ids(account, Box::new(before)));
+        Ok(number)
+    }
+
+    /// Stores content, once for all accounts. Refer to it in the same transaction.
+    pub fn put_blob(&mut self, blob: &PreparedBlob) -> StoreResult<()> {
+        super::blobs::put(self, blob)
+    }
+
+    /// A point that [`Txn::rollback`] can go back to.
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.savepoints += 1;
+        Savepoint(self.undo.len())
+    }
+
+    /// Takes back everything since the savepoint.
+    pub fn rollback(&mut self, to: Savepoint) {
+        while self.undo.len() > to.0 {
+            match self.undo.pop() {
+                Some(Undo::Row(cf, key, Some(before))) => {
+                    self.overlay[cf as usize].insert(key, before);
+                }
+                Some(Undo::Row(cf, key, None)) => {
+                    self.overlay[cf as usize].remove(&key);
+                }
+                Some(Undo::Log(account, at, id, before)) => self.undo_log(account, at, id, before),
+                Some(Undo::List(account, at)) => self.undo_list(account, at),
+                Some(Undo::Ids(account, before)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        work.state.next = *before;
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Writes everything, or nothing. The locks may be dropped when this returns; whatever tells of
+    /// the commit must wait for its ticket.
+    pub fn commit(mut self) -> StoreResult<Committed> {
+        let mut committed = Committed::default();
+        let news = self.finish_accounts(&mut committed)?;
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        for (cf, overlay) in Cf::ALL.into_iter().zip(std::mem::take(&mut self.overlay)) {
+            for (key, value) in overlay {
+                if cf != Cf::Blobs {
+                    bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                }
+                batch.ops.push((cf, key, value));
+            }
+        }
+        if batch.ops.is_empty() {
+            return Ok(committed);
+        }
+        if bytes > limits::COMMIT_BYTES_MAX {
+            return Err(StoreError::CommitTooLarge { bytes });
+        }
+        committed.ticket = self.write(batch, news)?;
+        Ok(committed)
+    }
+
+    fn write(&self, batch: Batch, news: News) -> StoreResult<Ticket> {
+        let flusher = &self.store.flusher;
+        let ticket = flusher.begin(self.locked.accounts().iter().copied());
+        match self.store.engine.write(batch) {
+            Ok(()) => {
+                flusher.settle(ticket, news);
+                Ok(ticket)
+            }
+            Err(error) => {
+                flusher.fail();
+                (self.store.options.on_fatal)(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Turns each account's work into rows, and says what listeners are to hear.
+    fn finish_accounts(&mut self, committed: &mut Committed) -> StoreResult<News> {
+        let mut news = News::new();
+        for (account, mut work) in std::mem::take(&mut self.accounts) {
+            work.log.retain(|_, entry| !entry.is_empty());
+            work.lists.retain(|_, entry| !entry.is_empty());
+            let before = self.account_state(account)?;
+            if before.modseq != work.base {
+                return Err(StoreError::Conflict);
+            }
+            let newest = work.log.keys().map(|(modseq, _)| *modseq);
+            let newest = newest.chain(work.lists.keys().map(|(modseq, _)| *modseq)).max();
+            if newest.is_none() && work.state == before {
+                committed.asked.insert(account, before.types);
+                committed.settled.insert(account, before.types);
+                continue;
+            }
+            work.state.modseq = newest.unwrap_or(work.base);
+            for ((modseq, data_type), entry) in &work.log {
+                work.state.types.set(*data_type, *modseq);
+                self.put_bytes(keys::change(account, *data_type, *modseq), changes::encode(entry)?);
+            }
+            for ((modseq, list), entry) in &work.lists {
+                self.put_bytes(keys::list_change(account, *list, *modseq), rows::encode(entry)?);
+            }
+            self.put_bytes(AccountState::key(account, ()), rows::encode(&work.state)?);
+            committed.asked.insert(account, work.asked.unwrap_or(work.state.types));
+            committed.settled.insert(account, work.state.types);
+            news.push((account, work.state.types));
+        }
+        Ok(news)
+    }
+
+    pub(super) fn put_bytes(&mut self, key: Key, value: Vec<u8>) {
+        self.write_overlay(key, Some(value));
+    }
+
+    pub(super) fn delete_bytes(&mut self, key: Key) {
+        self.write_overlay(key, None);
+    }
+
+    fn write_overlay(&mut self, key: Key, value: Option<Vec<u8>>) {
+        let before = self.overlay[key.cf as usize].insert(key.bytes.clone(), value);
+        self.remember(Undo::Row(key.cf, key.bytes, before));
+    }
+
+    pub(super) fn log_list(&mut self, account: AccountId, list: List, place: Place, added: bool) -> StoreResult<()> {
+        let work = self.work(account)?;
+        let at = (work.modseq, list);
+        work.lists.entry(at).or_default().push((place, added));
+        self.remember(Undo::List(account, at));
+        Ok(())
+    }
+
+    fn remember(&mut self, undo: Undo) {
+        if self.savepoints > 0 {
+            self.undo.push(undo);
+        }
+    }
+
+    fn undo_log(&mut self, account: AccountId, at: (u64, DataType), id: u32, before: Option<Change>) {
+        if let Some(entry) = self.accounts.get_mut(&account).and_then(|work| work.log.get_mut(&at)) {
+            match before {
+                Some(before) => entry.insert(id, before),
+                None => entry.remove(&id),
+            };
+        }
+    }
+
+    fn undo_list(&mut self, account: AccountId, at: (u64, List)) {
+        if let Some(entry) = self.accounts.get_mut(&account).and_then(|work| work.lists.get_mut(&at)) {
+            entry.pop();
+        }
+    }
+
+    fn account_state(&self, account: AccountId) -> StoreResult<AccountState> {
+        Ok((self as &dyn Read).row(account, ())?.unwrap_or_default())
+    }
+
+    fn work(&mut self, account: AccountId) -> StoreResult<&mut Work> {
+        debug_assert!(self.locked.holds(account), "account {account} is written without its lock");
+        if !self.accounts.contains_key(&account) {
+            let state = self.account_state(account)?;
+            let work = Work {
+                base: state.modseq,
+                modseq: state.modseq + 1,
+                state,
+                log: BTreeMap::new(),
+                lists: BTreeMap::new(),
+                asked: None,
+            };
+            self.accounts.insert(account, work);
+        }
+        self.accounts.get_mut(&account).ok_or(StoreError::Conflict)
+    }
+}
+
+impl Read for Txn<'_> {
+    fn bytes(&self, key: &Key) -> StoreResult<Option<Vec<u8>>> {
+        match self.overlay[key.cf as usize].get(&key.bytes) {
+            Some(value) => Ok(value.clone()),
+            None => self.snapshot.bytes(key),
+        }
+    }
+
+    fn bytes_many(&self, keys: &[Key]) -> StoreResult<Vec<Option<Vec<u8>>>> {
+        let mut values = self.snapshot.bytes_many(keys)?;
+        for (key, value) in keys.iter().zip(&mut values) {
+            if let Some(own) = self.overlay[key.cf as usize].get(&key.bytes) {
+                value.clone_from(own);
+            }
+        }
+        Ok(values)
+    }
+
+    fn scan(&self, range: &KeyRange, backwards: bool, visit: Visit<'_>) -> StoreResult<()> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let bounds = (Bound::Included(range.from.as_slice()), Bound::Excluded(range.to.as_slice()));
+        let own = self.overlay[range.cf as usize].range::<[u8], _>(bounds);
+        let own: Vec<(&Vec<u8>, &Option<Vec<u8>>)> = if backwards { own.rev().collect() } else { own.collect() };
+        let mut own = own.into_iter().peekable();
+        let mut stopped = false;
+        self.snapshot.scan(range.cf, &range.from, &range.to, backwards, &mut |key, value| {
+            while let Some((mine, change)) = own.peek() {
+                let order = mine.as_slice().cmp(key);
+                let comes_first = if backwards { order.is_gt() } else { order.is_lt() };
+                if !comes_first && order.is_ne() {
+                    break;
+                }
+                if let Some(value) = change
+                    && visit(mine, value).is_break()
+                {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+                own.next();
+                if order.is_eq() {
+                    return ControlFlow::Continue(());
+                }
+            }
+            let flow = visit(key, value);
+            stopped = flow.is_break();
+            flow
+        })?;
+        for (key, change) in own {
+            if stopped {
+                break;
+            }
+            if let Some(value) = change {
+                stopped = visit(key, value).is_break();
+            }
+        }
+        Ok(())
+    }
+}
