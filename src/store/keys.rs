@@ -29,6 +29,7 @@
 //!   17 Thread's conversation    (account, thread:4)
 //!   18 Conversation's events    (account, conversation:4, version:8)   what the gate asks about
 //!   19 Activity text            (account, activity:4)          salt and text, apart from the chain
+//!   1a Mailboxes by role        (account)
 //!   20 Principal                (0, principal:4)
 //!   21 Account                  (0, account:4)
 //!   22 Address                  (0, address)                   → account
@@ -101,6 +102,7 @@ pub enum Kind {
     ThreadConversation = 0x17,
     ConversationEvent = 0x18,
     ActivityText = 0x19,
+    MailboxRoles = 0x1a,
     Principal = 0x20,
     Account = 0x21,
     Address = 0x22,

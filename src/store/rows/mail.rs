@@ -1,7 +1,8 @@
 //! Mailboxes, Emails, Threads, Identities.
 
 use super::message::MessageRow;
-use super::row;
+use super::{Row, row};
+use crate::store::keys::{self, Key, Kind};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,33 @@ pub enum Kept {
     AssignedTo(PrincipalId),
     /// Sent, Drafts, Scheduled, Junk, Trash: kept in place, and no part of the projection.
     Aside,
+}
+
+/// Which mailbox has which role, and which are kept: found without reading all mailboxes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MailboxRolesRow {
+    pub roles: Vec<(MailboxRole, MailboxId)>,
+    pub kept: Vec<(Kept, MailboxId)>,
+}
+
+impl Row for MailboxRolesRow {
+    type Id = ();
+    const LOGGED: Option<(DataType, fn(()) -> u32)> = None;
+    fn key(account: AccountId, (): ()) -> Key {
+        keys::single(account, Kind::MailboxRoles)
+    }
+}
+
+impl MailboxRolesRow {
+    /// The mailbox with a role.
+    pub fn with_role(&self, role: MailboxRole) -> Option<MailboxId> {
+        self.roles.iter().find(|(own, _)| *own == role).map(|(_, mailbox)| *mailbox)
+    }
+
+    /// The mailbox that is kept true to something.
+    pub fn keeping(&self, kept: &Kept) -> Option<MailboxId> {
+        self.kept.iter().find(|(own, _)| own == kept).map(|(_, mailbox)| *mailbox)
+    }
 }
 
 /// The counts of a mailbox; kept, never counted (RFC 8621 §2).
