@@ -1,1 +1,265 @@
-//! x
+//! Mailboxes (RFC 8621 §2): the tree of an account, the roles, and what a new account starts with.
+//!
+//! Names are unique among siblings and roles in the account. Kept mailboxes of an inbox belong to
+//! the server: they can't be renamed, moved, given a role or destroyed.
+
+use crate::store::changes::Change;
+use crate::store::rows::mail::*;
+use crate::store::{List, Read, StoreResult, Txn, keys, list};
+use crate::types::*;
+
+/// Why a mailbox can't be as asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MailboxRefusal {
+    /// The name is empty, too long, or has a control character.
+    Name,
+    /// A sibling has the name.
+    NameTaken(MailboxId),
+    /// The parent doesn't exist, is too deep, or is the mailbox itself or below it.
+    Parent,
+    /// Another mailbox has the role.
+    RoleTaken(MailboxId),
+    /// The account has as many mailboxes as it may have.
+    TooMany,
+    /// The mailbox is one that the server keeps.
+    Kept,
+    /// It has children (RFC 8621 §2.5).
+    HasChild,
+    /// It has Emails, and their removal wasn't asked for (RFC 8621 §2.5).
+    HasEmail,
+}
+
+/// The result of a rule and of the store.
+pub type MailboxResult<T> = Result<T, MailboxError>;
+
+/// A refusal, or a failed store.
+#[derive(Debug)]
+pub enum MailboxError {
+    Refused(MailboxRefusal),
+    Store(crate::store::StoreError),
+}
+
+impl From<crate::store::StoreError> for MailboxError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<MailboxRefusal> for MailboxError {
+    fn from(refusal: MailboxRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A mailbox of a new account: name, role, sort order, and for inboxes what it is kept true to.
+type Default = (&'static str, Option<MailboxRole>, u32, Option<Kept>);
+
+/// What a person's own account starts with.
+fn personal_defaults() -> Vec<Default> {
+    vec![
+        ("Inbox", Some(MailboxRole::Inbox), 1, None),
+        ("Archive", Some(MailboxRole::Archive), 2, None),
+        ("Drafts", Some(MailboxRole::Drafts), 3, None),
+        ("Sent", Some(MailboxRole::Sent), 4, None),
+        ("Junk", Some(MailboxRole::Junk), 5, None),
+        ("Trash", Some(MailboxRole::Trash), 6, None),
+    ]
+}
+
+/// What an inbox starts with: the work as mailboxes, and the usual ones beside them.
+fn inbox_defaults() -> Vec<Default> {
+    vec![
+        ("Inbox", Some(MailboxRole::Inbox), 1, Some(Kept::Open)),
+        ("Unassigned", None, 2, Some(Kept::Unassigned)),
+        ("Assigned", None, 3, Some(Kept::Assigned)),
+        ("Pending", None, 4, Some(Kept::Pending)),
+        ("Snoozed", Some(MailboxRole::Snoozed), 5, Some(Kept::Snoozed)),
+        ("Archive", Some(MailboxRole::Archive), 6, Some(Kept::Closed)),
+        ("Drafts", Some(MailboxRole::Drafts), 7, Some(Kept::Aside)),
+        ("Scheduled", Some(MailboxRole::Scheduled), 8, Some(Kept::Aside)),
+        ("Sent", Some(MailboxRole::Sent), 9, Some(Kept::Aside)),
+        ("Junk", Some(MailboxRole::Junk), 10, Some(Kept::Aside)),
+        ("Trash", Some(MailboxRole::Trash), 11, Some(Kept::Aside)),
+    ]
+}
+
+/// Makes the mailboxes that a new account starts with.
+pub fn create_defaults(txn: &mut Txn<'_>, account: AccountId, inbox: bool) -> StoreResult<()> {
+    let defaults = if inbox { inbox_defaults() } else { personal_defaults() };
+    for (name, role, sort_order, kept) in defaults {
+        let name = name.to_owned();
+        write_new(txn, account, MailboxRow { name, parent: None, role, sort_order, unsubscribed: Vec::new(), kept })?;
+    }
+    Ok(())
+}
+
+/// The mailboxes of an account by role and by what they are kept true to.
+pub fn roles(read: &dyn Read, account: AccountId) -> StoreResult<MailboxRolesRow> {
+    Ok(read.row(account, ())?.unwrap_or_default())
+}
+
+/// All mailboxes of an account, at most [`limits::MAILBOXES_MAX`].
+pub fn all(read: &dyn Read, account: AccountId) -> StoreResult<Vec<(MailboxId, MailboxRow)>> {
+    let rows = read.collect_rows(&keys::all(account, keys::Kind::Mailbox))?;
+    Ok(rows.into_iter().map(|(id, row)| (MailboxId(id), row)).collect())
+}
+
+/// Makes a mailbox of the server's own: an owner's or a category's.
+pub fn create_kept(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    name: &str,
+    parent: Option<MailboxId>,
+    kept: Kept,
+) -> StoreResult<MailboxId> {
+    let taken: Vec<String> =
+        all(txn, account)?.into_iter().filter(|(_, row)| row.parent == parent).map(|(_, row)| row.name).collect();
+    let mut free = name.to_owned();
+    let mut number = 2;
+    // A folder of somebody's own may have the name already.
+    while taken.iter().any(|name| name.to_lowercase() == free.to_lowercase()) {
+        free = format!("{name} {number}");
+        number += 1;
+    }
+    let row = MailboxRow { name: free, parent, role: None, sort_order: 10, unsubscribed: Vec::new(), kept: Some(kept) };
+    write_new(txn, account, row)
+}
+
+/// Makes a mailbox as a client asks (RFC 8621 §2.5).
+pub fn create(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> MailboxResult<MailboxId> {
+    let all = all(txn, account)?;
+    if all.len() >= limits::MAILBOXES_MAX {
+        return Err(MailboxRefusal::TooMany.into());
+    }
+    judge(&all, None, &row)?;
+    Ok(write_new(txn, account, row)?)
+}
+
+/// Changes a mailbox as a client asks.
+pub fn update(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    mailbox: MailboxId,
+    before: &MailboxRow,
+    after: &MailboxRow,
+) -> MailboxResult<()> {
+    if before == after {
+        return Ok(());
+    }
+    let moved = (&before.name, before.parent, before.role) != (&after.name, after.parent, after.role);
+    if moved {
+        if before.kept.is_some() {
+            return Err(MailboxRefusal::Kept.into());
+        }
+        judge(&all(txn, account)?, Some(mailbox), after)?;
+    }
+    txn.update(account, mailbox, after)?;
+    if before.role != after.role {
+        let mut roles = roles(txn, account)?;
+        roles.roles.retain(|(_, other)| *other != mailbox);
+        roles.roles.extend(after.role.map(|role| (role, mailbox)));
+        txn.put(account, (), &roles, Change::Updated)?;
+        if before.role == Some(MailboxRole::Trash) || after.role == Some(MailboxRole::Trash) {
+            recount(txn, account)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a mailbox away (RFC 8621 §2.5). It must be empty: the caller has dealt with its Emails.
+pub fn destroy(txn: &mut Txn<'_>, account: AccountId, mailbox: MailboxId, row: &MailboxRow) -> MailboxResult<()> {
+    if row.kept.is_some() {
+        return Err(MailboxRefusal::Kept.into());
+    }
+    if all(txn, account)?.iter().any(|(_, other)| other.parent == Some(mailbox)) {
+        return Err(MailboxRefusal::HasChild.into());
+    }
+    if list::total(txn, account, List::Mailbox(mailbox))? > 0 {
+        return Err(MailboxRefusal::HasEmail.into());
+    }
+    if row.role.is_some() {
+        let mut roles = roles(txn, account)?;
+        roles.roles.retain(|(_, other)| *other != mailbox);
+        txn.put(account, (), &roles, Change::Updated)?;
+    }
+    txn.remove::<MailboxCountsRow>(account, mailbox)?;
+    txn.remove::<MailboxRow>(account, mailbox)?;
+    Ok(())
+}
+
+/// Whether a name may be a mailbox's (RFC 8621 §2): 1 character at least, no control characters,
+/// at most [`limits::MAILBOX_NAME_BYTES_MAX`] octets.
+pub fn name_fits(name: &str) -> bool {
+    !name.is_empty() && name.len() <= limits::MAILBOX_NAME_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
+fn write_new(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> StoreResult<MailboxId> {
+    let mailbox = MailboxId(txn.allot(account, |next| &mut next.mailbox)?);
+    if row.role.is_some() || row.kept.is_some() {
+        let mut roles = roles(txn, account)?;
+        roles.roles.extend(row.role.map(|role| (role, mailbox)));
+        roles.kept.extend(row.kept.clone().map(|kept| (kept, mailbox)));
+        txn.put(account, (), &roles, Change::Updated)?;
+    }
+    txn.insert(account, mailbox, &row)?;
+    txn.put(account, mailbox, &MailboxCountsRow::default(), Change::Counted)?;
+    Ok(mailbox)
+}
+
+fn judge(all: &[(MailboxId, MailboxRow)], own: Option<MailboxId>, row: &MailboxRow) -> Result<(), MailboxRefusal> {
+    if !name_fits(&row.name) {
+        return Err(MailboxRefusal::Name);
+    }
+    let others = || all.iter().filter(|(id, _)| Some(*id) != own);
+    if let Some((id, _)) = others().find(|(_, other)| other.parent == row.parent && other.name == row.name) {
+        return Err(MailboxRefusal::NameTaken(*id));
+    }
+    if let Some((id, _)) = others().find(|(_, other)| row.role.is_some() && other.role == row.role) {
+        return Err(MailboxRefusal::RoleTaken(*id));
+    }
+    let mut depth = 1 + own.map_or(0, |own| height(all, own, 0));
+    let mut above = row.parent;
+    while let Some(parent) = above {
+        depth += 1;
+        let found = all.iter().find(|(id, _)| *id == parent);
+        let Some((id, found)) = found else { return Err(MailboxRefusal::Parent) };
+        if Some(*id) == own || depth > limits::MAILBOX_DEPTH_MAX {
+            return Err(MailboxRefusal::Parent);
+        }
+        above = found.parent;
+    }
+    Ok(())
+}
+
+/// How many levels there are below a mailbox.
+fn height(all: &[(MailboxId, MailboxRow)], mailbox: MailboxId, depth: usize) -> usize {
+    if depth >= limits::MAILBOX_DEPTH_MAX {
+        return 0;
+    }
+    let below = all.iter().filter(|(_, row)| row.parent == Some(mailbox));
+    below.map(|(id, _)| 1 + height(all, *id, depth + 1)).max().unwrap_or(0)
+}
+
+/// Counts all mailboxes anew: what the unread Threads are depends on which one is the Trash.
+fn recount(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<()> {
+    let trash = roles(txn, account)?.with_role(MailboxRole::Trash);
+    let mut counts: std::collections::BTreeMap<MailboxId, MailboxCountsRow> =
+        all(txn, account)?.into_iter().map(|(id, _)| (id, MailboxCountsRow::default())).collect();
+    (txn as &dyn Read).scan_rows::<ThreadRow>(&keys::all(account, keys::Kind::Thread), |_, thread| {
+        for (mailbox, sum) in &mut counts {
+            let share = super::message::share_of(&thread, *mailbox, trash);
+            sum.total_emails += share.total_emails;
+            sum.unread_emails += share.unread_emails;
+            sum.total_threads += share.total_threads;
+            sum.unread_threads += share.unread_threads;
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    for (mailbox, sum) in counts {
+        let before: MailboxCountsRow = (txn as &dyn Read).row(account, mailbox)?.unwrap_or_default();
+        if before != sum {
+            txn.put(account, mailbox, &sum, Change::Counted)?;
+        }
+    }
+    Ok(())
+}

@@ -13,7 +13,8 @@ pub struct MailboxRow {
     pub parent: Option<MailboxId>,
     pub role: Option<MailboxRole>,
     pub sort_order: u32,
-    pub subscribed: bool,
+    /// Who has said that they don't want to see it (RFC 8621 §2: kept for each user).
+    pub unsubscribed: Vec<PrincipalId>,
     /// What the server keeps it true to; `None` for people's own.
     pub kept: Option<Kept>,
 }
