@@ -138,3 +138,15 @@ pub const BLOB_GRACE_SECONDS: u64 = 24 * 60 * 60;
 pub const DEDUP_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// Intake and writes stop below this much free disk.
 pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// How long a handover to the relay may take before another one may begin.
+pub const RELAY_LEASE_SECONDS: u64 = 15 * 60;
+/// Wait before the second attempt to hand a message over; it doubles with every further one.
+pub const RELAY_RETRY_SECONDS_MIN: u64 = 10;
+/// The longest such wait.
+pub const RELAY_RETRY_SECONDS_MAX: u64 = 60 * 60;
+/// After this time a message that the relay doesn't take has failed.
+pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
+/// Handovers at once.
+pub const RELAY_HANDOVERS_MAX: usize = 8;
+/// How long an equal submission returns the first one instead of sending again.
+pub const SUBMISSION_REPEAT_SECONDS: u64 = 24 * 60 * 60;

@@ -1,0 +1,266 @@
+//! The relay queue: what waits to be handed over, what is being handed over, and what became of it.
+//!
+//! A submission's place in the queue is a row of its own, keyed by when it is next due and written
+//! in the same transaction as the submission. A handover is a lease: its begin is durable before
+//! the relay is contacted, and a second mark is durable before the message's octets go out. So a
+//! process that ends leaves one of three things behind: nothing begun, begun and safe to begin
+//! again, or octets on their way, which is the only state in which nobody knows.
+
+use crate::store::rows::submission::*;
+use crate::store::{Read, StoreResult, Txn, keys};
+use crate::types::*;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// What the relay said at the end of a handover.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handover {
+    /// One for each recipient that was offered, in their order.
+    pub replies: Vec<RelayReply>,
+    /// The connection was lost after the octets had gone out: the relay may have the message.
+    pub unknown: bool,
+}
+
+/// The relay's word on one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RelayReply {
+    pub verdict: Verdict,
+    /// The reply as it came, code first, in one line (RFC 8621 §7, `smtpReply`).
+    pub text: String,
+}
+
+/// What follows from a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The relay has it.
+    Accepted,
+    /// 4xx, or no connection.
+    TryLater,
+    /// 5xx.
+    Refused,
+}
+
+/// What [`finish`] made of a handover.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Finished {
+    /// Recipients that will never get it.
+    pub failed: Vec<Address>,
+    /// Nothing more will be tried.
+    pub done: bool,
+}
+
+/// Something in the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    pub at: Millis,
+    pub account: AccountId,
+    pub submission: SubmissionId,
+}
+
+/// Puts a submission into the queue. The caller writes the row.
+pub fn enqueue(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    row: &mut SubmissionRow,
+    at: Millis,
+) -> StoreResult<()> {
+    row.relay = RelayState::Queued { next: at };
+    place(txn, account, id, row)
+}
+
+/// What is due up to `now`, the longest waiting first.
+pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> {
+    collect(read, &keys::due_until(keys::Kind::Queue, now), limit)
+}
+
+/// When the next thing is due.
+pub fn next_due(read: &dyn Read) -> StoreResult<Option<Millis>> {
+    Ok(collect(read, &keys::due_all(keys::Kind::Queue), 1)?.first().map(|due| due.at))
+}
+
+/// Everything in the queue.
+pub fn all(read: &dyn Read) -> StoreResult<Vec<Due>> {
+    collect(read, &keys::due_all(keys::Kind::Queue), usize::MAX)
+}
+
+/// Takes the lease for one handover. `None` where the submission isn't waiting, or isn't due yet.
+pub fn begin(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    now: Millis,
+) -> StoreResult<Option<SubmissionRow>> {
+    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(None) };
+    if due_at(&row.relay).is_none_or(|due| due > now) {
+        return Ok(None);
+    }
+    if let RelayState::Handing { since } = row.relay {
+        tracing::warn!(
+            account = %account, submission = %id, since = since.0,
+            "sending again: the outcome of the last handover is unknown; the Message-ID stays the same"
+        );
+    }
+    unplace(txn, account, id, &row);
+    row.relay = RelayState::Contacting { since: now };
+    row.attempts = row.attempts.saturating_add(1);
+    place(txn, account, id, &row)?;
+    // The lease is nothing that a client sees.
+    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)?;
+    Ok(Some(row))
+}
+
+/// Marks that the message's octets are about to go out. False where the lease is lost.
+pub fn handing(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<bool> {
+    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(false) };
+    if !matches!(row.relay, RelayState::Contacting { .. }) {
+        return Ok(false);
+    }
+    unplace(txn, account, id, &row);
+    row.relay = RelayState::Handing { since: now };
+    place(txn, account, id, &row)?;
+    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)?;
+    Ok(true)
+}
+
+/// Writes down what became of a handover.
+pub fn finish(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    handover: &Handover,
+    now: Millis,
+) -> StoreResult<Finished> {
+    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else {
+        return Ok(Finished::default());
+    };
+    unplace(txn, account, id, &row);
+    let mut finished = Finished::default();
+    let given_up = row.created_at.after(Duration::from_secs(limits::RELAY_GIVE_UP_SECONDS)) <= now;
+    let waiting = row.recipients.iter_mut().filter(|recipient| !recipient.settled);
+    for (recipient, reply) in waiting.zip(&handover.replies) {
+        settle(recipient, reply, given_up, &mut finished);
+    }
+    finished.done = row.recipients.iter().all(|recipient| recipient.settled);
+    row.undo_status = UndoStatus::Final;
+    if finished.done {
+        row.relay = RelayState::Done;
+    } else if handover.unknown {
+        // Due after a wait as any other, but not forgotten: the next begin says why it sends again.
+        row.relay = RelayState::Handing { since: lease_ending(now.after(backoff(row.attempts))) };
+    } else {
+        row.relay = RelayState::Queued { next: now.after(backoff(row.attempts)) };
+    }
+    place(txn, account, id, &row)?;
+    txn.update(account, id, &row)?;
+    Ok(finished)
+}
+
+/// Makes everything that an ended process left in the middle due now. Only at start, when nobody
+/// else has a lease.
+pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<()> {
+    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(()) };
+    let relay = match row.relay {
+        RelayState::Contacting { .. } => RelayState::Queued { next: now },
+        RelayState::Handing { .. } => RelayState::Handing { since: lease_ending(now) },
+        _ => return Ok(()),
+    };
+    unplace(txn, account, id, &row);
+    row.relay = relay;
+    place(txn, account, id, &row)?;
+    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)
+}
+
+/// Takes a submission out of the queue before anything was begun. False where it is too late.
+pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &mut SubmissionRow) -> bool {
+    if row.undo_status != UndoStatus::Pending || !matches!(row.relay, RelayState::Queued { .. }) {
+        return false;
+    }
+    unplace(txn, account, id, row);
+    row.relay = RelayState::Done;
+    row.undo_status = UndoStatus::Canceled;
+    true
+}
+
+/// Takes the queue's row of a submission away, whatever its state: the submission is destroyed.
+pub fn forget(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &SubmissionRow) {
+    unplace(txn, account, id, row);
+}
+
+/// When a submission in that state is due: waiting ones at their time, begun ones when the lease
+/// has run out.
+pub fn due_at(relay: &RelayState) -> Option<Millis> {
+    let lease = Duration::from_secs(limits::RELAY_LEASE_SECONDS);
+    match relay {
+        RelayState::Queued { next } => Some(*next),
+        RelayState::Contacting { since } | RelayState::Handing { since } => Some(since.after(lease)),
+        RelayState::Done => None,
+    }
+}
+
+/// The begin of a lease that ends then.
+fn lease_ending(end: Millis) -> Millis {
+    let lease = i64::try_from(limits::RELAY_LEASE_SECONDS).unwrap_or(i64::MAX).saturating_mul(1000);
+    Millis(end.0.saturating_sub(lease))
+}
+
+fn settle(recipient: &mut Recipient, reply: &RelayReply, given_up: bool, finished: &mut Finished) {
+    recipient.smtp_reply = Some(reply.text.clone());
+    match reply.verdict {
+        Verdict::Accepted => {
+            recipient.settled = true;
+            // RFC 8621 §7: the relay's "yes" is not yet a delivery.
+            recipient.delivered = Delivered::Unknown;
+        }
+        Verdict::TryLater if !given_up => {}
+        Verdict::TryLater | Verdict::Refused => {
+            recipient.settled = true;
+            recipient.delivered = Delivered::No;
+            finished.failed.push(recipient.address.clone());
+        }
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    let doubled = limits::RELAY_RETRY_SECONDS_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+    Duration::from_secs(doubled.min(limits::RELAY_RETRY_SECONDS_MAX))
+}
+
+fn place(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &SubmissionRow) -> StoreResult<()> {
+    match due_at(&row.relay) {
+        Some(at) => txn.put_at(keys::due(keys::Kind::Queue, at, account, 0, id.0), &QueueRow),
+        None => Ok(()),
+    }
+}
+
+fn unplace(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &SubmissionRow) {
+    if let Some(at) = due_at(&row.relay) {
+        txn.delete_at(keys::due(keys::Kind::Queue, at, account, 0, id.0));
+    }
+}
+
+fn collect(read: &dyn Read, range: &keys::KeyRange, limit: usize) -> StoreResult<Vec<Due>> {
+    let mut out = Vec::new();
+    if limit == 0 {
+        return Ok(out);
+    }
+    read.scan(range, false, &mut |key, _| {
+        if let Some((at, account, _, id)) = keys::read_due(key) {
+            out.push(Due { at, account, submission: SubmissionId(id) });
+        }
+        if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let seconds: Vec<u64> = (1..=11).map(|attempts| backoff(attempts).as_secs()).collect();
+        assert_eq!(seconds, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert_eq!(backoff(u32::MAX).as_secs(), 3600);
+    }
+}
