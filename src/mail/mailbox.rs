@@ -69,17 +69,17 @@ fn personal_defaults() -> Vec<Default> {
 /// What an inbox starts with: the work as mailboxes, and the usual ones beside them.
 fn inbox_defaults() -> Vec<Default> {
     vec![
-        ("Inbox", Some(MailboxRole::Inbox), 1, Some(Kept::Open)),
+        ("Inbox", Some(MailboxRole::Inbox), 1, Some(Kept::Inbox)),
         ("Unassigned", None, 2, Some(Kept::Unassigned)),
-        ("Assigned", None, 3, Some(Kept::Assigned)),
+        ("Assigned", None, 3, Some(Kept::AssignedParent)),
         ("Pending", None, 4, Some(Kept::Pending)),
         ("Snoozed", Some(MailboxRole::Snoozed), 5, Some(Kept::Snoozed)),
-        ("Archive", Some(MailboxRole::Archive), 6, Some(Kept::Closed)),
-        ("Drafts", Some(MailboxRole::Drafts), 7, Some(Kept::Aside)),
-        ("Scheduled", Some(MailboxRole::Scheduled), 8, Some(Kept::Aside)),
-        ("Sent", Some(MailboxRole::Sent), 9, Some(Kept::Aside)),
-        ("Junk", Some(MailboxRole::Junk), 10, Some(Kept::Aside)),
-        ("Trash", Some(MailboxRole::Trash), 11, Some(Kept::Aside)),
+        ("Archive", Some(MailboxRole::Archive), 6, Some(Kept::Archive)),
+        ("Drafts", Some(MailboxRole::Drafts), 7, Some(Kept::Drafts)),
+        ("Scheduled", Some(MailboxRole::Scheduled), 8, Some(Kept::Scheduled)),
+        ("Sent", Some(MailboxRole::Sent), 9, Some(Kept::Sent)),
+        ("Junk", Some(MailboxRole::Junk), 10, Some(Kept::Junk)),
+        ("Trash", Some(MailboxRole::Trash), 11, Some(Kept::Trash)),
     ]
 }
 

@@ -20,25 +20,44 @@ pub struct MailboxRow {
 }
 row!(MailboxRow, MailboxId, Mailbox, Mailbox);
 
-/// What a kept mailbox of an inbox shows.
+/// A mailbox of an inbox that the server keeps, by what it means.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Kept {
     /// Open conversations.
-    Open,
+    Inbox,
     Pending,
     Snoozed,
     /// Closed conversations.
-    Closed,
+    Archive,
     /// Closed conversations of a category, below Archive.
-    Category(String),
+    ArchiveCategory(String),
     /// Conversations without an owner.
     Unassigned,
-    /// The parent of the owners' mailboxes.
-    Assigned,
     /// An owner's conversations.
-    AssignedTo(PrincipalId),
-    /// Sent, Drafts, Scheduled, Junk, Trash: kept in place, and no part of the projection.
-    Aside,
+    Assigned(PrincipalId),
+    /// The parent of the owners' mailboxes; nothing is in it.
+    AssignedParent,
+    Sent,
+    Drafts,
+    Scheduled,
+    Memos,
+    Junk,
+    Trash,
+}
+
+impl Kept {
+    /// True for those that a status or an owner puts Emails in.
+    pub fn is_projected(&self) -> bool {
+        !matches!(
+            self,
+            Kept::Sent | Kept::Drafts | Kept::Scheduled | Kept::Memos | Kept::Junk | Kept::Trash
+        )
+    }
+
+    /// `mayAddItems` for whoever may work conversations.
+    pub fn may_add(&self) -> bool {
+        !matches!(self, Kept::Snoozed | Kept::Scheduled | Kept::Memos | Kept::AssignedParent)
+    }
 }
 
 /// Which mailbox has which role, and which are kept: found without reading all mailboxes.
