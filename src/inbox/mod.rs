@@ -1,1 +1,23 @@
-//! (in work)
+//! Floor 2: team work. The rules here are pure: rows and events in, rows and effects out. They
+//! read no store, no clock and no JSON; whoever calls them holds the transaction.
+//!
+//! Every path (JMAP, a moved message, SMTP intake, a timer, a rule) becomes the same few events,
+//! applied by [`machine::apply`].
+
+pub mod activity;
+pub mod change;
+pub mod desk;
+pub mod gate;
+pub mod lock;
+pub mod machine;
+pub mod merge;
+pub mod messages;
+pub mod ownership;
+pub mod projection;
+pub mod refusal;
+pub mod status;
+
+#[cfg(test)]
+mod race_tests;
+#[cfg(test)]
+mod rule_tests;

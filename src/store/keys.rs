@@ -30,6 +30,7 @@
 //!   18 Conversation's events    (account, conversation:4, version:8)   what the gate asks about
 //!   19 Activity text            (account, activity:4)          salt and text, apart from the chain
 //!   1a Mailboxes by role        (account)
+//!   1b Head of the activity     (account)
 //!   20 Principal                (0, principal:4)
 //!   21 Account                  (0, account:4)
 //!   22 Address                  (0, address)                   → account
@@ -103,6 +104,7 @@ pub enum Kind {
     ConversationEvent = 0x18,
     ActivityText = 0x19,
     MailboxRoles = 0x1a,
+    ActivityHead = 0x1b,
     Principal = 0x20,
     Account = 0x21,
     Address = 0x22,

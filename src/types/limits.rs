@@ -128,6 +128,18 @@ pub const LOCK_SECONDS_MAX: u64 = 600;
 pub const LOCK_SECONDS_DEFAULT: u64 = 120;
 /// Participants kept of one conversation.
 pub const PARTICIPANTS_MAX: usize = 100;
+/// `reopenWithin` where the inbox doesn't say.
+pub const REOPEN_WITHIN_DAYS_DEFAULT: u32 = 30;
+/// A plain client's second submission sooner than this is its own retry, not a person's yes.
+pub const PLAIN_YES_SECONDS_MIN: u64 = 10;
+/// A later one is asked again.
+pub const PLAIN_YES_SECONDS_MAX: u64 = 10 * 60;
+/// How long a state that a member set is safe from another's full replacement of `mailboxIds`.
+pub const STALE_COPY_SECONDS_MAX: u64 = 60 * 60;
+/// How long the same content by the same principal is taken for the same submission.
+pub const DUPLICATE_SEND_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// How long a refusal of level block asks for `acknowledge`.
+pub const BLOCK_REMEMBERED_SECONDS_MAX: u64 = 24 * 60 * 60;
 
 // ── Store ──────────────────────────────────────────────────────────────────────────────────────
 /// Rows of one commit, blobs apart.
@@ -148,5 +160,3 @@ pub const RELAY_RETRY_SECONDS_MAX: u64 = 60 * 60;
 pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 /// Handovers at once.
 pub const RELAY_HANDOVERS_MAX: usize = 8;
-/// How long an equal submission returns the first one instead of sending again.
-pub const SUBMISSION_REPEAT_SECONDS: u64 = 24 * 60 * 60;

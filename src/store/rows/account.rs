@@ -28,7 +28,6 @@ pub struct NextIds {
     pub conversation: u32,
     pub note: u32,
     pub lock: u32,
-    pub activity: u32,
     pub principal: u32,
     pub account: u32,
     pub credential: u32,

@@ -1,0 +1,397 @@
+//! The decision of the send gate: may this submission go out, given what others did meanwhile?
+//!
+//! Two kinds of client. One *names* what it knows (`lockToken`, `ifVersion`, `acknowledge`) and is
+//! judged by positions in the log. A *plain* one names nothing; it is judged by its reply's basis,
+//! refused once in plain words, and its next attempt is the yes to exactly that. Either way no two
+//! replies go out that nobody knew of (`race_tests.rs` tries every interleaving).
+//!
+//! Pure: the caller loads the input within the send's transaction and applies the decision there.
+//! Absent: the right to send as an identity, and the duplicate check, which come before.
+
+use super::lock;
+use super::machine::{Actor, Effect, Entry, Value};
+use super::refusal::{Level, Refusal};
+use crate::store::rows::team::{
+    ActivityKind, ActivityValue, Block, ConversationEvent, ConversationRow, EarlierSubmissionRow, OutboundRow,
+    OutboundState, PlainCollision, PlainRefusal, RefusalRow, ReplyLockRow, Status, Told, ToldLock, ToldReply,
+    ToldSibling, What,
+};
+use crate::types::limits::{
+    BLOCK_REMEMBERED_SECONDS_MAX, DUPLICATE_SEND_SECONDS_MAX, PLAIN_YES_SECONDS_MAX, PLAIN_YES_SECONDS_MIN,
+};
+use crate::types::{Address, EmailId, Millis, PrincipalId};
+use std::time::Duration;
+
+/// One thing that happened, at its position in the inbox's log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Happened<'a> {
+    pub version: u64,
+    pub event: &'a ConversationEvent,
+}
+
+/// What the client names. A client that gives neither `lock_token` nor `if_version` is plain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Named<'a> {
+    pub lock_token: Option<u64>,
+    pub if_version: Option<u64>,
+    pub acknowledge: &'a [EmailId],
+}
+
+/// Everything the decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct GateInput<'a> {
+    pub now: Millis,
+    pub conversation: &'a ConversationRow,
+    pub sender: PrincipalId,
+    /// A participant from outside is among the envelope recipients.
+    pub is_reply: bool,
+    pub named: Named<'a>,
+    /// The position of the reply's basis ([`basis`]).
+    pub basis: u64,
+    /// The stored lock, live or not.
+    pub lock: Option<&'a ReplyLockRow>,
+    /// What happened in the conversation, in the order of the log: at least everything later than
+    /// the basis and than `if_version`, and every scheduled message.
+    pub happened: &'a [Happened<'a>],
+    /// What this principal was refused last in this conversation.
+    pub refused: Option<&'a RefusalRow>,
+    pub plain_collision: PlainCollision,
+}
+
+/// The gate's word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    Pass {
+        /// The conversation's lock ends: the sender's own, or another's that a yes went over.
+        end_lock: bool,
+        /// What was collided with knowingly: an activity `sentOver` where not empty.
+        over: Told,
+    },
+    Refuse {
+        refusal: Refusal,
+        /// To be kept for (conversation, principal) in the place of what was kept. A pass removes it.
+        remember: Option<RefusalRow>,
+    },
+}
+
+/// Decides on one submission.
+pub fn decide(input: &GateInput<'_>) -> Decision {
+    if let Some(into) = input.conversation.merged_into {
+        return refuse(Refusal::Merged { into });
+    }
+    if input.named.lock_token.is_some() || input.named.if_version.is_some() {
+        decide_named(input)
+    } else {
+        decide_plain(input)
+    }
+}
+
+/// The position of a reply's basis: that of the newest of the conversation's messages that
+/// In-Reply-To or References name, where none is named the creation of the draft. An outbound
+/// message's position is its [`OutboundRow::version`], not where its draft was made.
+pub fn basis(named: impl IntoIterator<Item = u64>, draft_created: u64) -> u64 {
+    named.into_iter().max().unwrap_or(draft_created)
+}
+
+/// What the effects of an event mean to the gate. Outbound messages and siblings' replies, of which
+/// it must know more than an activity says, are added by the caller.
+pub fn events_of(effects: &[Effect], actor: Actor) -> Vec<ConversationEvent> {
+    let meaning = |effect: &Effect| match effect {
+        Effect::Activity(Entry { kind, after, .. }) => match (kind, after) {
+            (ActivityKind::StatusChanged, Value::Plain(ActivityValue::Status(Status::Closed))) => {
+                Some(What::Closed)
+            }
+            (ActivityKind::Merged | ActivityKind::MergedInto, _) => Some(What::Merged),
+            (ActivityKind::OwnerChanged, _) => Some(What::OwnerChanged),
+            (
+                ActivityKind::InboundReceived | ActivityKind::AutomaticReceived | ActivityKind::DeliveryFailed,
+                Value::Plain(ActivityValue::Email(email)),
+            ) => Some(What::Inbound(*email)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let event = |what| ConversationEvent { actor: actor.principal(), what };
+    effects.iter().filter_map(meaning).map(event).collect()
+}
+
+/// True where `earlier` makes a submission with the same Message-ID or the same content a
+/// duplicate. The caller leaves out canceled ones: what never went out may be sent.
+pub fn is_duplicate(earlier: &EarlierSubmissionRow, now: Millis) -> bool {
+    now < earlier.at.after(Duration::from_secs(DUPLICATE_SEND_SECONDS_MAX))
+}
+
+/// The digest by which equal envelope recipients, subject and body are known again.
+pub fn content_digest(recipients: &[Address], subject: &str, body: &[u8]) -> [u8; 32] {
+    let mut keys: Vec<String> = recipients.iter().map(Address::key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut hasher = blake3::Hasher::new();
+    for piece in keys.iter().map(|key| key.as_bytes()).chain([&[][..], subject.as_bytes(), body]) {
+        hasher.update(&(piece.len() as u64).to_be_bytes()).update(piece);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn refuse(refusal: Refusal) -> Decision {
+    Decision::Refuse { refusal, remember: None }
+}
+
+/// The live lock of somebody else.
+fn others_lock<'a>(input: &GateInput<'a>) -> Option<&'a ReplyLockRow> {
+    lock::live(input.lock, input.now).filter(|lock| lock.holder != input.sender)
+}
+
+fn own_lock_ends(input: &GateInput<'_>) -> bool {
+    lock::live(input.lock, input.now).is_some_and(|lock| lock.holder == input.sender)
+}
+
+fn told_reply(row: &OutboundRow) -> ToldReply {
+    let scheduled = row.state == OutboundState::Scheduled;
+    ToldReply { email: row.email, author: row.author, at: row.at, scheduled }
+}
+
+// ── Clients that name what they know ───────────────────────────────────────────────────────────
+
+fn decide_named(input: &GateInput<'_>) -> Decision {
+    if let Some(refusal) = lock_refusal(input) {
+        return refuse(refusal);
+    }
+    let changed = match input.named.if_version {
+        Some(version) => changed_since(input, version, Level::Ask),
+        // A lock without a version says that nobody answers now, not what was read before it: what
+        // others sent since the reply's basis blocks, and the rest passes.
+        None => changed_since(input, input.basis, Level::Block),
+    };
+    let acknowledged = |email: &EmailId| input.named.acknowledge.contains(email);
+    if let Some(changed) = changed {
+        let only_known = input.named.if_version.is_none()
+            && !changed.told.replies.is_empty()
+            && changed.block_emails.iter().all(acknowledged)
+            && !changed.decided;
+        if !only_known {
+            return changed.refuse(input);
+        }
+        return Decision::Pass { end_lock: own_lock_ends(input), over: changed.told };
+    }
+    if let Some(blocked) = live_block(input)
+        && !blocked.emails.iter().all(acknowledged)
+    {
+        return block_again(input, blocked);
+    }
+    Decision::Pass { end_lock: own_lock_ends(input), over: Told::default() }
+}
+
+fn lock_refusal(input: &GateInput<'_>) -> Option<Refusal> {
+    match input.named.lock_token {
+        Some(token) => match lock::owned(input.lock, token, input.sender, input.now) {
+            Ok(_) => None,
+            // Another's token is no more the sender's lock than one that expired.
+            Err(Refusal::Forbidden(_)) => {
+                let lock = lock::live(input.lock, input.now);
+                let (holder, expires_at) = (lock.map(|lock| lock.holder), lock.map(|lock| lock.expires_at));
+                Some(Refusal::LockLost { holder, expires_at })
+            }
+            Err(refusal) => Some(refusal),
+        },
+        None => others_lock(input).map(lock::held),
+    }
+}
+
+/// What speaks against a version.
+struct Changed {
+    level: Level,
+    emails: Vec<EmailId>,
+    block_emails: Vec<EmailId>,
+    /// A close or a merge is among it.
+    decided: bool,
+    reasons: Vec<&'static str>,
+    told: Told,
+}
+
+/// What others did after `version` that is at least of level `from`.
+fn changed_since(input: &GateInput<'_>, version: u64, from: Level) -> Option<Changed> {
+    let mut changed = Changed {
+        level: Level::Ask,
+        emails: Vec::new(),
+        block_emails: Vec::new(),
+        decided: false,
+        reasons: Vec::new(),
+        told: Told::default(),
+    };
+    for happened in input.happened.iter().filter(|happened| happened.version > version) {
+        let Some((level, reason)) = weigh(happened.event, input.sender) else { continue };
+        if level < from {
+            continue;
+        }
+        changed.add(level, reason);
+        match &happened.event.what {
+            What::Outbound(row) => {
+                changed.emails.push(row.email);
+                changed.block_emails.push(row.email);
+                changed.told.replies.push(told_reply(row));
+            }
+            What::Inbound(email) => changed.emails.push(*email),
+            What::SiblingReplied(sibling) => changed.told.siblings.push(sibling.clone()),
+            What::Closed | What::Merged => changed.decided = true,
+            What::OwnerChanged => {}
+        }
+    }
+    // A version that was never given out says nothing about what was read.
+    if from == Level::Ask && version > input.conversation.version {
+        changed.add(Level::Ask, "unknownVersion");
+    }
+    (!changed.reasons.is_empty()).then_some(changed)
+}
+
+/// How much an event weighs for `sender`, and its word; null for one's own doing and for what
+/// never went out.
+fn weigh(event: &ConversationEvent, sender: PrincipalId) -> Option<(Level, &'static str)> {
+    if event.actor == Some(sender) {
+        return None;
+    }
+    match &event.what {
+        What::Outbound(row) if row.state == OutboundState::Canceled || row.author == sender => None,
+        What::Outbound(row) => Some((Level::Block, if row.reply { "reply" } else { "outbound" })),
+        What::Closed => Some((Level::Block, "closed")),
+        What::Merged => Some((Level::Block, "merged")),
+        What::Inbound(_) => Some((Level::Ask, "inbound")),
+        What::OwnerChanged => Some((Level::Ask, "ownerChanged")),
+        What::SiblingReplied(_) => Some((Level::Ask, "siblingReplied")),
+    }
+}
+
+impl Changed {
+    fn add(&mut self, level: Level, reason: &'static str) {
+        self.level = self.level.max(level);
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    fn refuse(self, input: &GateInput<'_>) -> Decision {
+        let mut unacknowledged = self.block_emails.clone();
+        if let Some(blocked) = live_block(input) {
+            unacknowledged.extend(&blocked.emails);
+        }
+        unacknowledged.sort_unstable();
+        unacknowledged.dedup();
+        let remember = (!unacknowledged.is_empty())
+            .then_some(RefusalRow::Block(Block { at: input.now, emails: unacknowledged }));
+        let refusal = Refusal::ConversationChanged {
+            level: self.level,
+            version: input.conversation.version,
+            emails: self.emails,
+            reasons: self.reasons,
+            told: self.told,
+        };
+        Decision::Refuse { refusal, remember }
+    }
+}
+
+fn live_block<'a>(input: &GateInput<'a>) -> Option<&'a Block> {
+    let remembered = Duration::from_secs(BLOCK_REMEMBERED_SECONDS_MAX);
+    match input.refused {
+        Some(RefusalRow::Block(block)) if input.now < block.at.after(remembered) => Some(block),
+        _ => None,
+    }
+}
+
+/// The version is the new one, but what blocked before wasn't acknowledged.
+fn block_again(input: &GateInput<'_>, blocked: &Block) -> Decision {
+    let outbound = input.happened.iter().filter_map(|happened| match &happened.event.what {
+        What::Outbound(row) if blocked.emails.contains(&row.email) => Some(told_reply(row)),
+        _ => None,
+    });
+    let replies = outbound.collect();
+    let refusal = Refusal::ConversationChanged {
+        level: Level::Block,
+        version: input.conversation.version,
+        emails: blocked.emails.clone(),
+        reasons: vec!["reply"],
+        told: Told { replies, ..Told::default() },
+    };
+    Decision::Refuse { refusal, remember: Some(RefusalRow::Block(blocked.clone())) }
+}
+
+// ── Plain clients ──────────────────────────────────────────────────────────────────────────────
+
+fn decide_plain(input: &GateInput<'_>) -> Decision {
+    let collision = if input.is_reply { collision(input) } else { Told::default() };
+    if collision == Told::default() {
+        return Decision::Pass { end_lock: own_lock_ends(input), over: collision };
+    }
+    let allowed = match input.plain_collision {
+        PlainCollision::Allow => true,
+        PlainCollision::Reject => false,
+        PlainCollision::Confirm => match input.refused {
+            Some(RefusalRow::Plain(refused)) => is_yes(input, refused, &collision),
+            _ => false,
+        },
+    };
+    if allowed {
+        // A yes over a live lock kills its token.
+        let end_lock = collision.lock.is_some() || own_lock_ends(input);
+        return Decision::Pass { end_lock, over: collision };
+    }
+    let may_confirm = input.plain_collision == PlainCollision::Confirm;
+    let remember = may_confirm.then(|| {
+        let version = input.conversation.version;
+        RefusalRow::Plain(PlainRefusal { at: input.now, version, told: collision.clone() })
+    });
+    Decision::Refuse { refusal: Refusal::PlainCollision { told: collision, may_confirm }, remember }
+}
+
+/// What a plain client's reply collides with.
+fn collision(input: &GateInput<'_>) -> Told {
+    let mut told = Told::default();
+    for happened in input.happened {
+        match &happened.event.what {
+            What::Outbound(row) if row.reply && row.author != input.sender => {
+                let later = match row.state {
+                    // It goes out later than whatever this one rests on.
+                    OutboundState::Scheduled => true,
+                    OutboundState::Sent => happened.version > input.basis,
+                    OutboundState::Canceled => false,
+                };
+                if later {
+                    told.replies.push(told_reply(row));
+                }
+            }
+            What::SiblingReplied(sibling) if happened.version > input.basis => {
+                told.siblings.push(sibling.clone());
+            }
+            _ => {}
+        }
+    }
+    told.lock = others_lock(input).map(|lock| ToldLock {
+        holder: lock.holder,
+        token: lock.token,
+        expires_at: lock.expires_at,
+    });
+    told
+}
+
+/// True where this attempt is the yes to exactly what was told: neither a client's own quick retry,
+/// nor too late, and nothing newer happened.
+fn is_yes(input: &GateInput<'_>, refused: &PlainRefusal, collision: &Told) -> bool {
+    let earliest = refused.at.after(Duration::from_secs(PLAIN_YES_SECONDS_MIN));
+    let latest = refused.at.after(Duration::from_secs(PLAIN_YES_SECONDS_MAX));
+    if input.now < earliest || input.now > latest {
+        return false;
+    }
+    let told = &refused.told;
+    let known_reply = |reply: &ToldReply| told.replies.iter().any(|known| known.email == reply.email);
+    let known_lock = |lock: &ToldLock| told.lock.is_some_and(|known| known.token == lock.token);
+    let known_sibling = |sibling: &ToldSibling| {
+        told.siblings.iter().any(|known| known == sibling)
+    };
+    let newer = input
+        .happened
+        .iter()
+        .any(|happened| happened.version > refused.version && weigh(happened.event, input.sender).is_some());
+    !newer
+        && collision.replies.iter().all(known_reply)
+        && collision.lock.iter().all(known_lock)
+        && collision.siblings.iter().all(known_sibling)
+}

@@ -1,0 +1,71 @@
+//! Ownership: claim, hand-off, release.
+//!
+//! Of N parallel claims exactly one wins. A claim sets the owner to oneself; a hand-off sets it to
+//! somebody else or to nobody. A change that names no expectation implies "the owner is null or
+//! myself". Excepted is a hand-off by the owner (who is "myself" anyway) or by a lead. A lead's
+//! *claim* isn't excepted, or two leads would both win one; a lead who takes for themselves says
+//! from whom (`ifOwner`, `ifVersion`, or by taking the message out of Assigned/⟨owner⟩).
+
+use super::machine::{Actor, Draft, Expect, Value};
+use super::refusal::Refusal;
+use crate::store::rows::team::{ActivityKind, ConversationRow, Status};
+use crate::types::{MemberRole, PrincipalId};
+
+/// Whether `actor` may set the owner to `to`.
+pub(super) fn check(
+    row: &ConversationRow,
+    to: Option<PrincipalId>,
+    expect: Expect,
+    actor: Actor,
+) -> Result<(), Refusal> {
+    let Actor::Member { principal, role } = actor else {
+        return Ok(());
+    };
+    let free = row.owner.is_none_or(|owner| owner == principal);
+    if free || row.owner == to {
+        return Ok(());
+    }
+    let named = expect.if_version.is_some() || expect.if_owner.is_some();
+    let is_hand_off = to != Some(principal);
+    let lead = role >= MemberRole::Lead;
+    if !named && !(lead && is_hand_off) {
+        return Err(Refusal::OwnerMismatch { owner: row.owner, version: row.version });
+    }
+    if !lead {
+        return Err(Refusal::Forbidden("Somebody else owns this conversation; taking it needs a lead."));
+    }
+    Ok(())
+}
+
+/// Sets the owner; whether it is allowed was asked before.
+pub(super) fn set_owner(draft: &mut Draft<'_>, to: Option<PrincipalId>) {
+    let before = draft.row.owner;
+    if before == to {
+        return;
+    }
+    draft.row.owner = to;
+    draft.row.owner_set = draft.set_by();
+    draft.bump();
+    draft.log(ActivityKind::OwnerChanged, Value::principal(before), Value::principal(to));
+    if let Some(owner) = to
+        && draft.actor().principal() != Some(owner)
+    {
+        draft.notify(owner, ActivityKind::OwnerChanged);
+    }
+}
+
+/// Reopened with an owner who is no longer an active member: unowned.
+pub(super) fn drop_departed(draft: &mut Draft<'_>) {
+    if draft.row.owner.is_some_and(|owner| !draft.context.roster.can_own(owner)) {
+        set_owner(draft, None);
+    }
+}
+
+/// A member left: their open work becomes visibly unowned. Closed work keeps who did it.
+pub(super) fn member_left(draft: &mut Draft<'_>, principal: PrincipalId) {
+    if draft.row.owner == Some(principal) && draft.row.status != Status::Closed {
+        set_owner(draft, None);
+    }
+    super::change::unwatch(draft, principal);
+    draft.effects.push(super::machine::Effect::EndLock { of: Some(principal) });
+}
