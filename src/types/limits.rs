@@ -160,3 +160,5 @@ pub const RELAY_RETRY_SECONDS_MAX: u64 = 60 * 60;
 pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 /// Handovers at once.
 pub const RELAY_HANDOVERS_MAX: usize = 8;
+/// Merges that are followed from a conversation to the one that has its messages now.
+pub const MERGE_HOPS_MAX: usize = 64;

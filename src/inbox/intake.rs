@@ -1,0 +1,215 @@
+//! The one entry for messages into an account, by delivery or by a client, with what they mean to
+//! the team where the account is an inbox.
+
+use super::desk::{Desk, DeskResult};
+use super::machine::Event;
+use super::messages::{First, Inbound};
+use crate::mail::ingest::Prepared;
+use crate::mail::message::{self, Added};
+use crate::mail::{mailbox, thread};
+use crate::store::rows::mail::{EmailRow, Kept, MailAddress, Origin};
+use crate::store::rows::team::{ConversationRow, Participant};
+use crate::store::{Read, StoreError, StoreResult, Txn, keys};
+use crate::types::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A delivery that was seen before: a gateway that lost our answer sends the same again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct SeenRow {
+    email: EmailId,
+    at: Millis,
+}
+
+/// How a message came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The envelope sender; `None` is the null path.
+    pub mail_from: Option<&'a Address>,
+    /// The trace header fields for this account (RFC 5321 §4.4).
+    pub prefix: &'a [u8],
+    pub at: Millis,
+}
+
+/// The Email that this delivery made before, if it did within [`limits::DEDUP_SECONDS`].
+pub fn seen(
+    read: &dyn Read,
+    account: AccountId,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> StoreResult<Option<EmailId>> {
+    let Some(bytes) = read.bytes(&seen_key(account, prepared, arrival))? else { return Ok(None) };
+    let row: SeenRow = crate::store::rows::decode(&bytes)?;
+    let known_until = row.at.after(Duration::from_secs(limits::DEDUP_SECONDS));
+    Ok((arrival.at < known_until).then_some(row.email))
+}
+
+/// Delivers a message into a person's own account: it goes to the Inbox.
+pub fn deliver_personal(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> StoreResult<Added> {
+    let inbox = mailbox::roles(txn, account)?.with_role(MailboxRole::Inbox);
+    let inbox = inbox.ok_or_else(|| StoreError::Corrupt(format!("account {account} has no Inbox")))?;
+    let added = message::add(txn, account, arriving(prepared, arrival, BTreeSet::from([inbox])))?;
+    remember(txn, account, prepared, arrival, added.email)?;
+    Ok(added)
+}
+
+/// Delivers a message into an inbox: it joins the conversation that it answers, or begins one.
+pub fn deliver_inbox(
+    desk: &mut Desk<'_, '_>,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> DeskResult<Added> {
+    let account = desk.account;
+    let kept = desk.kept()?;
+    let joined = find_conversation(desk.read(), account, prepared)?;
+    // Where it will be shown if nothing moves; the projection corrects it in the same commit.
+    let mailboxes = match &joined {
+        Some((_, row)) => desk.place(&BTreeSet::new(), row)?,
+        None => [Kept::Inbox, Kept::Unassigned].iter().filter_map(|kept_as| kept.id(kept_as)).collect(),
+    };
+    let added = message::add(desk.txn, account, arriving(prepared, arrival, mailboxes))?;
+    let inbound = inbound(desk, prepared, arrival, added.email, joined.as_ref().map(|(_, row)| row));
+    let mut previous = None;
+    let mut taken = false;
+    if let Some((id, _)) = joined {
+        desk.enter(id, added.email, added.thread)?;
+        taken = desk.apply(id, &Event::Inbound(inbound.clone()), Vec::new())?;
+        if !taken {
+            desk.leave(id, added.email);
+            previous = Some(id);
+        }
+    }
+    if !taken {
+        desk.begin(&prepared.summary.subject, previous, &First::Inbound(inbound), added.thread, Vec::new())?;
+    }
+    remember(desk.txn, account, prepared, arrival, added.email)?;
+    Ok(added)
+}
+
+/// The conversation that a message belongs to: that of the newest message that it references, else
+/// the newest of its Thread; one that went into another is followed there.
+pub fn find_conversation(
+    read: &dyn Read,
+    account: AccountId,
+    prepared: &Prepared,
+) -> StoreResult<Option<(ConversationId, ConversationRow)>> {
+    let keys = &prepared.summary.thread_keys;
+    for reference in keys.references.iter().take(limits::THREAD_REFERENCES_MAX) {
+        for email in thread::emails_with_message_id(read, account, reference)? {
+            let row: Option<EmailRow> = read.row(account, email)?;
+            if let Some(found) = follow(read, account, row.and_then(|row| row.conversation))? {
+                return Ok(Some(found));
+            }
+        }
+    }
+    let Some(thread) = thread::find(read, account, keys)? else { return Ok(None) };
+    of_thread(read, account, thread)
+}
+
+/// The newest conversation of a Thread.
+pub fn of_thread(
+    read: &dyn Read,
+    account: AccountId,
+    thread: ThreadId,
+) -> StoreResult<Option<(ConversationId, ConversationRow)>> {
+    let Some(bytes) = read.bytes(&keys::row(account, keys::Kind::ThreadConversation, thread.0))? else {
+        return Ok(None);
+    };
+    follow(read, account, Some(crate::store::rows::decode(&bytes)?))
+}
+
+/// The conversation, or the one that it went into. Merges can't run in circles: a merged
+/// conversation takes nothing in.
+fn follow(
+    read: &dyn Read,
+    account: AccountId,
+    id: Option<ConversationId>,
+) -> StoreResult<Option<(ConversationId, ConversationRow)>> {
+    let mut next = id;
+    let mut hops = 0;
+    while let Some(id) = next {
+        let Some(row) = read.row::<ConversationRow>(account, id)? else { return Ok(None) };
+        hops += 1;
+        match row.merged_into {
+            Some(into) if hops < limits::MERGE_HOPS_MAX => next = Some(into),
+            _ => return Ok(Some((id, row))),
+        }
+    }
+    Ok(None)
+}
+
+fn arriving(
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    mailboxes: BTreeSet<MailboxId>,
+) -> message::NewEmail {
+    let origin = if prepared.automatic { Origin::Automatic } else { Origin::Inbound };
+    prepared.email(arrival.prefix.to_vec(), mailboxes, BTreeSet::new(), arrival.at.date(), origin, None)
+}
+
+fn inbound(
+    desk: &Desk<'_, '_>,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    email: EmailId,
+    joined: Option<&ConversationRow>,
+) -> Inbound {
+    let from = prepared.summary.from.first().and_then(participant);
+    // A stranger who quotes a known id joins, and never becomes the customer.
+    let known = joined.is_none_or(|row| {
+        row.participants.is_empty()
+            || from.as_ref().is_some_and(|from| {
+                row.participants.iter().any(|known| known.address.key() == from.address.key())
+            })
+    });
+    Inbound {
+        email,
+        at: arrival.at,
+        from,
+        reply_to: prepared.reply_to.first().and_then(participant),
+        others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
+        automatic: prepared.automatic,
+        flagged: !known,
+    }
+}
+
+/// Those among the addresses that are neither the inbox nor a member.
+pub fn outsiders<'a>(desk: &Desk<'_, '_>, addresses: impl Iterator<Item = &'a MailAddress>) -> Vec<Participant> {
+    let ours: BTreeSet<String> = desk.staff.addresses.iter().map(Address::key).collect();
+    let members: BTreeSet<String> =
+        desk.staff.roster.members.keys().filter_map(|id| desk.staff.names.get(id)).map(|p| p.email.key()).collect();
+    addresses
+        .filter_map(participant)
+        .filter(|person| !ours.contains(&person.address.key()) && !members.contains(&person.address.key()))
+        .collect()
+}
+
+/// A header's address as a participant; `None` where it can't be mailed to.
+pub fn participant(address: &MailAddress) -> Option<Participant> {
+    let parsed = Address::parse(&address.email)?;
+    Some(Participant { name: address.name.clone().filter(|name| !name.is_empty()), address: parsed })
+}
+
+fn remember(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    email: EmailId,
+) -> StoreResult<()> {
+    txn.log(account, DataType::EmailDelivery, email.0, crate::store::Change::Created)?;
+    txn.put_at(seen_key(account, prepared, arrival), &SeenRow { email, at: arrival.at })
+}
+
+fn seen_key(account: AccountId, prepared: &Prepared, arrival: &Arrival<'_>) -> keys::Key {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&prepared.content.hash.0);
+    hasher.update(arrival.mail_from.map(Address::key).unwrap_or_default().as_bytes());
+    keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16])
+}

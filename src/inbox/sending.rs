@@ -1,0 +1,443 @@
+//! Sending: the gate and everything that a submission does, in one transaction; and what becomes
+//! of it at the relay.
+//!
+//! Order (PRODUCT.md, "The send gate"): duplicate? → lock → version or collision → queue item, Sent
+//! copy, status, owner, activity, lock release. The submitted Email *is* the Sent copy. A submission
+//! that was made before is returned, and nothing is sent.
+
+use super::desk::{ConversationEmailRow, Desk, DeskError, DeskResult};
+use super::gate::{self, Decision, GateInput, Happened, Named};
+use super::intake;
+use super::machine::{Entry, Event, Value};
+use super::messages::{self, DeliveryFailed, First, Outbound};
+use super::refusal::Refusal;
+use crate::mail::outbound::{self, Finished, Handover};
+use crate::mail::{body, mailbox, message, thread};
+use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
+use crate::store::rows::submission::*;
+use crate::store::rows::team::*;
+use crate::store::{Read, Row, StoreResult, Txn, keys};
+use crate::types::*;
+use std::collections::BTreeSet;
+
+/// What is to be sent, checked by the caller as far as addresses and identity go.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    pub email: EmailId,
+    pub identity: IdentityId,
+    pub mail_from: Option<Address>,
+    pub mail_from_parameters: Vec<(String, Option<String>)>,
+    pub recipients: Vec<Recipient>,
+    pub sender: PrincipalId,
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// What a client that knows the send gate names beside.
+#[derive(Clone, Debug, Default)]
+pub struct TeamOrder {
+    pub lock_token: Option<u64>,
+    pub if_version: Option<u64>,
+    pub acknowledge: Vec<EmailId>,
+    pub then_status: Option<Status>,
+    pub then_owner: Option<Option<PrincipalId>>,
+}
+
+/// A submission that was made, now or before.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    pub id: SubmissionId,
+    pub row: SubmissionRow,
+    /// It was made before: nothing was sent this time.
+    pub repeated: bool,
+}
+
+/// What the gate said, and what must be remembered though the submission is undone.
+#[derive(Debug)]
+pub enum SendRefusal {
+    Desk(DeskError),
+    Gate { refusal: Refusal, remember: Option<Remember> },
+}
+
+/// A refusal that decides about the next attempt: to be written after the rollback.
+#[derive(Clone, Debug)]
+pub struct Remember {
+    account: AccountId,
+    conversation: ConversationId,
+    principal: PrincipalId,
+    row: RefusalRow,
+}
+
+impl Remember {
+    /// Writes it down.
+    pub fn write(&self, txn: &mut Txn<'_>) -> StoreResult<()> {
+        txn.put_at(refusal_key(self.account, self.conversation, self.principal), &self.row)
+    }
+}
+
+impl<E: Into<DeskError>> From<E> for SendRefusal {
+    fn from(error: E) -> Self {
+        Self::Desk(error.into())
+    }
+}
+
+/// Sends from a person's own account.
+pub fn submit_personal(txn: &mut Txn<'_>, account: AccountId, order: &Order<'_>) -> StoreResult<Option<Submitted>> {
+    let Some(email) = (txn as &dyn Read).row::<EmailRow>(account, order.email)? else { return Ok(None) };
+    let digests = digests(txn, account, order, &email)?;
+    if let Some(earlier) = earlier(txn, account, &digests)? {
+        return Ok(Some(earlier));
+    }
+    let email = file_as_sent(txn, account, order, &email)?;
+    let submitted = enqueue(txn, account, order, &email, None)?;
+    remember_digests(txn, account, &digests, submitted.id)?;
+    Ok(Some(submitted))
+}
+
+/// Sends from an inbox, through the gate.
+pub fn submit_inbox(
+    desk: &mut Desk<'_, '_>,
+    order: &Order<'_>,
+    team: &TeamOrder,
+) -> Result<Submitted, SendRefusal> {
+    let account = desk.account;
+    let row = desk.read().row::<EmailRow>(account, order.email)?;
+    let row = row.ok_or(Refusal::Forbidden("There is no such Email."))?;
+    desk.actor.must_be_agent()?;
+    if row.author.is_some_and(|author| author != order.sender) {
+        return Err(Refusal::Forbidden("Only its author may send a draft; copy it to send it yourself.").into());
+    }
+    let digests = digests(desk.txn, account, order, &row)?;
+    if let Some(earlier) = earlier(desk.txn, account, &digests)? {
+        return Ok(earlier);
+    }
+    let conversation = match row.conversation {
+        Some(id) => desk.conversation(id)?.map(|found| (id, found)),
+        None => intake::of_thread(desk.read(), account, row.thread)?,
+    };
+    let passed = match &conversation {
+        Some((id, found)) => Some(pass_gate(desk, order, team, *id, found)?),
+        None => None,
+    };
+    let sent = file_as_sent(desk.txn, account, order, &row)?;
+    let submitted = enqueue(desk.txn, account, order, &sent, conversation.as_ref().map(|(id, _)| *id))?;
+    let outbound = outbound(desk, order, team, &submitted, conversation.as_ref().map(|(_, found)| found))?;
+    let id = write_outbound(desk, order, &outbound, conversation, &sent)?;
+    if let Some((end_lock, over)) = passed {
+        if end_lock {
+            desk.end_lock(id, None)?;
+        }
+        if over != Told::default() {
+            let after = ActivityValue::Submission(submitted.id).into();
+            desk.record(Some(id), &Entry { kind: ActivityKind::SentOver, before: Value::NONE, after })?;
+        }
+        desk.txn.delete_at(refusal_key(account, id, order.sender));
+    }
+    remember_digests(desk.txn, account, &digests, submitted.id)?;
+    let mut submitted = submitted;
+    if submitted.row.conversation != Some(id) {
+        submitted.row.conversation = Some(id);
+        desk.txn.put_at(SubmissionRow::key(account, submitted.id), &submitted.row)?;
+    }
+    Ok(submitted)
+}
+
+/// Writes down what the relay said, and tells the conversation where it failed for good.
+pub fn finish(
+    desk: &mut Desk<'_, '_>,
+    id: SubmissionId,
+    handover: &Handover,
+) -> DeskResult<Finished> {
+    let finished = outbound::finish(desk.txn, desk.account, id, handover, desk.now)?;
+    let row: Option<SubmissionRow> = desk.read().row(desk.account, id)?;
+    if let Some(conversation) = row.and_then(|row| row.conversation)
+        && !finished.failed.is_empty()
+    {
+        let failed = DeliveryFailed { submission: id, dsn: None };
+        match desk.apply(conversation, &Event::DeliveryFailed(failed), Vec::new()) {
+            // A merged conversation takes no events; its submission still tells.
+            Ok(_) | Err(DeskError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(finished)
+}
+
+/// Asks the gate. Passing gives whether the lock ends, and what is sent over knowingly.
+fn pass_gate(
+    desk: &Desk<'_, '_>,
+    order: &Order<'_>,
+    team: &TeamOrder,
+    id: ConversationId,
+    conversation: &ConversationRow,
+) -> Result<(bool, Told), SendRefusal> {
+    let account = desk.account;
+    let recipients: Vec<Address> = order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let basis = basis(desk, order.email, id)?;
+    let since = team.if_version.map_or(basis, |version| version.min(basis));
+    let rows = events_since(desk.read(), account, id, since)?;
+    let happened: Vec<Happened<'_>> = rows
+        .iter()
+        .flat_map(|(version, row)| row.events.iter().map(|event| Happened { version: *version, event }))
+        .collect();
+    let stored_lock = super::desk::lock_of(desk.read(), account, id)?;
+    let refused: Option<RefusalRow> = match desk.read().bytes(&refusal_key(account, id, order.sender))? {
+        Some(bytes) => Some(crate::store::rows::decode(&bytes)?),
+        None => None,
+    };
+    let named =
+        Named { lock_token: team.lock_token, if_version: team.if_version, acknowledge: &team.acknowledge };
+    let decision = gate::decide(&GateInput {
+        now: desk.now,
+        conversation,
+        sender: order.sender,
+        is_reply: messages::is_reply(conversation, &recipients),
+        named,
+        basis,
+        lock: stored_lock.as_ref().map(|(_, row)| row),
+        happened: &happened,
+        refused: refused.as_ref(),
+        plain_collision: desk.settings.plain_collision,
+    });
+    match decision {
+        Decision::Pass { end_lock, over } => Ok((end_lock, over)),
+        Decision::Refuse { refusal, remember } => {
+            let remember =
+                remember.map(|row| Remember { account, conversation: id, principal: order.sender, row });
+            Err(SendRefusal::Gate { refusal, remember })
+        }
+    }
+}
+
+/// The position of a reply's basis: the newest message of the conversation that it refers to, or
+/// the creation of the draft.
+fn basis(desk: &Desk<'_, '_>, email: EmailId, id: ConversationId) -> StoreResult<u64> {
+    let read = desk.read();
+    let stored: Option<StoredMessage> = read.row(desk.account, email)?;
+    let keys = stored.map(|stored| crate::mail::ingest::thread_keys(&stored.message)).unwrap_or_default();
+    let position = |email: EmailId| -> StoreResult<Option<u64>> {
+        let key = keys::pair(desk.account, keys::Kind::ConversationEmail, id.0, email.0);
+        match read.bytes(&key)? {
+            Some(bytes) => Ok(Some(crate::store::rows::decode::<ConversationEmailRow>(&bytes)?.version)),
+            None => Ok(None),
+        }
+    };
+    let mut named = Vec::new();
+    for reference in keys.references.iter().take(limits::THREAD_REFERENCES_MAX) {
+        for other in thread::emails_with_message_id(read, desk.account, reference)? {
+            if other != email {
+                named.extend(position(other)?);
+            }
+        }
+    }
+    let created = position(email)?.unwrap_or(0);
+    Ok(gate::basis(named, created))
+}
+
+/// What happened in a conversation after a position.
+fn events_since(
+    read: &dyn Read,
+    account: AccountId,
+    id: ConversationId,
+    since: u64,
+) -> StoreResult<Vec<(u64, ConversationEventsRow)>> {
+    let mut out = Vec::new();
+    let mut broken = None;
+    let range = keys::versioned_after(account, keys::Kind::ConversationEvent, id.0, since);
+    read.scan(&range, false, &mut |key, value| {
+        match (keys::last_version(key), crate::store::rows::decode(value)) {
+            (Some(version), Ok(row)) => out.push((version, row)),
+            (_, Err(error)) => broken = Some(error),
+            (None, _) => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    broken.map_or(Ok(out), Err)
+}
+
+fn outbound(
+    desk: &Desk<'_, '_>,
+    order: &Order<'_>,
+    team: &TeamOrder,
+    submitted: &Submitted,
+    conversation: Option<&ConversationRow>,
+) -> StoreResult<Outbound> {
+    let stored: Option<StoredMessage> = desk.read().row(desk.account, order.email)?;
+    let mut people = Vec::new();
+    if let Some(stored) = &stored {
+        for field in ["to", "cc"] {
+            people.extend(crate::mail::headers::addresses(&stored.message, field));
+        }
+    }
+    let recipients = intake::outsiders(desk, people.iter());
+    let addresses: Vec<Address> = order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let outside_envelope = !recipients.is_empty();
+    Ok(Outbound {
+        email: order.email,
+        submission: submitted.id,
+        at: desk.now,
+        reply: conversation.map_or(outside_envelope, |row| messages::is_reply(row, &addresses)),
+        automatic: false,
+        recipients,
+        then_status: team.then_status,
+        then_owner: team.then_owner,
+        if_version: team.if_version,
+    })
+}
+
+/// Tells the conversation, or begins one, and puts the message at the position of its sending.
+fn write_outbound(
+    desk: &mut Desk<'_, '_>,
+    order: &Order<'_>,
+    outbound: &Outbound,
+    conversation: Option<(ConversationId, ConversationRow)>,
+    sent: &EmailRow,
+) -> DeskResult<ConversationId> {
+    let row = OutboundRow {
+        email: order.email,
+        author: order.sender,
+        submission: outbound.submission,
+        at: desk.now,
+        state: OutboundState::Sent,
+        reply: outbound.reply,
+    };
+    let told = ConversationEvent { actor: Some(order.sender), what: What::Outbound(row) };
+    match conversation {
+        Some((id, _)) => {
+            desk.enter(id, order.email, sent.thread)?;
+            desk.apply(id, &Event::Outbound(outbound.clone()), vec![told])?;
+            Ok(id)
+        }
+        None => {
+            let first = First::Outbound(outbound.clone());
+            desk.begin(&sent.subject, None, &first, sent.thread, vec![told])
+        }
+    }
+}
+
+/// The submitted Email is the Sent copy: into Sent, out of Drafts, no `$draft`.
+fn file_as_sent(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    order: &Order<'_>,
+    before: &EmailRow,
+) -> StoreResult<EmailRow> {
+    let roles = mailbox::roles(txn, account)?;
+    let drafts = roles.with_role(MailboxRole::Drafts);
+    let mut mailboxes: BTreeSet<MailboxId> =
+        before.mailboxes.iter().copied().filter(|mailbox| Some(*mailbox) != drafts).collect();
+    mailboxes.extend(roles.with_role(MailboxRole::Sent));
+    let mut keywords: BTreeSet<Keyword> =
+        before.keywords.iter().filter(|keyword| keyword.as_str() != Keyword::DRAFT).cloned().collect();
+    keywords.extend(Keyword::parse(Keyword::SEEN));
+    let after = EmailRow {
+        mailboxes: mailboxes.into_iter().collect(),
+        keywords: keywords.into_iter().collect(),
+        author: Some(order.sender),
+        origin: Origin::Outbound,
+        ..before.clone()
+    };
+    message::change(txn, account, order.email, before, &after)?;
+    Ok(after)
+}
+
+fn enqueue(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    order: &Order<'_>,
+    email: &EmailRow,
+    conversation: Option<ConversationId>,
+) -> StoreResult<Submitted> {
+    let now = txn.store().clock.now();
+    let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
+    let mut row = SubmissionRow {
+        identity: order.identity,
+        email: order.email,
+        thread: email.thread,
+        mail_from: order.mail_from.clone(),
+        mail_from_parameters: order.mail_from_parameters.clone(),
+        recipients: order.recipients.clone(),
+        send_at: now.date(),
+        // The relay is contacted at once: there is no time in which it could be undone.
+        undo_status: UndoStatus::Final,
+        author: order.sender,
+        conversation,
+        created_at: now,
+        relay: RelayState::Queued { next: now },
+        attempts: 0,
+        idempotency_key: order.idempotency_key.map(str::to_owned),
+    };
+    outbound::enqueue(txn, account, id, &mut row, now)?;
+    txn.insert(account, id, &row)?;
+    Ok(Submitted { id, row, repeated: false })
+}
+
+/// The digests by which the same submission is known again.
+fn digests(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    order: &Order<'_>,
+    email: &EmailRow,
+) -> StoreResult<Vec<[u8; 16]>> {
+    let read: &dyn Read = txn;
+    let mut out = Vec::new();
+    let mut add = |what: &str, value: &[u8]| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(what.as_bytes()).update(&[0]);
+        hasher.update(order.sender.to_string().as_bytes()).update(&[0]).update(value);
+        let mut digest = [0u8; 16];
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        out.push(digest);
+    };
+    if let Some(key) = order.idempotency_key {
+        add("idempotencyKey", key.as_bytes());
+    }
+    let stored: Option<StoredMessage> = read.row(account, order.email)?;
+    if let Some(stored) = stored {
+        let keys = crate::mail::ingest::thread_keys(&stored.message);
+        for id in keys.own.iter().take(1) {
+            add("message-id", id.as_bytes());
+        }
+        if let Some(raw) = message::raw(read, account, order.email)? {
+            let recipients: Vec<Address> =
+                order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+            let text = body::octets_of_body(&stored.message, stored.prefix.len(), &raw);
+            add("content", &gate::content_digest(&recipients, &email.subject, text));
+        }
+    }
+    Ok(out)
+}
+
+fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &[[u8; 16]]) -> StoreResult<Option<Submitted>> {
+    let now = txn.store().clock.now();
+    let read: &dyn Read = txn;
+    for digest in digests {
+        let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else { continue };
+        let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
+        if !gate::is_duplicate(&seen, now) {
+            continue;
+        }
+        let row: Option<SubmissionRow> = read.row(account, seen.submission)?;
+        if let Some(row) = row.filter(|row| row.undo_status != UndoStatus::Canceled) {
+            return Ok(Some(Submitted { id: seen.submission, row, repeated: true }));
+        }
+    }
+    Ok(None)
+}
+
+fn remember_digests(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    digests: &[[u8; 16]],
+    submission: SubmissionId,
+) -> StoreResult<()> {
+    let at = txn.store().clock.now();
+    for digest in digests {
+        let key = keys::named(account, keys::Kind::SubmissionSeen, digest);
+        txn.put_at(key, &EarlierSubmissionRow { submission, at })?;
+    }
+    Ok(())
+}
+
+fn refusal_key(account: AccountId, conversation: ConversationId, principal: PrincipalId) -> keys::Key {
+    keys::pair(account, keys::Kind::PlainRefusal, conversation.0, principal.0)
+}

@@ -1,0 +1,57 @@
+//! Timers: snoozed conversations come back, reply locks end. A timer is a row keyed by its time,
+//! written and removed with what it is for, so that a restart loses none and fires none twice.
+
+use super::desk::{Desk, DeskError, DeskResult, Staff, TimerKind};
+use super::machine::{Actor, Event};
+use crate::store::rows::team::{Cause, ReplyLockRow};
+use crate::store::{Read, StoreResult, Txn, keys};
+use crate::types::*;
+use std::ops::ControlFlow;
+
+/// A timer whose time has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    pub at: Millis,
+    pub account: AccountId,
+    pub kind: u8,
+    pub id: u32,
+}
+
+/// What is due up to `now`, at most `limit`.
+pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> {
+    let mut out = Vec::new();
+    if limit == 0 {
+        return Ok(out);
+    }
+    read.scan(&keys::due_until(keys::Kind::Timer, now), false, &mut |key, _| {
+        if let Some((at, account, kind, id)) = keys::read_due(key) {
+            out.push(Due { at, account, kind, id });
+        }
+        if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(out)
+}
+
+/// Does what a timer is for. One that was moved or removed meanwhile does nothing.
+pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
+    let key = keys::due(keys::Kind::Timer, timer.at, timer.account, timer.kind, timer.id);
+    if !(txn as &dyn Read).has(&key)? {
+        return Ok(());
+    }
+    txn.delete_at(key);
+    let mut desk = Desk::open(txn, timer.account, Actor::System(Cause::Timer), staff)?;
+    if timer.kind == TimerKind::Snooze as u8 {
+        match desk.apply(ConversationId(timer.id), &Event::SnoozeReached, Vec::new()) {
+            // A conversation that went into another one, or isn't there any more.
+            Err(DeskError::Refused(_)) | Ok(_) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let row: Option<ReplyLockRow> = desk.read().row(timer.account, LockId(timer.id))?;
+    if let Some(row) = row
+        && row.expires_at <= desk.now
+    {
+        desk.drop_lock(LockId(timer.id), &row)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! From octets to what the store keeps of a message: hashed, compressed, parsed and summed up
+//! once, before any lock is taken.
+
+use super::message::{NewEmail, Summary};
+use super::thread::ThreadKeys;
+use super::{automatic, body, headers, parse, subject};
+use crate::store::rows::mail::{MailAddress, Origin};
+use crate::store::rows::message::MessageRow;
+use crate::store::{PreparedBlob, StoreResult};
+use crate::types::{Keyword, MailboxId, PrincipalId, UtcDate};
+use std::collections::BTreeSet;
+
+/// A message that is ready to be put into any number of accounts.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub content: PreparedBlob,
+    pub message: MessageRow,
+    pub summary: Summary,
+    pub cc: Vec<MailAddress>,
+    pub reply_to: Vec<MailAddress>,
+    /// No person wrote it (RFC 3834, or its shape).
+    pub automatic: bool,
+}
+
+/// Addresses kept in a list view's row; the whole field stays in the parsed form.
+const SUMMARY_ADDRESSES_MAX: usize = 8;
+
+/// Prepares a message. `null_path` says that its envelope sender is `<>`.
+pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
+    let blob = PreparedBlob::of(content)?;
+    let message = parse::parse(content);
+    let summary = summarise(&message, content);
+    Ok(Prepared {
+        content: blob,
+        cc: headers::addresses(&message, "cc"),
+        reply_to: headers::addresses(&message, "reply-to"),
+        automatic: automatic::is_automatic(&message, null_path).is_some(),
+        summary,
+        message,
+    })
+}
+
+impl Prepared {
+    /// The Email that it becomes in one account.
+    pub fn email(
+        &self,
+        prefix: Vec<u8>,
+        mailboxes: BTreeSet<MailboxId>,
+        keywords: BTreeSet<Keyword>,
+        received_at: UtcDate,
+        origin: Origin,
+        author: Option<PrincipalId>,
+    ) -> NewEmail {
+        NewEmail {
+            content: self.content.clone(),
+            prefix,
+            message: self.message.clone(),
+            summary: self.summary.clone(),
+            mailboxes,
+            keywords,
+            received_at,
+            author,
+            origin,
+        }
+    }
+}
+
+/// The ids and the base subject that decide about a message's Thread.
+pub fn thread_keys(message: &MessageRow) -> ThreadKeys {
+    let mut references = headers::message_ids(message, "in-reply-to");
+    let mut others = headers::message_ids(message, "references");
+    others.reverse();
+    references.extend(others);
+    ThreadKeys {
+        own: headers::message_ids(message, "message-id"),
+        references,
+        base_subject: subject::base_subject(&headers::text(message, "subject").unwrap_or_default()),
+    }
+}
+
+fn summarise(message: &MessageRow, content: &[u8]) -> Summary {
+    let short = |name| {
+        let mut addresses = headers::addresses(message, name);
+        addresses.truncate(SUMMARY_ADDRESSES_MAX);
+        addresses
+    };
+    Summary {
+        from: short("from"),
+        to: short("to"),
+        subject: headers::text(message, "subject").unwrap_or_default(),
+        preview: body::preview(message, content),
+        sent_at: headers::date(message, "date"),
+        has_attachment: body::has_attachment(message),
+        thread_keys: thread_keys(message),
+    }
+}
