@@ -98,6 +98,8 @@ pub const LOGIN_FAILURES_FREE_MAX: u32 = 5;
 pub const LOGIN_DELAY_SECONDS_MAX: u64 = 60;
 /// Addresses and accounts whose failures are remembered.
 pub const LOGIN_FAILURES_TRACKED_MAX: usize = 100_000;
+/// Logins that wait for their turn to be verified; further ones are asked to come again.
+pub const LOGIN_WAITING_MAX: usize = 64;
 /// Verified passwords that are remembered.
 pub const LOGIN_CACHE_ENTRIES_MAX: usize = 10_000;
 
