@@ -319,6 +319,12 @@ pub fn list_entries_from(account: AccountId, list: List, place: Place) -> KeyRan
     range
 }
 
+/// A range cut before a key.
+pub fn until(mut range: KeyRange, end: &Key) -> KeyRange {
+    range.to = range.to.min(end.bytes.clone());
+    range
+}
+
 /// The entries whose place starts with a prefix of `nibbles` half octets.
 pub fn list_entries_with(account: AccountId, list: List, place: &[u8; 9], nibbles: usize) -> KeyRange {
     let base = list_base(account, list, 0).0;

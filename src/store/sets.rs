@@ -21,6 +21,8 @@ pub enum EmailSet {
     Mailbox(MailboxId),
     /// Emails with an attachment.
     Attachment,
+    /// All Emails: what NOT is taken from.
+    All,
 }
 
 impl EmailSet {
@@ -29,6 +31,7 @@ impl EmailSet {
             EmailSet::Keyword(keyword) => format!("k{keyword}"),
             EmailSet::Mailbox(mailbox) => format!("m{mailbox}"),
             EmailSet::Attachment => "a".to_owned(),
+            EmailSet::All => "*".to_owned(),
         };
         let hash = blake3::hash(name.as_bytes());
         let mut code = [0u8; 8];
