@@ -124,7 +124,11 @@ pub enum First {
     Outbound(Outbound),
     Internal(EmailId),
     /// Imported old mail starts closed.
-    Imported { email: EmailId, customer: Option<Participant>, others: Vec<Participant> },
+    Imported {
+        email: EmailId,
+        customer: Option<Participant>,
+        others: Vec<Participant>,
+    },
 }
 
 /// Begins a conversation with its first message.

@@ -72,7 +72,8 @@ impl Refusal {
             Refusal::Forbidden(why) => (*why).to_owned(),
             Refusal::InvalidProperties { why, .. } => (*why).to_owned(),
             Refusal::VersionMismatch { .. } => {
-                "The conversation changed since you read it. Read it again, then repeat the change.".to_owned()
+                "The conversation changed since you read it. Read it again, then repeat the change."
+                    .to_owned()
             }
             Refusal::OwnerMismatch { owner: Some(owner), .. } => format!(
                 "{} owns this conversation. Ask them to hand it over or to release it, or ask a lead.",
