@@ -437,19 +437,21 @@ mod tests {
     }
 
     /// Ann sends; she read up to 10, the conversation stands at 20, and `event` happened at 15.
-    fn ask(event: Option<&ConversationEvent>, change: impl FnOnce(&mut GateInput<'_>)) -> Decision {
-        let conversation = ConversationRow { version: 20, ..empty(Millis(0), String::new(), None) };
-        let happened: Vec<Happened<'_>> =
-            event.map(|event| Happened { version: 15, event }).into_iter().collect();
+    fn ask<'a>(event: Option<&'a ConversationEvent>, change: impl FnOnce(&mut GateInput<'a>)) -> Decision {
+        // Leaked, so that the closure may put in what lives as long as the test.
+        let row = ConversationRow { version: 20, ..empty(Millis(0), String::new(), None) };
+        let happened = event.map(|event| Happened { version: 15, event });
+        let conversation: &'a ConversationRow = Box::leak(Box::new(row));
+        let happened: &'a [Happened<'a>] = Vec::leak(Vec::from_iter(happened));
         let mut input = GateInput {
             now: Millis(NOW),
-            conversation: &conversation,
+            conversation,
             sender: ANN,
             is_reply: true,
             named: Named::default(),
             basis: 10,
             lock: None,
-            happened: &happened,
+            happened,
             refused: None,
             plain_collision: PlainCollision::Confirm,
         };
