@@ -285,7 +285,7 @@ impl Changed {
             version: input.conversation.version,
             emails: self.emails,
             reasons: self.reasons,
-            told: self.told,
+            told: Box::new(self.told),
         };
         Decision::Refuse { refusal, remember }
     }
@@ -311,7 +311,7 @@ fn block_again(input: &GateInput<'_>, blocked: &Block) -> Decision {
         version: input.conversation.version,
         emails: blocked.emails.clone(),
         reasons: vec!["reply"],
-        told: Told { replies, ..Told::default() },
+        told: Box::new(Told { replies, ..Told::default() }),
     };
     Decision::Refuse { refusal, remember: Some(RefusalRow::Block(blocked.clone())) }
 }
@@ -341,7 +341,7 @@ fn decide_plain(input: &GateInput<'_>) -> Decision {
         let version = input.conversation.version;
         RefusalRow::Plain(PlainRefusal { at: input.now, version, told: collision.clone() })
     });
-    Decision::Refuse { refusal: Refusal::PlainCollision { told: collision, may_confirm }, remember }
+    Decision::Refuse { refusal: Refusal::PlainCollision { told: Box::new(collision), may_confirm }, remember }
 }
 
 /// What a plain client's reply collides with.

@@ -310,11 +310,8 @@ fn take_part(draft: &mut Draft<'_>, people: &[Participant], at: Millis) {
         let has_room = draft.row.participants.len() < PARTICIPANTS_MAX;
         let known = draft.row.participants.iter_mut().find(|known| known.address.key() == key);
         match known {
-            Some(known) => {
-                if known.name.is_none() {
-                    known.name.clone_from(&person.name);
-                }
-            }
+            Some(known) if known.name.is_none() => known.name.clone_from(&person.name),
+            Some(_) => {}
             None if has_room => {
                 draft.row.participants.push(ParticipantRow {
                     address: person.address.clone(),

@@ -58,11 +58,11 @@ pub enum Refusal {
         emails: Vec<EmailId>,
         /// What happened since, as the words of `gate::What`.
         reasons: Vec<&'static str>,
-        told: Told,
+        told: Box<Told>,
     },
     /// `forbiddenToSend` for a plain client.
     #[error("collision")]
-    PlainCollision { told: Told, may_confirm: bool },
+    PlainCollision { told: Box<Told>, may_confirm: bool },
 }
 
 impl Refusal {
