@@ -54,6 +54,8 @@ pub const MIME_PARTS_MAX: usize = 1000;
 pub const MIME_DEPTH_MAX: usize = 50;
 /// Header fields kept of one part; a message with more is kept raw and flagged.
 pub const HEADER_FIELDS_MAX: usize = 1000;
+/// Octets of header fields kept of all parts of one message; one with more is kept raw and flagged.
+pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 /// `preview` (RFC 8621 §4.1.4), in characters.
 pub const PREVIEW_CHARS_MAX: usize = 256;
 /// Text of one message that full-text search reads.
