@@ -1,0 +1,2 @@
+//! Placeholder while the story is written.
+fn main() {}
