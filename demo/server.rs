@@ -2,11 +2,10 @@
 
 use crate::Outcome;
 use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 /// How long the server may take until it answers.
@@ -41,7 +40,6 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .kill_on_drop(true)
             .spawn()?;
         let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
@@ -66,37 +64,47 @@ impl Server {
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
-    pub async fn kill(&mut self) -> Outcome<()> {
+    pub fn kill(&mut self) -> Outcome<()> {
         if let Some(mut child) = self.child.take() {
-            child.kill().await?;
+            child.kill()?;
+            child.wait()?;
         }
         Ok(())
     }
 
     /// SIGTERM, and the server's own exit, which is to be 0.
     pub async fn stop(&mut self) -> Outcome<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        if let Some(id) = child.id() {
-            Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        }
-        let status = tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), child.wait()).await??;
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
+        let status: ExitStatus = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                return Err("the server didn't stop after SIGTERM".into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
+        self.child = None;
         if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
     }
 
-    /// Runs one of the other commands on the same data folder and gives what it printed.
-    pub async fn command(&self, arguments: &[&str], input: Option<&str>) -> Outcome<String> {
+    /// Runs one of the other commands on the same data folder and gives what it printed. It may block:
+    /// nobody else waits meanwhile.
+    pub fn command(&self, arguments: &[&str], input: Option<&str>) -> Outcome<String> {
         let mut child = Command::new(&self.binary)
             .args(arguments)
             .env("POSTROOM_DATA", &self.data)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
         let mut stdin = child.stdin.take().ok_or("no standard input")?;
-        stdin.write_all(input.unwrap_or("").as_bytes()).await?;
+        // A command that reads no input may have closed it.
+        let _ = stdin.write_all(input.unwrap_or("").as_bytes());
         drop(stdin);
-        let output = child.wait_with_output().await?;
+        let output = child.wait_with_output()?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).trim_end().to_string();
         if !output.status.success() {
             let told = text(&output.stderr);
@@ -110,6 +118,13 @@ impl Server {
     /// Beside the data folder, never in it.
     fn log(&self) -> PathBuf {
         self.data.with_extension("log")
+    }
+}
+
+/// However the demo ends, its server doesn't outlive it.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.kill();
     }
 }
 

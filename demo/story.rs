@@ -53,7 +53,7 @@ async fn chapters(server: &mut Server, relay: &Relay) -> Outcome<()> {
     step("A server on an empty folder");
     server.start().await?;
     told(true, format!("HTTP on {}, SMTP on {}", server.http, server.smtp))?;
-    make_team(server).await?;
+    make_team(server)?;
     let delivered = deliver(server).await?;
 
     let base = format!("http://{}", server.http);
@@ -72,13 +72,13 @@ async fn chapters(server: &mut Server, relay: &Relay) -> Outcome<()> {
     reply(owner, &conversation, token, relay).await?;
 
     step("kill -9, and a new start");
-    server.kill().await?;
+    server.kill()?;
     server.start().await?;
     still_there(&amira, owner, &conversation, delivered, relay).await?;
     thanks(server, owner, &conversation, relay).await?;
 
     step("postroom check");
-    let report = server.command(&["check"], None).await?;
+    let report = server.command(&["check"], None)?;
     told(
         true,
         format!(
@@ -88,19 +88,19 @@ async fn chapters(server: &mut Server, relay: &Relay) -> Outcome<()> {
     )
 }
 
-async fn make_team(server: &Server) -> Outcome<()> {
+fn make_team(server: &Server) -> Outcome<()> {
     step("A team of three and one shared address");
     let mut inbox =
         vec!["inbox".to_string(), "add".into(), INBOX.into(), "--name".into(), "Harbour Support".into()];
     inbox.extend(["--alias".to_string(), "help@harbour.example".into()]);
     for (name, email, role) in TEAM_MEMBERS {
         let person = ["person", "add", email, "--name", name, "--password-stdin"];
-        server.command(&person, Some(&format!("{PASSWORD}\n"))).await?;
+        server.command(&person, Some(&format!("{PASSWORD}\n")))?;
         inbox.extend(["--member".to_string(), format!("{email}:{role}")]);
         told(true, format!("{name} ({role})"))?;
     }
     let inbox: Vec<&str> = inbox.iter().map(String::as_str).collect();
-    server.command(&inbox, None).await?;
+    server.command(&inbox, None)?;
     told(true, INBOX)
 }
 
