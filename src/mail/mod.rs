@@ -7,4 +7,5 @@
 
 pub mod mailbox;
 pub mod message;
+pub mod search;
 pub mod thread;

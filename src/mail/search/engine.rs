@@ -27,7 +27,9 @@ use std::path::{Path, PathBuf};
 use tantivy::directory::{Directory, INDEX_WRITER_LOCK, META_LOCK, MmapDirectory};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::{BytesOptions, FAST, Field, Schema, TantivyDocument, Term};
-use tantivy::{Index, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy, Searcher};
+use tantivy::{
+    Index, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy, Searcher,
+};
 
 /// Changes with the terms, the schema or the tokeniser; another one is rebuilt.
 const FORMAT: u32 = 1;
@@ -139,11 +141,6 @@ impl Engine {
 
     fn payload(&self) -> Result<Payload, SearchError> {
         Payload::read(&self.index.load_metas()?.payload.unwrap_or_default())
-    }
-
-    /// What the last commit that [`Engine::reload`] saw holds.
-    pub fn searcher(&self) -> Searcher {
-        self.reader.searcher()
     }
 
     /// Looks at the last commit, and at what merges made of the earlier ones.

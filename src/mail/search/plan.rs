@@ -70,7 +70,9 @@ impl Planner<'_> {
             }
             (Word::Term(term), _) => {
                 let places = field.places().iter();
-                parts.push(any_of(places.map(|&place| exactly(word_term(self.account, place, term))).collect()));
+                parts.push(any_of(
+                    places.map(|&place| exactly(word_term(self.account, place, term))).collect(),
+                ));
             }
             (Word::Prefix(prefix), _) => {
                 let places = field.places().iter();

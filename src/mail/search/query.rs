@@ -249,7 +249,9 @@ pub fn find(text: &str, words: &[&Word], ranges_max: usize) -> Vec<Range<usize>>
 }
 
 fn matches_address(whole: &str, term: &str) -> bool {
-    whole == term || (term.starts_with('@') && whole.ends_with(term)) || (term.ends_with('@') && whole.starts_with(term))
+    whole == term
+        || (term.starts_with('@') && whole.ends_with(term))
+        || (term.ends_with('@') && whole.starts_with(term))
 }
 
 fn address_ranges(text: &str, ranges_max: usize, wanted: &dyn Fn(&str) -> bool) -> Vec<Range<usize>> {
@@ -389,7 +391,9 @@ fn quoted(rest: &str, quote: char) -> Option<(String, &str)> {
         let behind = &rest[at + char.len_utf8()..];
         if char == '\\' {
             phrase.extend(chars.next().map(|(_, escaped)| escaped));
-        } else if char == quote && (quote == '"' || behind.chars().next().is_none_or(|next| !next.is_alphanumeric())) {
+        } else if char == quote
+            && (quote == '"' || behind.chars().next().is_none_or(|next| !next.is_alphanumeric()))
+        {
             return Some((phrase, behind));
         } else {
             phrase.push(char);

@@ -13,8 +13,8 @@ use super::hits::{Hidden, Hit};
 use super::query::{Bound, TextQuery};
 use super::terms::Terms;
 use crate::types::limits::{
-    SEARCH_COMMIT_MESSAGES, SEARCH_COMMIT_SECONDS_MAX, SEARCH_COMMIT_SIZE_BYTES, SEARCH_POSITIONS_SECONDS_MAX,
-    TAIL_ENTRIES_MAX, TAIL_MESSAGES_MAX, TAIL_SIZE_BYTES_MAX,
+    SEARCH_COMMIT_MESSAGES, SEARCH_COMMIT_SECONDS_MAX, SEARCH_COMMIT_SIZE_BYTES,
+    SEARCH_POSITIONS_SECONDS_MAX, TAIL_ENTRIES_MAX, TAIL_MESSAGES_MAX, TAIL_SIZE_BYTES_MAX,
 };
 use crate::types::{AccountId, EmailId, Millis, UtcDate};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -24,11 +24,24 @@ use std::time::Duration;
 /// One thing that the writer does.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Add { account: AccountId, email: EmailId, received_at: UtcDate, terms: Arc<Terms> },
-    Remove { account: AccountId, email: EmailId },
-    RemoveAccount { account: AccountId },
+    Add {
+        account: AccountId,
+        email: EmailId,
+        received_at: UtcDate,
+        terms: Arc<Terms>,
+    },
+    Remove {
+        account: AccountId,
+        email: EmailId,
+    },
+    RemoveAccount {
+        account: AccountId,
+    },
     /// Everything of the account up to this modseq is before this entry.
-    Advance { account: AccountId, modseq: u64 },
+    Advance {
+        account: AccountId,
+        modseq: u64,
+    },
 }
 
 /// An entry of the log.
@@ -106,6 +119,8 @@ pub(super) struct Tail {
     searchable: Positions,
     /// Positions of what the writer has taken: those of the next commit.
     written: Positions,
+    /// Positions of the last commit.
+    committed: Positions,
     messages: usize,
     size_bytes: usize,
     /// Messages and octets among the entries that the writer has taken.
@@ -121,7 +136,8 @@ pub(super) struct Tail {
 impl Tail {
     /// An empty tail over an index with these positions.
     pub fn new(positions: Positions) -> Self {
-        Self { next_seq: 1, searchable: positions.clone(), written: positions, ..Self::default() }
+        let (searchable, written) = (positions.clone(), positions.clone());
+        Self { next_seq: 1, searchable, written, committed: positions, ..Self::default() }
     }
 
     /// Whether an entry may be added now.
@@ -261,7 +277,8 @@ impl Tail {
         let left = |since: Option<Millis>, seconds| {
             since.map_or(Duration::MAX, |since| now.until(since.after(Duration::from_secs(seconds))))
         };
-        left(self.oldest_message, SEARCH_COMMIT_SECONDS_MAX).min(left(self.oldest, SEARCH_POSITIONS_SECONDS_MAX))
+        left(self.oldest_message, SEARCH_COMMIT_SECONDS_MAX)
+            .min(left(self.oldest, SEARCH_POSITIONS_SECONDS_MAX))
     }
 
     /// The positions that the commit of everything taken so far carries.
@@ -277,6 +294,7 @@ impl Tail {
             self.messages -= messages;
             self.size_bytes -= size_bytes;
         }
+        self.committed.clone_from(&self.written);
         self.start_over();
         self.committed_seq = last;
         // What is left came during the commit: its time starts again, at most a commit too late.
@@ -298,6 +316,7 @@ impl Tail {
         self.taken = 0;
         self.taken_messages = 0;
         self.taken_size_bytes = 0;
+        self.written.clone_from(&self.committed);
     }
 }
 

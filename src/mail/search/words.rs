@@ -233,7 +233,10 @@ fn char_at(text: &str, at: usize) -> char {
 }
 
 fn run_end(text: &str, start: usize, keep: impl Fn(Class) -> bool) -> usize {
-    text[start..].char_indices().find(|&(_, char)| !keep(class(char))).map_or(text.len(), |(at, _)| start + at)
+    text[start..]
+        .char_indices()
+        .find(|&(_, char)| !keep(class(char)))
+        .map_or(text.len(), |(at, _)| start + at)
 }
 
 /// The longest start of `text` within `bytes_max` that ends between characters.
