@@ -112,6 +112,28 @@ impl Hits {
         Ok(Self { searcher, weight, hidden, tail, heap, group: Vec::new(), last: None })
     }
 
+    /// All hits that are left, by docnum: to be combined with the store's sets. Quicker than to take
+    /// them one by one in order of date.
+    pub fn into_emails(mut self) -> Result<Vec<EmailId>, SearchError> {
+        let mut emails: Vec<EmailId> = self.group.iter().chain(&self.tail).map(|hit| hit.email).collect();
+        while let Some(source) = self.heap.pop() {
+            let mut cursor = match source.cursor {
+                Some(cursor) => cursor,
+                None => self.open(source.segment)?,
+            };
+            while let Some(doc) = cursor.doc() {
+                let email = cursor.email(doc);
+                if !self.hidden.hides(email) {
+                    emails.push(email);
+                }
+                cursor.scorer.advance();
+            }
+        }
+        emails.sort_unstable();
+        emails.dedup();
+        Ok(emails)
+    }
+
     fn advance(&mut self) -> Result<Option<Hit>, SearchError> {
         loop {
             if self.group.is_empty() {
@@ -172,18 +194,24 @@ impl Hits {
 }
 
 impl Cursor {
-    /// The hit that the scorer stands on, deleted ones skipped.
-    fn head(&mut self) -> Option<Hit> {
-        let mut doc: DocId = self.scorer.doc();
+    /// The document that the scorer stands on, deleted ones skipped.
+    fn doc(&mut self) -> Option<DocId> {
+        let mut doc = self.scorer.doc();
         if let Some(alive) = &self.alive {
             while doc != TERMINATED && alive.is_deleted(doc) {
                 doc = self.scorer.advance();
             }
         }
-        (doc != TERMINATED).then(|| Hit {
-            received_at: UtcDate(self.received.get_val(doc)),
-            email: EmailId(self.docnums.get_val(doc) as u32),
-        })
+        (doc != TERMINATED).then_some(doc)
+    }
+
+    fn email(&self, doc: DocId) -> EmailId {
+        EmailId(self.docnums.get_val(doc) as u32)
+    }
+
+    fn head(&mut self) -> Option<Hit> {
+        let doc = self.doc()?;
+        Some(Hit { received_at: UtcDate(self.received.get_val(doc)), email: self.email(doc) })
     }
 }
 

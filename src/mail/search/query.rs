@@ -401,3 +401,113 @@ fn quoted(rest: &str, quote: char) -> Option<(String, &str)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn words_of(text: &str) -> Vec<String> {
+        let Ok(TextQuery::Words(_, words)) = TextQuery::parse(Field::Text, text) else {
+            return vec!["too many".to_owned()];
+        };
+        words
+            .iter()
+            .map(|word| match word {
+                Word::Term(term) => term.clone(),
+                Word::Prefix(prefix) => format!("{prefix}*"),
+                Word::Nothing => "nothing".to_owned(),
+                Word::Phrase(atoms) => {
+                    let atoms: Vec<String> = atoms
+                        .iter()
+                        .map(|atom| format!("{}{}", atom.text, if atom.prefix { "*" } else { "" }))
+                        .collect();
+                    format!("[{}]", atoms.join(" "))
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_text_of_a_condition_is_words_phrases_addresses_and_prefixes() {
+        let table: &[(&str, &[&str])] = &[
+            ("Two  Words", &["two", "words"]),
+            ("\"Two words\" more", &["[two words]", "more"]),
+            ("'single quotes' x", &["[single quotes]", "x"]),
+            ("\"one\"", &["one"]),
+            // RFC 8621 §4.4.1: ' " \ are escaped within a phrase.
+            (r#""say \"hi\" now" x"#, &["[say hi now]", "x"]),
+            (r"'it\'s here'", &["[it s here]"]),
+            ("don't stop", &["[don t]", "stop"]),
+            ("'tis open", &["tis", "open"]),
+            ("\"open phrase", &["open", "phrase"]),
+            ("invo* x*y", &["invo*", "[x y]"]),
+            ("\"invo*\"", &["invo"]),
+            ("example.com INV-42*", &["[example com]", "[inv 42*]"]),
+            ("Jo.Doe@Example.com,", &["jo.doe@example.com"]),
+            ("<jo@x.org> @x.org jo@ jo@x*", &["jo@x.org", "@x.org", "jo@", "jo@x*"]),
+            ("日 日本 日本語", &["日*", "日本", "[日 本 語]"]),
+            ("- hello !", &["hello"]),
+            ("-- !", &["nothing"]),
+            ("*", &["nothing"]),
+            ("", &[]),
+            ("\"\"", &["nothing"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(words_of(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_beyond_the_limits_is_refused() {
+        let words = |count| vec!["w"; count].join(" ");
+        assert!(TextQuery::parse(Field::Text, &words(SEARCH_WORDS_MAX)).is_ok());
+        assert_eq!(TextQuery::parse(Field::Text, &words(SEARCH_WORDS_MAX + 1)), Err(TooManyWords));
+        let phrase = format!("\"{}\"", words(SEARCH_WORDS_MAX + 1));
+        assert_eq!(TextQuery::parse(Field::Text, &phrase), Err(TooManyWords));
+        assert_eq!(TextQuery::parse(Field::Text, &" ".repeat(SEARCH_TEXT_BYTES_MAX + 1)), Err(TooManyWords));
+    }
+
+    /// `jo@` asks for addresses only, and so isn't found in text where no address is.
+    fn is_half(word: &str) -> bool {
+        word.starts_with('@') || word.ends_with('@')
+    }
+
+    proptest! {
+        #[test]
+        fn what_matches_exactly_is_always_a_candidate(
+            text in "[ab日本語 .@\n\"é]{0,30}",
+            ask in "[ab日本語 .@*'\"é]{0,12}",
+        ) {
+            let mail = IndexedText { body: &text, ..IndexedText::default() };
+            let Ok(query) = TextQuery::parse(Field::Body, &ask) else { return Ok(()) };
+            let negated = TextQuery::Not(vec![query.clone()]);
+            let terms = Terms::of(&mail);
+            for query in [query, negated] {
+                if query.matches(&mail) {
+                    prop_assert!(query.accepts(&terms, Bound::Upper));
+                } else {
+                    prop_assert!(!query.accepts(&terms, Bound::Lower));
+                }
+                if !query.must_verify() {
+                    prop_assert_eq!(query.matches(&mail), query.accepts(&terms, Bound::Upper));
+                }
+            }
+        }
+
+        #[test]
+        fn a_word_taken_from_a_text_is_found_in_it_and_marked(text in "[a-cé日本 .@-]{1,30}", skip in 0..6usize) {
+            let Some(word) = text.split_whitespace().nth(skip).filter(|word| !is_half(word)) else {
+                return Ok(());
+            };
+            let query = TextQuery::parse(Field::Text, word).unwrap();
+            let words = query.words_at(Place::Body);
+            if words.iter().any(|word| matches!(word, Word::Nothing)) {
+                return Ok(());
+            }
+            let mail = IndexedText { body: &text, ..IndexedText::default() };
+            prop_assert!(query.matches(&mail), "{word} in {text}");
+            prop_assert!(!find(&text, &words, 5).is_empty(), "{word} in {text}");
+        }
+    }
+}

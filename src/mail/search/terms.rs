@@ -3,8 +3,8 @@
 //! The same value is looked up while the message is in the tail, read by the writer, and asked when
 //! a phrase is verified, so that the three can't disagree.
 //!
-//! Invariants: entries are sorted by the hash of their term; an entry names a term that is in the
-//! buffer, and a lookup compares the term itself, so equal hashes give no false hit.
+//! Invariants: entries are sorted by place and the first octets of their term, so that a word and the
+//! start of a word are both found by bisection; a lookup compares the term itself.
 //! Deliberately absent: positions and counts; phrases are verified on the text.
 
 use super::words;
@@ -63,7 +63,7 @@ impl<'a> IndexedText<'a> {
 /// The distinct terms of one message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Terms {
-    /// Hash in the upper half, offset of the entry in the lower; sorted.
+    /// Place, first four octets of the term, offset of its entry in three octets; sorted.
     sorted: Box<[u64]>,
     /// Entries: one octet with the length of what follows, the place, the term.
     buffer: Box<[u8]>,
@@ -86,18 +86,24 @@ impl Terms {
 
     /// Whether the term stands at the place.
     pub fn contains(&self, place: Place, term: &str) -> bool {
-        let hash = hash(place, term.as_bytes());
-        let first = self.sorted.partition_point(|&entry| entry >> 32 < u64::from(hash));
-        self.sorted[first..]
-            .iter()
-            .take_while(|&&entry| entry >> 32 == u64::from(hash))
-            .any(|&entry| is_term(entry_at(&self.buffer, entry as u32), place, term))
+        self.near(place, term, u8::MIN).any(|entry| entry == term.as_bytes())
     }
 
     /// Whether a term that starts so stands at the place.
     pub fn contains_prefix(&self, place: Place, prefix: &str) -> bool {
-        self.iter()
-            .any(|entry| entry.first() == Some(&(place as u8)) && entry[1..].starts_with(prefix.as_bytes()))
+        self.near(place, prefix, u8::MAX).any(|entry| entry.starts_with(prefix.as_bytes()))
+    }
+
+    /// The terms at the place whose first octets are those of `term`, which counts as filled up
+    /// with anything up to `fill` where it is shorter.
+    fn near(&self, place: Place, term: &str, fill: u8) -> impl Iterator<Item = &[u8]> {
+        let first = key(place, term.as_bytes(), u8::MIN);
+        let last = key(place, term.as_bytes(), fill) | OFFSET;
+        let from = self.sorted.partition_point(|&entry| entry < first);
+        self.sorted[from..]
+            .iter()
+            .take_while(move |&&entry| entry <= last)
+            .filter_map(|&entry| entry_at(&self.buffer, (entry & OFFSET) as u32).get(1..))
     }
 
     /// Each term: the place's octet, then the term.
@@ -114,6 +120,14 @@ impl Terms {
     pub fn size_bytes(&self) -> usize {
         self.buffer.len() + self.sorted.len() * size_of::<u64>()
     }
+}
+
+/// The bits of a sorted entry that are its offset.
+const OFFSET: u64 = 0xff_ffff;
+
+fn key(place: Place, term: &[u8], fill: u8) -> u64 {
+    let octet = |at: usize| u64::from(term.get(at).copied().unwrap_or(fill));
+    (place as u64) << 56 | octet(0) << 48 | octet(1) << 40 | octet(2) << 32 | octet(3) << 24
 }
 
 fn entry_at(buffer: &[u8], offset: u32) -> &[u8] {
@@ -133,6 +147,8 @@ fn is_term(entry: &[u8], place: Place, term: &str) -> bool {
 /// here slows the indexing of their own message, bounded by `PROBES_MAX`.
 struct TermSet {
     slots: Vec<u32>,
+    /// Hash in the upper half, offset of the entry in the lower.
+    hashes: Vec<u64>,
     sorted: Vec<u64>,
     buffer: Vec<u8>,
 }
@@ -144,7 +160,13 @@ const FREE: u32 = u32::MAX;
 
 impl TermSet {
     fn new() -> Self {
-        Self { slots: vec![FREE; SLOTS_MIN], sorted: Vec::with_capacity(SLOTS_MIN / 2), buffer: Vec::new() }
+        let room = SLOTS_MIN / 2;
+        Self {
+            slots: vec![FREE; SLOTS_MIN],
+            hashes: Vec::with_capacity(room),
+            sorted: Vec::with_capacity(room),
+            buffer: Vec::with_capacity(room * 8),
+        }
     }
 
     fn insert(&mut self, place: Place, term: &str) {
@@ -152,9 +174,15 @@ impl TermSet {
         let Ok(len) = u8::try_from(term.len() + 1) else { return };
         let hash = hash(place, term.as_bytes());
         let Some(slot) = self.free_slot(hash, place, term) else { return };
-        let offset = self.buffer.len() as u32;
+        // INDEXED_TEXT_BYTES_MAX of text can't give so many terms.
+        let Some(offset) =
+            u32::try_from(self.buffer.len()).ok().filter(|&offset| u64::from(offset) <= OFFSET)
+        else {
+            return;
+        };
         self.slots[slot] = offset;
-        self.sorted.push(u64::from(hash) << 32 | u64::from(offset));
+        self.hashes.push(u64::from(hash) << 32 | u64::from(offset));
+        self.sorted.push(key(place, term.as_bytes(), u8::MIN) | u64::from(offset));
         self.buffer.extend([len, place as u8]);
         self.buffer.extend(term.as_bytes());
         if self.sorted.len() * 2 > self.slots.len() {
@@ -179,7 +207,7 @@ impl TermSet {
     fn grow(&mut self) {
         let mask = self.slots.len() * 2 - 1;
         self.slots = vec![FREE; mask + 1];
-        for &entry in &self.sorted {
+        for &entry in &self.hashes {
             let mut slot = (entry >> 32) as usize & mask;
             for _ in 0..PROBES_MAX {
                 if self.slots[slot] == FREE {

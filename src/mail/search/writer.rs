@@ -20,7 +20,7 @@ use std::time::Duration;
 /// The longest wait without a look at the clock, which a test may have moved.
 const TICK: Duration = Duration::from_millis(500);
 /// The first pause after a failure; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts the thread. `fresh`: the index is empty, nothing can be in it twice.
 pub(super) fn spawn(shared: Arc<Shared>, fresh: bool) -> Result<JoinHandle<()>, SearchError> {
