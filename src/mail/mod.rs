@@ -7,6 +7,7 @@
 
 pub mod addresses;
 pub mod automatic;
+pub mod blob;
 pub mod body;
 pub mod charset;
 pub mod compose;
@@ -16,11 +17,15 @@ pub mod date;
 pub mod fields;
 pub mod headers;
 pub mod html;
+pub mod indexer;
+pub mod ingest;
 pub mod mailbox;
 pub mod message;
 pub mod outbound;
 pub mod params;
 pub mod parse;
+pub mod query;
+pub mod search;
 pub mod subject;
 pub mod thread;
 pub mod transfer;

@@ -164,3 +164,35 @@ pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 pub const RELAY_HANDOVERS_MAX: usize = 8;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
+
+// ── Full text ──────────────────────────────────────────────────────────────────────────────────
+/// A folded word in the index; a longer one is cut, in a query as well.
+pub const SEARCH_WORD_BYTES_MAX: usize = 64;
+/// An address that is indexed whole. With its place it must fit the octet that holds its length.
+pub const SEARCH_ADDRESS_BYTES_MAX: usize = 250;
+/// Text of one condition of a filter.
+pub const SEARCH_TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Words of one condition, those of its phrases counted.
+pub const SEARCH_WORDS_MAX: usize = 64;
+/// Different words that one `word*` may stand for, in one segment of the index.
+pub const SEARCH_PREFIX_TERMS_MAX: usize = 20_000;
+/// Messages added or removed that the index hasn't committed; intake of text waits beyond.
+pub const TAIL_MESSAGES_MAX: usize = 1024;
+/// Terms of messages that the index hasn't committed; intake of text waits beyond.
+pub const TAIL_SIZE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that wait to be committed, those that only move an account's position counted.
+pub const TAIL_ENTRIES_MAX: usize = 16 * 1024;
+/// The index commits at so many messages added or removed …
+pub const SEARCH_COMMIT_MESSAGES: usize = 512;
+/// … or at so many octets of terms …
+pub const SEARCH_COMMIT_SIZE_BYTES: usize = 16 * 1024 * 1024;
+/// … or when the oldest has waited so long.
+pub const SEARCH_COMMIT_SECONDS_MAX: u64 = 30;
+/// Positions alone are committed when one has waited so long.
+pub const SEARCH_POSITIONS_SECONDS_MAX: u64 = 600;
+/// The index writer and its memory are dropped after so long without work.
+pub const SEARCH_WRITER_IDLE_SECONDS: u64 = 10;
+/// Heap of the index writer.
+pub const SEARCH_WRITER_HEAP_BYTES: usize = 32 * 1024 * 1024;
+/// Attempts at a commit before the index is given up and rebuilt.
+pub const SEARCH_COMMIT_ATTEMPTS_MAX: u32 = 5;
