@@ -5,6 +5,7 @@
 //! lists, the counts and the sets true in the same transaction. Team rules are one module up, in
 //! `inbox`; nothing here knows them.
 
+pub mod envelope;
 pub mod mailbox;
 pub mod message;
 pub mod outbound;
