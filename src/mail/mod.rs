@@ -19,6 +19,7 @@ pub mod headers;
 pub mod html;
 pub mod indexer;
 pub mod ingest;
+pub mod envelope;
 pub mod mailbox;
 pub mod message;
 pub mod outbound;

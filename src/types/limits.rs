@@ -80,6 +80,37 @@ pub const SMTP_HOPS_MAX: usize = 100;
 pub const SMTP_COMMAND_SECONDS_MAX: u64 = 300;
 /// Wait for the next octets of a message.
 pub const SMTP_DATA_SECONDS_MAX: u64 = 180;
+/// One message from its DATA command to its end, however steadily its octets drip in.
+pub const SMTP_MESSAGE_SECONDS_MAX: u64 = 30 * 60;
+/// Wait until the client has taken a reply.
+pub const SMTP_REPLY_SECONDS_MAX: u64 = 60;
+/// Octets of all messages that are being received at one moment.
+pub const SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Wait for a share of that budget before the message is refused for now.
+pub const SMTP_BUDGET_SECONDS_MAX: u64 = 20;
+/// Wait for running transactions when the server stops.
+pub const SMTP_SHUTDOWN_SECONDS_MAX: u64 = 20;
+/// The text of one line of a reply; §4.5.3.1.5 asks for 512 with code and CR LF.
+pub const SMTP_REPLY_TEXT_BYTES_MAX: usize = 400;
+
+// ── Relay (RFC 5321 §4.5.3.2) ──────────────────────────────────────────────────────────────────
+/// Wait for a connection to the relay, and for the TLS handshake.
+pub const RELAY_CONNECT_SECONDS_MAX: u64 = 30;
+/// Wait for the greeting and for a reply to any command but DATA.
+pub const RELAY_REPLY_SECONDS_MAX: u64 = 300;
+/// Wait for the reply to DATA.
+pub const RELAY_DATA_SECONDS_MAX: u64 = 120;
+/// Wait until the relay has taken a block of the message.
+pub const RELAY_BLOCK_SECONDS_MAX: u64 = 180;
+/// Wait for the reply to the final dot.
+pub const RELAY_FINAL_SECONDS_MAX: u64 = 600;
+/// One handover in all. It must end before the queue's lease, [`RELAY_LEASE_SECONDS`], does.
+pub const RELAY_HANDOVER_SECONDS_MAX: u64 = 14 * 60;
+const _: () = assert!(RELAY_HANDOVER_SECONDS_MAX < RELAY_LEASE_SECONDS);
+/// Wait for the reply to QUIT, when the outcome is known already.
+pub const RELAY_QUIT_SECONDS_MAX: u64 = 5;
+/// One reply of the relay, all its lines.
+pub const RELAY_REPLY_BYTES_MAX: usize = 64 * 1024;
 
 // ── Submission (RFC 8621 §1.3.2, §7) ───────────────────────────────────────────────────────────
 /// Recipients of one submission.
