@@ -4,64 +4,58 @@
 //! calls only after the call that made it has committed; a call's responses are pushed only after
 //! its commit, so that a failure never takes back what a client was told.
 
-use super::backing::{Commit, Reader, Server, Snapshot, Txn};
 use super::capability::{Capability, CapabilitySet};
 use super::error::{MethodError, MethodErrorKind};
 use super::methods;
 use super::request::Invocation;
 use super::session::{Account, SessionData};
+use crate::store::engine::Snapshot;
+use crate::store::txn::Committed;
+use crate::store::{Locked, Read, Store, Ticket, Txn};
 use crate::types::{AccountId, MemberRole};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::HashMap;
-
-/// Gets the lock of an account that wasn't foreseen by `methods::accounts_written`; false where
-/// it can't be had in time, and the call answers `serverUnavailable`. It must not wait without
-/// bound: the request holds other locks already.
-pub type LockHook<'a> = Box<dyn FnMut(AccountId) -> bool + 'a>;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 /// One request in progress.
 pub struct Ctx<'a> {
-    pub server: &'a Server,
+    pub store: &'a Store,
     pub session: &'a SessionData,
     pub using: CapabilitySet,
     /// What this request reads; a commit of its own moves it on.
-    pub snapshot: Snapshot,
+    pub snapshot: Snapshot<'a>,
     created_ids: Map<String, Value>,
     /// Creation ids of the call in progress.
     staged_ids: HashMap<String, String>,
     responses: Vec<Invocation>,
     call_id: String,
-    locked: Vec<AccountId>,
-    lock: LockHook<'a>,
+    locked: Option<Locked>,
+    /// The accounts that were told of, so that the response waits until that is durable.
+    told: RefCell<BTreeSet<AccountId>>,
 }
 
 impl<'a> Ctx<'a> {
-    /// A request that is about to run. `locked` are the accounts whose locks the caller holds.
-    pub fn new(
-        server: &'a Server,
-        session: &'a SessionData,
-        using: CapabilitySet,
-        locked: Vec<AccountId>,
-        lock: LockHook<'a>,
-    ) -> Self {
+    /// A request that is about to run; `locked` holds `methods::accounts_written` as far as the
+    /// session shows them.
+    pub fn new(store: &'a Store, session: &'a SessionData, using: CapabilitySet, locked: Locked) -> Self {
         Self {
-            server,
+            store,
             session,
             using,
-            snapshot: server.snapshot(),
+            snapshot: store.snapshot(),
             created_ids: Map::new(),
             staged_ids: HashMap::new(),
             responses: Vec::new(),
             call_id: String::new(),
-            locked,
-            lock,
+            locked: Some(locked),
+            told: RefCell::default(),
         }
     }
 
     /// Where a call that writes nothing reads.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader::Snapshot(&self.snapshot)
+    pub fn reader(&self) -> &dyn Read {
+        &self.snapshot
     }
 
     /// The account with that id, if the session shows it and it has the capability; the checks of
@@ -72,6 +66,7 @@ impl<'a> Ctx<'a> {
         if capability != Capability::Core && !account.capabilities.contains(capability) {
             return Err(MethodErrorKind::AccountNotSupportedByMethod.into());
         }
+        self.told.borrow_mut().insert(account.id);
         Ok(account)
     }
 
@@ -89,25 +84,37 @@ impl<'a> Ctx<'a> {
         Ok(account)
     }
 
-    /// A transaction on the account, with its lock.
-    pub fn begin(&mut self, account: AccountId) -> Result<Txn, MethodError> {
-        if !self.locked.contains(&account) {
-            if !(self.lock)(account) {
-                return Err(MethodErrorKind::ServerUnavailable.into());
+    /// The locks that a transaction on the account needs, to be given back by `commit`. An
+    /// account that wasn't foreseen (its id came by reference) is locked now: all locks are let go
+    /// and taken anew in their order, so that two requests can't wait for each other. Nothing is
+    /// lost by it, since no transaction outlives its call (RFC 8620 §3.10).
+    pub fn take_locks(&mut self, account: AccountId) -> Result<Locked, MethodError> {
+        self.store.check_space()?;
+        let held = self.locked.take();
+        match held {
+            Some(locked) if locked.holds(account) => Ok(locked),
+            held => {
+                let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
+                drop(held);
+                wanted.push(account);
+                Ok(self.store.lock_blocking(&wanted))
             }
-            self.locked.push(account);
         }
-        self.server.begin(account)
+    }
+
+    /// Gives the locks back when the transaction is gone.
+    pub fn return_locks(&mut self, locked: Locked) {
+        self.locked = Some(locked);
     }
 
     /// Commits, makes the staged creation ids known, and reads from after the commit from now on.
-    pub fn commit(&mut self, txn: Txn) -> Result<Commit, MethodError> {
-        let commit = self.server.commit(txn)?;
-        self.snapshot = self.server.snapshot();
+    pub fn commit(&mut self, txn: Txn<'_>) -> Result<Committed, MethodError> {
+        let committed = txn.commit()?;
+        self.snapshot = self.store.snapshot();
         for (creation_id, id) in self.staged_ids.drain() {
             self.created_ids.insert(creation_id, id.into());
         }
-        Ok(commit)
+        Ok(committed)
     }
 
     /// Notes what a creation id of the call in progress stands for.
@@ -164,7 +171,10 @@ impl<'a> Ctx<'a> {
         self.created_ids = created_ids;
     }
 
-    pub(super) fn finish(&mut self) -> (Vec<Invocation>, Map<String, Value>) {
-        (std::mem::take(&mut self.responses), std::mem::take(&mut self.created_ids))
+    pub(super) fn finish(self) -> (Vec<Invocation>, Map<String, Value>, Vec<Ticket>) {
+        // Asked after the last snapshot was taken, a ticket covers all that was told.
+        let told = self.told.into_inner();
+        let tickets = told.into_iter().map(|account| self.store.ticket_of(account)).collect();
+        (self.responses, self.created_ids, tickets)
     }
 }

@@ -3,10 +3,11 @@
 //!
 //! Invariants: a description never tells anything of the server's inside; an error of ours reaches
 //! only a client that names a capability of ours, every other client gets the registered error
-//! that stands in for it (strict clients fail on unknown types). Lower floors' errors are turned
-//! into these in `backing.rs` and nowhere else.
+//! that stands in for it (strict clients fail on unknown types). The store's errors are turned
+//! into these here and nowhere else.
 
 use super::capability::{Capability, CapabilitySet};
+use crate::store::StoreError;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
@@ -144,6 +145,22 @@ impl MethodError {
 impl From<MethodErrorKind> for MethodError {
     fn from(kind: MethodErrorKind) -> Self {
         Self { kind, description: None }
+    }
+}
+
+impl From<StoreError> for MethodError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskLow { .. } | StoreError::Conflict | StoreError::Dead => {
+                tracing::warn!(%error, "a method call is refused for now");
+                Self::from(MethodErrorKind::ServerUnavailable)
+            }
+            StoreError::CommitTooLarge { .. } => Self::new(
+                MethodErrorKind::RequestTooLarge,
+                "These changes are too large for one call; send fewer objects.",
+            ),
+            error => Self::server_fail(&error),
+        }
     }
 }
 
@@ -398,6 +415,12 @@ impl From<SetErrorKind> for Refusal {
 impl From<MethodError> for Refusal {
     fn from(error: MethodError) -> Self {
         Self::Call(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Call(error.into())
     }
 }
 

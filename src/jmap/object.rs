@@ -7,14 +7,16 @@
 //! values, defaults, creation ids, patches, limits, states. `example.rs` is a complete type.
 
 use super::args::{Args, as_int};
-use super::backing::{ChangedIds, Commit, Reader, Txn};
 use super::capability::{Capability, CapabilitySet};
 use super::context::Ctx;
-use super::error::{MethodError, MethodErrorKind, Refusal, SetError};
+use super::changes::ChangedIds;
+use super::error::{MethodError, Refusal, SetError};
 use super::query::{Comparator, Filter, QueryResult};
 use super::query_changes::QueryDelta;
 use super::session::Account;
 use super::{changes, set};
+use crate::store::txn::Committed;
+use crate::store::{Read, Txn};
 use crate::types::{DataType, MemberRole, UtcDate};
 use serde_json::{Map, Value};
 
@@ -181,6 +183,8 @@ pub struct TypeTable {
     /// The change log that it has; a type without one overrides `state` and `changes`.
     pub data_type: Option<DataType>,
     pub capability: Capability,
+    /// How the number in the change log is spelled as an id.
+    pub id: fn(u32) -> String,
     pub properties: &'static [Property],
     /// A member needs this role for /set to be tried at all; hooks may ask more of an object.
     pub write_role: MemberRole,
@@ -254,7 +258,7 @@ pub trait Object {
     /// is none that this principal may see. The ids are distinct and may be spelled wrong.
     fn get_many(
         ctx: &Ctx,
-        reader: Reader<'_>,
+        reader: &dyn Read,
         account: &Account,
         ids: &[&str],
         props: &Props,
@@ -264,29 +268,24 @@ pub trait Object {
     /// The ids of all objects, or `None` where there are more than `max`.
     fn all_ids(
         ctx: &Ctx,
-        reader: Reader<'_>,
+        reader: &dyn Read,
         account: &Account,
         max: usize,
     ) -> Result<Option<Vec<String>>, MethodError>;
 
     /// The state of the type in the account, for this principal.
-    fn state(_ctx: &Ctx, reader: Reader<'_>, account: &Account) -> Result<String, MethodError> {
-        let modseq = Self::table().data_type.map_or(0, |data_type| reader.modseq(account.id, data_type));
-        Ok(changes::state_string(modseq))
+    fn state(_ctx: &Ctx, reader: &dyn Read, account: &Account) -> Result<String, MethodError> {
+        changes::state_of(reader, account.id, Self::table())
     }
 
-    /// What changed since a modseq, at most `max` ids.
-    fn changes(ctx: &Ctx, account: &Account, since: u64, max: usize) -> Result<ChangedIds, MethodError> {
-        let cannot = MethodError::from(MethodErrorKind::CannotCalculateChanges);
-        let Some(data_type) = Self::table().data_type else { return Err(cannot) };
-        ctx.reader().changes(account.id, data_type, since, max).map_err(|_| cannot)
+    /// What changed since a state, at most `max` ids.
+    fn changes(ctx: &Ctx, account: &Account, since: &str, max: usize) -> Result<ChangedIds, MethodError> {
+        changes::from_log(ctx, account.id, Self::table(), since, max)
     }
 
     /// Adds members to the /changes response, such as Mailbox's `updatedProperties`.
     fn changes_extra(
         _ctx: &Ctx,
-        _account: &Account,
-        _since: u64,
         _changes: &ChangedIds,
         _response: &mut Map<String, Value>,
     ) -> Result<(), MethodError> {
@@ -295,18 +294,18 @@ pub trait Object {
 }
 
 /// What every hook of a /set gets: the request, the transaction, the account, the arguments.
-pub struct SetCall<'c, 'a, A> {
-    pub ctx: &'c Ctx<'a>,
-    pub txn: &'c mut Txn,
-    pub account: &'a Account,
+pub struct SetCall<'c, 't, A> {
+    pub ctx: &'c Ctx<'c>,
+    pub txn: &'c mut Txn<'t>,
+    pub account: &'c Account,
     pub args: &'c A,
     pub expected: &'c Expected,
 }
 
 impl<A> SetCall<'_, '_, A> {
     /// Where a hook of a /set reads: what was written before it in this call is there.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader::Txn(self.txn)
+    pub fn reader(&self) -> &dyn Read {
+        self.txn
     }
 }
 
@@ -403,8 +402,13 @@ pub trait SetObject: Object {
     }
 
     /// The `newState` of the response; the snapshot is the one after the commit.
-    fn state_after_set(ctx: &Ctx, account: &Account, _commit: Commit) -> Result<String, MethodError> {
-        Self::state(ctx, ctx.reader(), account)
+    /// What the server corrected behind the client's wish comes after it, so that /changes and
+    /// push tell of it.
+    fn state_after_set(ctx: &Ctx, account: &Account, done: &Committed) -> Result<String, MethodError> {
+        match (done.asked.get(&account.id), Self::table().data_type) {
+            (Some(states), Some(data_type)) => Ok(changes::state_string(states.of(data_type))),
+            _ => Self::state(ctx, ctx.reader(), account),
+        }
     }
 
     /// After the commit, when the response is there: implicit calls ([`Ctx::implicit`]).
