@@ -16,6 +16,8 @@ pub const OBJECTS_IN_SET_MAX: usize = 500;
 pub const UPLOAD_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
 /// `maxConcurrentUpload`, per principal.
 pub const UPLOADS_CONCURRENT_MAX: usize = 4;
+/// How often a /set is begun anew without the objects that its final state can't have.
+pub const SET_ROUNDS_MAX: usize = 16;
 /// How deep the JSON of a request may nest.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// How many octets all result references of one request may resolve to.

@@ -1,0 +1,180 @@
+//! What a method call knows of its request: who asks, what is in use, what was answered before.
+//!
+//! Invariants: an account that isn't in the session doesn't exist; a creation id is known to later
+//! calls only after the call that made it has committed; a call's responses are pushed only after
+//! its commit, so that a failure never takes back what a client was told.
+
+use super::capability::{Capability, CapabilitySet};
+use super::error::{MethodError, MethodErrorKind};
+use super::methods;
+use super::request::Invocation;
+use super::session::{Account, SessionData};
+use crate::store::engine::Snapshot;
+use crate::store::txn::Committed;
+use crate::store::{Locked, Read, Store, Ticket, Txn};
+use crate::types::{AccountId, MemberRole};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+/// One request in progress.
+pub struct Ctx<'a> {
+    pub store: &'a Store,
+    pub session: &'a SessionData,
+    pub using: CapabilitySet,
+    /// What this request reads; a commit of its own moves it on.
+    pub snapshot: Snapshot<'a>,
+    created_ids: Map<String, Value>,
+    /// Creation ids of the call in progress.
+    staged_ids: HashMap<String, String>,
+    responses: Vec<Invocation>,
+    call_id: String,
+    locked: Option<Locked>,
+    /// The accounts that were told of, so that the response waits until that is durable.
+    told: RefCell<BTreeSet<AccountId>>,
+}
+
+impl<'a> Ctx<'a> {
+    /// A request that is about to run; `locked` holds `methods::accounts_written` as far as the
+    /// session shows them.
+    pub fn new(store: &'a Store, session: &'a SessionData, using: CapabilitySet, locked: Locked) -> Self {
+        Self {
+            store,
+            session,
+            using,
+            snapshot: store.snapshot(),
+            created_ids: Map::new(),
+            staged_ids: HashMap::new(),
+            responses: Vec::new(),
+            call_id: String::new(),
+            locked: Some(locked),
+            told: RefCell::default(),
+        }
+    }
+
+    /// Where a call that writes nothing reads.
+    pub fn reader(&self) -> &dyn Read {
+        &self.snapshot
+    }
+
+    /// The account with that id, if the session shows it and it has the capability; the checks of
+    /// RFC 8620 §3.6.2, in the order in which they tell least.
+    pub fn account(&self, id: &str, capability: Capability) -> Result<&'a Account, MethodError> {
+        let id = AccountId::parse(id);
+        let account = id.and_then(|id| self.session.account(id)).ok_or(MethodErrorKind::AccountNotFound)?;
+        if capability != Capability::Core && !account.capabilities.contains(capability) {
+            return Err(MethodErrorKind::AccountNotSupportedByMethod.into());
+        }
+        self.told.borrow_mut().insert(account.id);
+        Ok(account)
+    }
+
+    /// The account, if the principal may write objects that need `role`.
+    pub fn writable(
+        &self,
+        id: &str,
+        capability: Capability,
+        role: MemberRole,
+    ) -> Result<&'a Account, MethodError> {
+        let account = self.account(id, capability)?;
+        if account.is_read_only || !account.allows(role) {
+            return Err(MethodErrorKind::AccountReadOnly.into());
+        }
+        Ok(account)
+    }
+
+    /// The locks that a transaction on the account needs, to be given back by `commit`. An
+    /// account that wasn't foreseen (its id came by reference) is locked now: all locks are let go
+    /// and taken anew in their order, so that two requests can't wait for each other. Nothing is
+    /// lost by it, since no transaction outlives its call (RFC 8620 §3.10).
+    pub fn take_locks(&mut self, account: AccountId) -> Result<Locked, MethodError> {
+        self.store.check_space()?;
+        let held = self.locked.take();
+        match held {
+            Some(locked) if locked.holds(account) => Ok(locked),
+            held => {
+                let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
+                drop(held);
+                wanted.push(account);
+                Ok(self.store.lock_blocking(&wanted))
+            }
+        }
+    }
+
+    /// Gives the locks back when the transaction is gone.
+    pub fn return_locks(&mut self, locked: Locked) {
+        self.locked = Some(locked);
+    }
+
+    /// Commits, makes the staged creation ids known, and reads from after the commit from now on.
+    pub fn commit(&mut self, txn: Txn<'_>) -> Result<Committed, MethodError> {
+        let committed = txn.commit()?;
+        self.snapshot = self.store.snapshot();
+        for (creation_id, id) in self.staged_ids.drain() {
+            self.created_ids.insert(creation_id, id.into());
+        }
+        Ok(committed)
+    }
+
+    /// Notes what a creation id of the call in progress stands for.
+    pub fn stage_created(&mut self, creation_id: &str, id: &str) {
+        self.staged_ids.insert(creation_id.to_owned(), id.to_owned());
+    }
+
+    /// Forgets the creation ids of a call that did not commit.
+    pub fn drop_staged(&mut self) {
+        self.staged_ids.clear();
+    }
+
+    /// The id that `text` stands for: itself, or what `#creationId` was created as (RFC 8620
+    /// §5.3); `None` where that is not known.
+    pub fn resolve_id<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        let Some(creation_id) = text.strip_prefix('#') else {
+            return Some(Cow::Borrowed(text));
+        };
+        let staged = self.staged_ids.get(creation_id).map(String::as_str);
+        let known = staged.or_else(|| self.created_ids.get(creation_id).and_then(Value::as_str))?;
+        Some(Cow::Owned(known.to_owned()))
+    }
+
+    /// Adds a response to the call in progress. A method may add more than one.
+    pub fn respond(&mut self, name: &str, arguments: Map<String, Value>) {
+        let call_id = self.call_id.clone();
+        self.responses.push(Invocation { name: name.to_owned(), arguments, call_id });
+    }
+
+    /// Runs a method as a part of the call in progress, such as the Email/set that follows an
+    /// EmailSubmission/set (RFC 8621 §7.5). Its response, or its error, follows with the same
+    /// call id; the capabilities in use don't matter.
+    pub fn implicit(&mut self, name: &str, arguments: Map<String, Value>) {
+        let result = match methods::find(name) {
+            Some(method) => (method.run)(self, method, arguments),
+            None => Err(MethodErrorKind::UnknownMethod.into()),
+        };
+        if let Err(error) = result {
+            self.drop_staged();
+            self.respond("error", error.into_json());
+        }
+    }
+
+    pub(super) fn start(&mut self, call_id: String) {
+        self.call_id = call_id;
+        self.staged_ids.clear();
+    }
+
+    pub(super) fn responses(&self) -> &[Invocation] {
+        &self.responses
+    }
+
+    pub(super) fn set_created_ids(&mut self, created_ids: Map<String, Value>) {
+        self.created_ids = created_ids;
+    }
+
+    pub(super) fn finish(self) -> (Vec<Invocation>, Map<String, Value>, Vec<Ticket>) {
+        // Asked after the last snapshot was taken, a ticket covers all that was told.
+        let told = self.told.into_inner();
+        let tickets = told.into_iter().map(|account| self.store.ticket_of(account)).collect();
+        (self.responses, self.created_ids, tickets)
+    }
+}
