@@ -150,6 +150,14 @@ fn angles(text: &str) -> Vec<String> {
     out
 }
 
+/// A field as text to look into, whatever its name: unfolded and decoded.
+pub fn shown_text(field: &HeaderField) -> String {
+    match value_in_form(&field.value.0, HeaderForm::Text) {
+        HeaderValue::Text(text) => text,
+        _ => String::new(),
+    }
+}
+
 /// The last field of that name as an address list; empty where there is none.
 pub fn addresses(row: &MessageRow, name: &str) -> Vec<MailAddress> {
     row.field(name).map(|field| parse_addresses(&words::unfold(&field.value.0))).unwrap_or_default()

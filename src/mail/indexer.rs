@@ -7,6 +7,7 @@ use super::search::{IndexedText, SearchError, SearchIndex};
 use super::{body, headers};
 use crate::store::changes::{self, Since};
 use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::rows::message::MessageRow;
 use crate::store::{Read, Store, StoreError, StoreResult};
 use crate::types::{AccountId, DataType, EmailId};
 
@@ -69,8 +70,15 @@ pub fn text_of(read: &dyn Read, account: AccountId, email: EmailId) -> StoreResu
         bcc: field("bcc"),
         subject: row.subject,
         body: body::indexed_text(&stored.message, &content),
-        attachment_names: body::attachment_names(&stored.message).join("\n"),
+        attachment_names: attachment_names(&stored.message),
     }))
+}
+
+fn attachment_names(message: &MessageRow) -> String {
+    let parts = body::lists(message).attachments.into_iter();
+    let names: Vec<&str> =
+        parts.filter_map(|part| message.parts.get(part as usize)?.name.as_deref()).collect();
+    names.join("\n")
 }
 
 /// Feeds one account up to the present. Gives how many Emails it fed.

@@ -6,6 +6,7 @@
 //! remains, at most [`limits::FILTER_SCAN_EMAILS_MAX`].
 
 use super::search::{SearchError, SearchIndex, TextQuery};
+use super::date::MailDate;
 use super::{blob, headers};
 use crate::store::list::{self, Entry};
 use crate::store::rows::mail::*;
@@ -344,7 +345,7 @@ impl Query<'_> {
             None => same.next().is_some(),
             Some(value) => {
                 let wanted = value.to_lowercase();
-                same.any(|field| headers::decoded_text(field).to_lowercase().contains(&wanted))
+                same.any(|field| headers::shown_text(field).to_lowercase().contains(&wanted))
             }
         })
     }
@@ -508,7 +509,7 @@ fn sort_key(
     Ok(match &sort.by {
         EmailOrder::ReceivedAt => SortKey::Number(row.received_at.0),
         EmailOrder::SentAt => {
-            SortKey::Number(row.sent_at.as_deref().and_then(super::date::seconds).unwrap_or(row.received_at.0))
+            SortKey::Number(sent_at(row).0)
         }
         EmailOrder::Size => SortKey::Number(i64::from(row.size)),
         EmailOrder::From => collate(&first(&row.from), sort.collation),
@@ -524,6 +525,12 @@ fn sort_key(
             None => SortKey::Flag(false),
         },
     })
+}
+
+/// The Date field, or the time of arrival where it can't be read.
+fn sent_at(row: &EmailRow) -> UtcDate {
+    let sent = row.sent_at.as_deref().and_then(MailDate::parse_rfc3339);
+    sent.map_or(row.received_at, MailDate::date)
 }
 
 fn collate(text: &str, collation: Collation) -> SortKey {
