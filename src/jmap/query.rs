@@ -147,12 +147,13 @@ pub fn run<T: QueryObject>(
     let query = query_args::<T>(ctx, &mut args)?;
     args.finish()?;
     let account = ctx.account(&account_id, method.capability)?;
-    let mut found = T::query(ctx, account, &query)?;
-    let page = take(found.results.as_mut(), &window, QUERY_IDS_MAX as u64)?;
+    let QueryResult { mut results, query_state, can_calculate_changes } = T::query(ctx, account, &query)?;
+    let page = take(results.as_mut(), &window, QUERY_IDS_MAX as u64)?;
+    drop(results);
     let mut response = Map::with_capacity(7);
     response.insert("accountId".into(), account_id.into());
-    response.insert("queryState".into(), found.query_state.into());
-    response.insert("canCalculateChanges".into(), found.can_calculate_changes.into());
+    response.insert("queryState".into(), query_state.into());
+    response.insert("canCalculateChanges".into(), can_calculate_changes.into());
     response.insert("position".into(), page.position.into());
     response.insert("ids".into(), page.ids.into());
     if let Some(total) = page.total {
@@ -161,7 +162,6 @@ pub fn run<T: QueryObject>(
     if let Some(limit) = page.limit {
         response.insert("limit".into(), limit.into());
     }
-    drop(found.results);
     ctx.respond(method.name, response);
     Ok(())
 }
