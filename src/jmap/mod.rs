@@ -13,6 +13,8 @@ pub mod copy;
 pub mod error;
 #[cfg(test)]
 mod example;
+#[cfg(test)]
+mod example_tests;
 pub mod get;
 pub mod methods;
 pub mod object;
