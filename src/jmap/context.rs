@@ -9,6 +9,8 @@ use super::error::{MethodError, MethodErrorKind};
 use super::methods;
 use super::request::Invocation;
 use super::session::{Account, SessionData};
+use crate::inbox::desk::Staff;
+use crate::mail::search::SearchIndex;
 use crate::store::engine::Snapshot;
 use crate::store::txn::Committed;
 use crate::store::{Locked, Read, Store, Ticket, Txn};
@@ -17,9 +19,23 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What a request works with beside the store.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    pub store: &'a Store,
+    /// Full text; `None` where there is none (tests, fuzzing).
+    pub search: Option<&'a SearchIndex>,
+    /// Who works in an inbox, by the directory of now.
+    pub staff: &'a (dyn Fn(AccountId) -> Arc<Staff> + Sync),
+    /// The part after the `@` of the Message-IDs that we make.
+    pub hostname: &'a str,
+}
 
 /// One request in progress.
 pub struct Ctx<'a> {
+    pub host: Host<'a>,
     pub store: &'a Store,
     pub session: &'a SessionData,
     pub using: CapabilitySet,
@@ -38,8 +54,10 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     /// A request that is about to run; `locked` holds `methods::accounts_written` as far as the
     /// session shows them.
-    pub fn new(store: &'a Store, session: &'a SessionData, using: CapabilitySet, locked: Locked) -> Self {
+    pub fn new(host: Host<'a>, session: &'a SessionData, using: CapabilitySet, locked: Locked) -> Self {
+        let store = host.store;
         Self {
+            host,
             store,
             session,
             using,

@@ -1,7 +1,7 @@
 //! The machinery as a client meets it, driven by the Todo of `example.rs` over a store in memory.
 
 use super::capability::{Capability, CapabilitySet};
-use super::context::Ctx;
+use super::context::{Ctx, Host};
 use super::methods::accounts_written;
 use super::process::process;
 use super::request;
@@ -41,7 +41,9 @@ impl World {
         }
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let locked = self.store.lock_blocking(&accounts_written(&request));
-        let ctx = Ctx::new(&self.store, &self.session, request.using, locked);
+        let staff = |_| Arc::default();
+        let host = Host { store: &self.store, search: None, staff: &staff, hostname: "mail.example" };
+        let ctx = Ctx::new(host, &self.session, request.using, locked);
         process(ctx, request).into_json()
     }
 

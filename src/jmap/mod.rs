@@ -27,3 +27,4 @@ pub mod request;
 pub mod session;
 pub mod set;
 pub mod set_check;
+pub mod types;
