@@ -318,14 +318,6 @@ fn a_prefix_of_too_many_words_is_refused() {
 }
 
 #[test]
-fn a_closed_index_says_so() {
-    let bench = Bench::new();
-    bench.index().close();
-    assert!(matches!(bench.index().remove(A, EmailId(1)), Err(SearchError::Closed)));
-    assert!(matches!(bench.index().search(A, &text(Field::Text, "x")), Err(SearchError::Closed)));
-}
-
-#[test]
 fn a_writer_that_fails_starts_over_and_loses_nothing() {
     let bench = Bench::new();
     let away = bench.dir.with_extension("away");
