@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod change;
+pub mod delivery;
 pub mod desk;
 pub mod gate;
 pub mod intake;
@@ -17,6 +18,7 @@ pub mod ownership;
 pub mod projection;
 pub mod refusal;
 pub mod sending;
+pub mod server;
 pub mod status;
 pub mod timers;
 

@@ -229,3 +229,15 @@ pub const SEARCH_WRITER_IDLE_SECONDS: u64 = 10;
 pub const SEARCH_WRITER_HEAP_BYTES: usize = 32 * 1024 * 1024;
 /// Attempts at a commit before the index is given up and rebuilt.
 pub const SEARCH_COMMIT_ATTEMPTS_MAX: u32 = 5;
+
+// ── HTTP ───────────────────────────────────────────────────────────────────────────────────────
+/// Connections at once; more wait unaccepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Wait for the header of a request.
+pub const HTTP_HEADER_SECONDS_MAX: u64 = 60;
+/// Octets of a request's header.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Requests at once on one HTTP/2 connection.
+pub const HTTP2_STREAMS_MAX: u32 = 100;
+/// Wait for the next octets of a request's body.
+pub const HTTP_BODY_SECONDS_MAX: u64 = 60;
