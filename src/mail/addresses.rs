@@ -80,14 +80,18 @@ impl<'a> Scan<'a> {
     /// What stands before the `>` that closes an opened `<`, without comments and white space
     /// outside quotes. Where nothing closes it, it ends before the next comma or semicolon.
     pub fn angle(&mut self) -> String {
-        let start = self.at;
         let mut out = String::new();
         let mut short: Option<(usize, usize)> = None;
+        let mut ended_by_angle = false;
         loop {
             let before = self.at;
             match self.token() {
                 Some(Token::Special('>')) => return out,
-                None | Some(Token::Special('<')) => break,
+                None => break,
+                Some(Token::Special('<')) => {
+                    ended_by_angle = true;
+                    break;
+                }
                 Some(Token::Special(c)) => {
                     if matches!(c, ',' | ';') && short.is_none() {
                         short = Some((before, out.len()));
@@ -97,9 +101,7 @@ impl<'a> Scan<'a> {
                 Some(Token::Atom(text) | Token::Quoted(text, _) | Token::Literal(text)) => out.push_str(text),
                 Some(Token::White | Token::Comment(_)) => {}
             }
-            debug_assert!(self.at > start);
         }
-        let ended_by_angle = self.text.get(..self.at).is_some_and(|read| read.ends_with('<'));
         match short {
             Some((at, length)) => {
                 self.at = at;
@@ -355,6 +357,8 @@ mod tests {
             ("a@b <a@b>", "-: a@b<a@b>;"),
             ("Jürgen <jürgen@müller.example>", "-: Jürgen<jürgen@müller.example>;"),
             ("e\u{301} <a@b>", "-: é<a@b>;"),
+            ("A <", "-: A<>;"),
+            ("<<a@b>", "-: -<> -<a@b>;"),
             (",, ,a@b,,", "-: -<a@b>;"),
             ("\"\" <a@b>", "-: -<a@b>;"),
             (": a@b", "-: -<:a@b>;"),
