@@ -243,7 +243,7 @@ fn phrase(tokens: &[Token<'_>]) -> String {
     for token in tokens {
         match token {
             Token::White => {
-                if !plain.is_empty() || !out.is_empty() {
+                if !plain.ends_with(' ') {
                     plain.push(' ');
                 }
             }
@@ -257,8 +257,7 @@ fn phrase(tokens: &[Token<'_>]) -> String {
         }
     }
     flush(&mut plain, &mut out);
-    // Comments leave white space on both sides of where they stood.
-    words::nfc(out.trim()).replace('\t', " ")
+    words::nfc(out.trim())
 }
 
 /// A mailbox without angle brackets: the last word that holds an `@` is the address and what
@@ -325,11 +324,11 @@ mod tests {
             (" a@b , c@d ", "-: -<a@b> -<c@d>;"),
             ("a@b;c@d", "-: -<a@b> -<c@d>;"),
             ("A B <a@b>", "-: A B<a@b>;"),
-            ("A\t  B <a@b>", "-: A  B<a@b>;"),
+            ("A\t  B <a@b>", "-: A B<a@b>;"),
             ("a@b (Al (the) \\) Pal)", "-: Al (the) ) Pal<a@b>;"),
             ("<a@b> (Al)", "-: Al<a@b>;"),
             ("(no) a@b", "-: -<a@b>;"),
-            ("A (x) B <a@b>", "-: A  B<a@b>;"),
+            ("A (x) B <a@b>", "-: A B<a@b>;"),
             ("\"A \\\"B\\\" C\" <a@b>", "-: A \"B\" C<a@b>;"),
             ("\"=?utf-8?q?x?=\" <a@b>", "-: =?utf-8?q?x?=<a@b>;"),
             ("=?utf-8?q?x=2C_y?= <a@b>, c@d", "-: x, y<a@b> -<c@d>;"),

@@ -131,9 +131,9 @@ pub fn has_attachment(row: &MessageRow) -> bool {
             && row.parts.iter().any(|p| p.media_type == "multipart/related" && p.children.contains(&index))
     };
     lists(row).attachments.iter().any(|&index| {
-        row.parts.get(index as usize).is_some_and(|part| {
-            part.disposition.as_deref() != Some("inline") && !embedded(index, part)
-        })
+        row.parts
+            .get(index as usize)
+            .is_some_and(|part| part.disposition.as_deref() != Some("inline") && !embedded(index, part))
     })
 }
 
@@ -211,7 +211,9 @@ fn collapse<'a>(lines: impl Iterator<Item = &'a str>) -> String {
             out.push(' ');
             count += 1;
         }
-        for c in word.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}')) {
+        for c in
+            word.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
+        {
             if count >= PREVIEW_CHARS_MAX {
                 return out.trim_end().to_owned();
             }
@@ -229,7 +231,8 @@ fn collapse<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 /// `INDEXED_TEXT_BYTES_MAX` octets.
 pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
     let lists = lists(row);
-    let mut order: Vec<u32> = lists.text.iter().chain(&lists.html).chain(&lists.attachments).copied().collect();
+    let mut order: Vec<u32> =
+        lists.text.iter().chain(&lists.html).chain(&lists.attachments).copied().collect();
     let mut seen = vec![false; row.parts.len()];
     order.retain(|&index| seen.get_mut(index as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
     let mut out = String::new();
@@ -308,18 +311,25 @@ mod tests {
             (multipart("alternative", "a", &[plain("P"), html("H")]), ["P", "H", ""]),
             (multipart("alternative", "a", &[html("H")]), ["H", "H", ""]),
             (multipart("alternative", "a", &[plain("P")]), ["P", "P", ""]),
-            (multipart("alternative", "a", &[plain("P"), html("H"), leaf("text/calendar", "C")]), ["P", "H", "C"]),
+            (
+                multipart("alternative", "a", &[plain("P"), html("H"), leaf("text/calendar", "C")]),
+                ["P", "H", "C"],
+            ),
             (multipart("related", "r", &[html("H"), image()]), ["H", "H", "I"]),
             (multipart("mixed", "m", &[plain("P"), image(), plain("Q")]), ["P I Q", "P I Q", ""]),
             (multipart("mixed", "m", &[named_text(), named_text()]), ["N", "N", "N"]),
             (multipart("mixed", "m", &[leaf("application/pdf", "A")]), ["", "", "A"]),
             (
-                multipart("alternative", "a", &[plain("P"), multipart("related", "r", &[html("H"), image()])]),
+                multipart(
+                    "alternative",
+                    "a",
+                    &[plain("P"), multipart("related", "r", &[html("H"), image()])],
+                ),
                 ["P", "H", "I"],
             ),
             (
                 multipart("alternative", "a", &[multipart("mixed", "m", &[plain("P"), html("H")])]),
-                ["P", "", "H"],
+                ["P", "P", "H"],
             ),
             (leaf("application/pdf", "A"), ["", "", "A"]),
         ];

@@ -6,7 +6,7 @@
 //! the same octets. Deliberately absent: JSON and its rules (the caller's), and judging whether
 //! addresses are fit for sending, since drafts may be half-written.
 
-use super::addresses::{MailAddress, EmailAddressGroup};
+use super::addresses::{EmailAddressGroup, MailAddress};
 use super::compose_headers::HeaderWriter;
 use super::compose_parts;
 use super::date::MailDate;
@@ -172,13 +172,18 @@ pub fn arrange(
 pub fn strip_bcc(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut kept = 0;
-    fields::split(raw, 0, |_| false, |span| {
-        let name = raw.get(span.name.clone()).unwrap_or_default();
-        if name.eq_ignore_ascii_case(b"Bcc") || name.eq_ignore_ascii_case(b"Resent-Bcc") {
-            out.extend_from_slice(raw.get(kept..span.whole.start).unwrap_or_default());
-            kept = span.whole.end;
-        }
-    });
+    fields::split(
+        raw,
+        0,
+        |_| false,
+        |span| {
+            let name = raw.get(span.name.clone()).unwrap_or_default();
+            if name.eq_ignore_ascii_case(b"Bcc") || name.eq_ignore_ascii_case(b"Resent-Bcc") {
+                out.extend_from_slice(raw.get(kept..span.whole.start).unwrap_or_default());
+                kept = span.whole.end;
+            }
+        },
+    );
     out.extend_from_slice(raw.get(kept..).unwrap_or_default());
     out
 }
@@ -221,13 +226,17 @@ mod tests {
     #[test]
     fn a_message_is_written_octet_for_octet() {
         let ann = MailAddress { name: Some("Änn, B".to_owned()), email: "a@b".to_owned() };
-        let bob = MailAddress { name: Some("Bob \"B\" C".to_owned()), email: "jürgen@müller.example".to_owned() };
+        let bob =
+            MailAddress { name: Some("Bob \"B\" C".to_owned()), email: "jürgen@müller.example".to_owned() };
         let mut draft = headers(vec![
             ("From", DraftValue::Addresses(vec![ann])),
-            ("To", DraftValue::GroupedAddresses(vec![EmailAddressGroup {
-                name: Some("G".to_owned()),
-                addresses: vec![bob],
-            }])),
+            (
+                "To",
+                DraftValue::GroupedAddresses(vec![EmailAddressGroup {
+                    name: Some("G".to_owned()),
+                    addresses: vec![bob],
+                }]),
+            ),
             ("Subject", DraftValue::Text("Grüße".to_owned())),
         ]);
         draft.body = Some(text_part("text/plain", "Hällo\n"));
@@ -235,19 +244,11 @@ mod tests {
         assert_eq!(
             String::from_utf8_lossy(&raw),
             "Date: Mon, 09 Jul 2018 23:03:11 +0000\r\nMessage-ID: <i@j>\r\n\
-             From: =?utf-8?q?=C3=84nn=2C_B?= <a@b>\r\nTo: G: \"Bob \\\"B\\\" C\" <jürgen@müller.example>;\r\n\
+             From: =?utf-8?b?w4RubiwgQg==?= <a@b>\r\nTo: G: \"Bob \\\"B\\\" C\" <jürgen@müller.example>;\r\n\
              Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\nMIME-Version: 1.0\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
              H=C3=A4llo\r\n"
-                .replace("=?utf-8?q?=C3=84nn=2C_B?=", &first_word(&raw))
         );
-    }
-
-    /// Which of the two encodings is shorter isn't the question of the test above.
-    fn first_word(raw: &[u8]) -> String {
-        let text = String::from_utf8_lossy(raw);
-        let start = text.find("From: ").expect("a From field") + 6;
-        text[start..].split(' ').next().unwrap_or_default().to_owned()
     }
 
     #[test]
@@ -311,7 +312,15 @@ mod tests {
         let types: Vec<&str> = row.parts.iter().map(|part| part.media_type.as_str()).collect();
         assert_eq!(
             types,
-            ["multipart/mixed", "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png", "application/octet-stream"]
+            [
+                "multipart/mixed",
+                "multipart/alternative",
+                "text/plain",
+                "multipart/related",
+                "text/html",
+                "image/png",
+                "application/octet-stream"
+            ]
         );
         let lists = body::lists(&row);
         assert_eq!((lists.text, lists.html, lists.attachments), (vec![2], vec![4], vec![5, 6]));

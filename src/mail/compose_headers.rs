@@ -2,7 +2,7 @@
 //! parameters (RFC 2231). Addresses keep their UTF-8 (RFC 6532). A value can't leave its field:
 //! line ends and control characters are refused or encoded.
 
-use super::addresses::{MailAddress, EmailAddressGroup};
+use super::addresses::{EmailAddressGroup, MailAddress};
 use super::compose::{ComposeError, DraftValue};
 use super::words;
 use base64::Engine;
@@ -204,12 +204,7 @@ fn grouped(line: &mut Line, groups: &[EmailAddressGroup], field: &str) -> Result
     Ok(())
 }
 
-fn one_address(
-    line: &mut Line,
-    address: &MailAddress,
-    after: &str,
-    field: &str,
-) -> Result<(), ComposeError> {
+fn one_address(line: &mut Line, address: &MailAddress, after: &str, field: &str) -> Result<(), ComposeError> {
     if address.email.chars().any(char::is_control) {
         return Err(ComposeError::Control(field.to_owned()));
     }
@@ -218,7 +213,9 @@ fn one_address(
         Some(name) => phrase(name, field)?,
         None => Vec::new(),
     };
-    let plain = |c: char| !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '(' | ')' | '"' | '[' | ']');
+    let plain = |c: char| {
+        !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '(' | ')' | '"' | '[' | ']')
+    };
     if name.is_empty() && !email.is_empty() && email.chars().all(plain) {
         line.word(&format!("{email}{after}"));
         return Ok(());
@@ -312,7 +309,8 @@ fn encoded_words(text: &str, first_chars: usize, in_phrase: bool) -> Vec<String>
 /// Ids or URLs in angle brackets; `None` where one can't stand in them.
 fn bracketed(values: &[String]) -> Option<Vec<String>> {
     let fits = |value: &String| {
-        !value.is_empty() && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
+        !value.is_empty()
+            && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
     };
     values.iter().all(fits).then(|| values.iter().map(|value| format!("<{value}>")).collect())
 }

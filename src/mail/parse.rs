@@ -234,10 +234,14 @@ impl<'a> Walk<'a> {
 
     fn end_part(&mut self, index: usize, end: usize) {
         let part = &mut self.parts[index];
-        let start = part.offset as usize;
-        // The line end before a delimiter may already be the end of the header block.
-        let body = self.raw.get(start..end.max(start)).unwrap_or_default();
-        part.size = length(body.len());
+        let end = length(end);
+        // A header block that runs into a delimiter has no empty line, and its last line end is the
+        // delimiter's.
+        part.header_offset = part.header_offset.min(end);
+        part.offset = part.offset.min(end);
+        part.header_size = part.offset - part.header_offset;
+        part.size = end - part.offset;
+        let body = self.raw.get(part.offset as usize..end as usize).unwrap_or_default();
         part.decoded_size = length(transfer::decoded_length(part.encoding, body));
     }
 }
@@ -254,8 +258,8 @@ fn describe(part: &mut PartRow, in_digest: bool) -> Option<Vec<u8>> {
     let value = |name: &str| part.field(name).map(|field| field.value.0.as_slice());
     let content_type = value("Content-Type").map(Structured::parse);
     let disposition = value("Content-Disposition").map(Structured::parse);
-    let (encoding, known) =
-        value("Content-Transfer-Encoding").map_or((TransferEncoding::Identity, true), |raw| {
+    let (encoding, known) = value("Content-Transfer-Encoding")
+        .map_or((TransferEncoding::Identity, true), |raw| {
             transfer::encoding_named(&Structured::parse(raw).value)
         });
     let cid = value("Content-Id").and_then(cid);
@@ -335,7 +339,9 @@ mod tests {
 
     fn bodies(raw: &[u8], row: &MessageRow) -> Vec<String> {
         let leaves = row.parts.iter().filter(|part| part.children.is_empty());
-        leaves.map(|p| String::from_utf8_lossy(&raw[p.offset as usize..][..p.size as usize]).into_owned()).collect()
+        leaves
+            .map(|p| String::from_utf8_lossy(&raw[p.offset as usize..][..p.size as usize]).into_owned())
+            .collect()
     }
 
     #[track_caller]
@@ -345,7 +351,8 @@ mod tests {
             let row = parse(raw.as_bytes());
             assert_eq!(row.unparsed, None, "{raw}");
             assert_eq!(shape(&row, 0), expected, "{raw}");
-            let found: Vec<String> = bodies(raw.as_bytes(), &row).iter().map(|b| b.replace("\r\n", "\n")).collect();
+            let found: Vec<String> =
+                bodies(raw.as_bytes(), &row).iter().map(|b| b.replace("\r\n", "\n")).collect();
             assert_eq!(found, texts, "{raw}");
             nests(&row, raw.len());
         }
@@ -383,17 +390,29 @@ mod tests {
     #[test]
     fn multiparts_are_split_at_their_boundaries() {
         let top = "Content-Type: multipart/mixed; boundary=\"b\"\n\n";
-        check(&format!("{top}pre\n--b\n\none\n--b\n\ntwo\n--b--\nepilogue\n"), "multipart/mixed(text/plain text/plain)", &["one", "two"]);
+        check(
+            &format!("{top}pre\n--b\n\none\n--b\n\ntwo\n--b--\nepilogue\n"),
+            "multipart/mixed(text/plain text/plain)",
+            &["one", "two"],
+        );
         check(&format!("{top}--b  \n\none\n\n--b--  \n"), "multipart/mixed(text/plain)", &["one\n"]);
         check(&format!("{top}--b\n\nnever closed\n"), "multipart/mixed(text/plain)", &["never closed\n"]);
         check(&format!("{top}--b\n--b\n\n--b--"), "multipart/mixed(text/plain text/plain)", &["", ""]);
         check(&format!("{top}--b\nno header\n--b--"), "multipart/mixed(text/plain)", &["no header"]);
         check(&format!("{top}--b\nX-A: b\n--b--"), "multipart/mixed(text/plain)", &[""]);
-        check(&format!("{top}--b\n\none\n--bc\n--b-- x\n--b--"), "multipart/mixed(text/plain)", &["one\n--bc\n--b-- x"]);
+        check(
+            &format!("{top}--b\n\none\n--bc\n--b-- x\n--b--"),
+            "multipart/mixed(text/plain)",
+            &["one\n--bc\n--b-- x"],
+        );
         check(&format!("{top}--b--\n--b\n\nafter the end"), "text/plain", &["--b--\n--b\n\nafter the end"]);
         check(&format!("{top}nothing"), "text/plain", &["nothing"]);
         check("Content-Type: multipart/mixed\n\n--b\n\nx\n--b--", "text/plain", &["--b\n\nx\n--b--"]);
-        check("Content-Type: multipart/mixed;\n boundary=\"a\n b\"\n\n--a b\n\nx\n--a b--", "multipart/mixed(text/plain)", &["x"]);
+        check(
+            "Content-Type: multipart/mixed;\n boundary=\"a\n b\"\n\n--a b\n\nx\n--a b--",
+            "multipart/mixed(text/plain)",
+            &["x"],
+        );
     }
 
     #[test]
@@ -453,7 +472,11 @@ mod tests {
             ("Content-Type: application/xml; charset=x", Some("x")),
         ];
         for (field, expected) in cases {
-            assert_eq!(parse(format!("{field}\r\n\r\n").as_bytes()).parts[0].charset.as_deref(), expected, "{field}");
+            assert_eq!(
+                parse(format!("{field}\r\n\r\n").as_bytes()).parts[0].charset.as_deref(),
+                expected,
+                "{field}"
+            );
         }
         let row = parse(b"Content-Transfer-Encoding: x-uuencode\r\n\r\nx");
         assert_eq!((row.parts[0].encoding, row.parts[0].encoding_known), (TransferEncoding::Identity, false));
@@ -514,15 +537,20 @@ mod tests {
         }
         let preview = crate::mail::body::preview(&row, raw);
         assert!(preview.chars().count() <= crate::types::limits::PREVIEW_CHARS_MAX);
-        let _ = (crate::mail::body::indexed_text(&row, raw), crate::mail::automatic::is_automatic(&row, false));
+        let _ =
+            (crate::mail::body::indexed_text(&row, raw), crate::mail::automatic::is_automatic(&row, false));
     }
 
     #[test]
     fn a_real_message_has_the_structure_that_it_says() {
         let row = parse(REAL.as_bytes());
-        let expected = "multipart/mixed(multipart/alternative(text/plain text/html) message/rfc822 image/png)";
+        let expected =
+            "multipart/mixed(multipart/alternative(text/plain text/html) message/rfc822 image/png)";
         assert_eq!(shape(&row, 0), expected);
-        assert_eq!(bodies(REAL.as_bytes(), &row), ["=C3=A4 =\r\nb", "PGI+eDwvYj4=", "Subject: in\r\n\r\nx", "\0\u{1}"]);
+        assert_eq!(
+            bodies(REAL.as_bytes(), &row),
+            ["=C3=A4 =\r\nb", "PGI+eDwvYj4=", "Subject: in\r\n\r\nx", "\0\u{1}"]
+        );
         derives(REAL.as_bytes());
     }
 
