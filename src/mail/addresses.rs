@@ -179,6 +179,7 @@ impl<'a> Reader<'a> {
                 self.in_group = true;
                 self.groups.push(EmailAddressGroup { name: Some(name), addresses: Vec::new() });
             }
+            Token::Special(':') if self.angle.is_none() && !self.has_words() => {}
             Token::Special('<') => {
                 if self.angle.is_some() {
                     self.end_mailbox();
@@ -360,7 +361,7 @@ mod tests {
             ("<<a@b>", "-: -<> -<a@b>;"),
             (",, ,a@b,,", "-: -<a@b>;"),
             ("\"\" <a@b>", "-: -<a@b>;"),
-            (": a@b", "-: -<:a@b>;"),
+            (": a@b", "-: -<a@b>;"),
             ("", ""),
             ("(only)", ""),
         ];
