@@ -355,7 +355,8 @@ mod tests {
 
     #[test]
     fn a_body_value_is_decoded_and_cut_where_rfc_8621_allows() {
-        let cases: &[(&str, &[u8], usize, &str, bool, bool)] = &[
+        type Case = (&'static str, &'static [u8], usize, &'static str, bool, bool);
+        let cases: &[Case] = &[
             ("text/plain; charset=utf-8", "a\r\nä\n\rb".as_bytes(), 0, "a\nä\n\rb", false, false),
             ("text/plain; charset=utf-8", "aäb".as_bytes(), 2, "a", false, true),
             ("text/plain; charset=utf-8", "aäb".as_bytes(), 4, "aäb", false, false),

@@ -18,6 +18,8 @@ const ENCODED_WORD_CHARS_MAX: usize = 75;
 #[derive(Default)]
 pub struct HeaderWriter {
     out: Vec<u8>,
+    /// How far the lengths of lines have been looked at.
+    checked: usize,
 }
 
 impl HeaderWriter {
@@ -132,8 +134,10 @@ impl HeaderWriter {
         self.end(line);
     }
 
-    fn check_lengths(&self, name: &str) -> Result<(), ComposeError> {
-        let long = self.out.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX + 1);
+    fn check_lengths(&mut self, name: &str) -> Result<(), ComposeError> {
+        let new = self.out.get(self.checked..).unwrap_or_default();
+        let long = new.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX + 1);
+        self.checked = self.out.len();
         if long { Err(ComposeError::LineTooLong(name.to_owned())) } else { Ok(()) }
     }
 }
