@@ -86,6 +86,7 @@ impl<'a> Ctx<'a> {
 
     /// Runs `work` in a transaction on the account, and commits it. After an error nothing has
     /// changed, and no creation id of it is known. The caller has checked the rights.
+    /// `work` must not call `write` or `implicit`: the locks are held until it returns.
     pub fn write<R>(
         &mut self,
         account: AccountId,
