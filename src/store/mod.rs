@@ -148,7 +148,7 @@ impl Store {
     /// The ticket that covers all that a snapshot taken before this call shows of the account. A
     /// response that tells of the account must wait for it.
     pub fn ticket_of(&self, account: AccountId) -> Ticket {
-        self.flusher.ticket_of(account)
+        self.flusher.ticket_of(&[account])
     }
 
     /// Waits until the ticket's commit is on disk.

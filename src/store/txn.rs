@@ -57,6 +57,7 @@ enum Undo {
     Log(AccountId, (u64, DataType), u32, Option<Change>),
     List(AccountId, (u64, List)),
     Ids(AccountId, Box<NextIds>),
+    Correct(AccountId),
 }
 
 /// A point to go back to.
@@ -152,14 +153,17 @@ impl<'s> Txn<'s> {
     /// From here on changes of the account are corrections by the server, under a second modseq.
     pub fn correct(&mut self, account: AccountId) -> StoreResult<()> {
         let work = self.work(account)?;
-        if work.asked.is_none() && !work.log.is_empty() {
-            let mut states = work.state.types;
-            for (modseq, data_type) in work.log.keys() {
-                states.set(*data_type, *modseq);
-            }
-            work.asked = Some(states);
-            work.modseq += 1;
+        let asked = || work.log.iter().filter(|(_, entry)| !entry.is_empty());
+        if work.asked.is_some() || asked().next().is_none() {
+            return Ok(());
         }
+        let mut states = work.state.types;
+        for ((modseq, data_type), _) in asked() {
+            states.set(*data_type, *modseq);
+        }
+        work.asked = Some(states);
+        work.modseq += 1;
+        self.remember(Undo::Correct(account));
         Ok(())
     }
 
@@ -203,6 +207,12 @@ impl<'s> Txn<'s> {
                         work.state.next = *before;
                     }
                 }
+                Some(Undo::Correct(account)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        work.asked = None;
+                        work.modseq -= 1;
+                    }
+                }
                 None => {}
             }
         }
@@ -224,6 +234,8 @@ impl<'s> Txn<'s> {
             }
         }
         if batch.ops.is_empty() {
+            // Nothing was written, but what was read may be another's commit that isn't durable yet.
+            committed.ticket = self.store.flusher.ticket_of(self.locked.accounts());
             return Ok(committed);
         }
         if bytes > limits::COMMIT_BYTES_MAX {
@@ -234,15 +246,11 @@ impl<'s> Txn<'s> {
     }
 
     fn write(&self, batch: Batch, news: News) -> StoreResult<Ticket> {
-        let flusher = &self.store.flusher;
-        let ticket = flusher.begin(self.locked.accounts().iter().copied());
+        let writing = self.store.flusher.begin(self.locked.accounts())?;
         match self.store.engine.write(batch) {
-            Ok(()) => {
-                flusher.settle(ticket, news);
-                Ok(ticket)
-            }
+            Ok(()) => Ok(writing.settle(news)),
             Err(error) => {
-                flusher.fail();
+                drop(writing);
                 (self.store.options.on_fatal)(&error);
                 Err(error)
             }
