@@ -50,11 +50,7 @@ struct Mark {
 impl Mark {
     /// Whether the ticket is on disk; `None` where that isn't settled yet.
     fn judge(self, ticket: Ticket) -> Option<StoreResult<()>> {
-        if self.upto >= ticket.0 {
-            Some(Ok(()))
-        } else {
-            self.over.then_some(Err(StoreError::Dead))
-        }
+        if self.upto >= ticket.0 { Some(Ok(())) } else { self.over.then_some(Err(StoreError::Dead)) }
     }
 }
 
@@ -114,12 +110,15 @@ impl Flusher {
     /// The last ticket of these accounts that isn't durable yet.
     pub fn ticket_of(&self, accounts: &[AccountId]) -> Ticket {
         let state = self.shared.lock();
-        Ticket(accounts.iter().filter_map(|account| state.of_account.get(account)).copied().max().unwrap_or(0))
+        Ticket(
+            accounts.iter().filter_map(|account| state.of_account.get(account)).copied().max().unwrap_or(0),
+        )
     }
 
     pub async fn wait(&self, ticket: Ticket) -> StoreResult<()> {
         let mut watermark = self.shared.durable.subscribe();
-        let mark = watermark.wait_for(|mark| mark.judge(ticket).is_some()).await.map_err(|_| StoreError::Dead)?;
+        let mark =
+            watermark.wait_for(|mark| mark.judge(ticket).is_some()).await.map_err(|_| StoreError::Dead)?;
         mark.judge(ticket).unwrap_or(Err(StoreError::Dead))
     }
 
