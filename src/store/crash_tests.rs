@@ -231,3 +231,151 @@ fn a_backup_of_a_running_store_restores_into_an_empty_folder_only() {
     verify(&back, &acknowledged);
     assert_eq!(open(&back, None).unwrap().id(), store.id());
 }
+
+/// Keys of the overlay's test: few, so that steps meet.
+fn overlay_key(account: AccountId, id: u8) -> keys::Key {
+    keys::row(account, keys::Kind::Note, u32::from(id))
+}
+
+fn all_of(read: &dyn Read, account: AccountId, from: u8, to: u8, backwards: bool) -> Vec<(u32, Vec<u8>)> {
+    let mut range = keys::all(account, keys::Kind::Note);
+    range.from = overlay_key(account, from).bytes;
+    range.to = overlay_key(account, to).bytes;
+    let mut out = Vec::new();
+    read.scan(&range, backwards, &mut |key, value| {
+        out.push((keys::last_id(key).unwrap(), value.to_vec()));
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    out
+}
+
+/// One random transaction after another; every read must agree with an ordered map.
+fn overlay_agrees(store: &Store, steps: &[(u8, u8, u8)]) {
+    let account = AccountId(1);
+    let mut base = std::collections::BTreeMap::<u32, Vec<u8>>::new();
+    for txn_steps in steps.chunks(25) {
+        let locked = store.lock_blocking(&[account]);
+        let mut txn = store.begin(&locked);
+        let mut model = base.clone();
+        let mut points = Vec::new();
+        for &(what, id, other) in txn_steps {
+            match what {
+                0..=3 => {
+                    txn.put_bytes(overlay_key(account, id), vec![other]);
+                    model.insert(u32::from(id), vec![other]);
+                }
+                4..=5 => {
+                    txn.delete_bytes(overlay_key(account, id));
+                    model.remove(&u32::from(id));
+                }
+                6 => points.push((txn.savepoint(), model.clone())),
+                7 => {
+                    if let Some((point, before)) = points.pop() {
+                        txn.rollback(point);
+                        model = before;
+                    }
+                }
+                _ => {
+                    let (from, to) = (id.min(other), id.max(other));
+                    let mut truth: Vec<_> = model
+                        .range(u32::from(from)..u32::from(to))
+                        .map(|(id, value)| (*id, value.clone()))
+                        .collect();
+                    assert_eq!(all_of(&txn, account, from, to, false), truth);
+                    truth.reverse();
+                    assert_eq!(all_of(&txn, account, from, to, true), truth);
+                    assert_eq!(
+                        txn.bytes(&overlay_key(account, id)).unwrap(),
+                        model.get(&u32::from(id)).cloned()
+                    );
+                }
+            }
+        }
+        if txn_steps.len() % 2 == 1 {
+            txn.commit().unwrap();
+            base = model;
+        }
+        let committed: Vec<_> = base.clone().into_iter().collect();
+        assert_eq!(all_of(&store.snapshot(), account, 0, u8::MAX, false), committed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_transaction_reads_its_own_writes_as_an_ordered_map_would(
+        steps in proptest::collection::vec((0u8..12, 0u8..24, 0u8..24), 0..140),
+    ) {
+        overlay_agrees(&memory(), &steps);
+    }
+
+    #[test]
+    fn changes_from_any_earlier_state_lead_to_the_present_whatever_their_maximum(
+        commits in proptest::collection::vec(proptest::collection::vec((0u8..4, 1u32..12), 1..8), 1..12),
+        max in 1usize..6,
+    ) {
+        let (store, account) = (memory(), AccountId(1));
+        let data_type = crate::types::DataType::Note;
+        let mut alive = std::collections::BTreeSet::new();
+        let mut history = vec![(0, alive.clone())];
+        for commit in &commits {
+            let locked = store.lock_blocking(&[account]);
+            let mut txn = store.begin(&locked);
+            for (what, id) in commit {
+                let change = match (what, alive.contains(id)) {
+                    (_, false) => Change::Created,
+                    (0, true) => Change::Destroyed,
+                    (1, true) => Change::Counted,
+                    (_, true) => Change::Updated,
+                };
+                if change == Change::Destroyed { alive.remove(id); } else { alive.insert(*id); }
+                txn.log(account, data_type, *id, change).unwrap();
+            }
+            txn.commit().unwrap();
+            history.push((changes::states(&store.snapshot(), account).unwrap().of(data_type), alive.clone()));
+        }
+        let view = store.snapshot();
+        for (modseq, mut known) in history {
+            let mut since = changes::Since::modseq(modseq);
+            loop {
+                let told = changes::changes(&view, account, data_type, since, max).unwrap().unwrap();
+                prop_assert!(told.created.len() + told.updated.len() + told.destroyed.len() <= max);
+                known.extend(&told.created);
+                told.destroyed.iter().for_each(|id| { known.remove(id); });
+                prop_assert!(told.updated.iter().all(|id| !told.created.contains(id) && !told.destroyed.contains(id)));
+                since = changes::Since::parse(&told.new_state.state()).unwrap();
+                if !told.has_more { break; }
+            }
+            prop_assert_eq!(&known, &alive);
+            prop_assert_eq!(since, changes::Since::modseq(changes::states(&view, account).unwrap().of(data_type)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+    #[test]
+    fn the_durable_engine_reads_as_the_one_in_memory_does(
+        steps in proptest::collection::vec((0u8..12, 0u8..24, 0u8..24), 100..200),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        overlay_agrees(&open(dir.path(), None).unwrap(), &steps);
+    }
+}
+
+#[test]
+fn taking_back_the_begin_of_corrections_leaves_one_modseq() {
+    let (store, account) = (memory(), AccountId(1));
+    let data_type = crate::types::DataType::Note;
+    let locked = store.lock_blocking(&[account]);
+    let mut txn = store.begin(&locked);
+    txn.log(account, data_type, 1, Change::Created).unwrap();
+    let point = txn.savepoint();
+    txn.correct(account).unwrap();
+    txn.log(account, data_type, 1, Change::Updated).unwrap();
+    txn.rollback(point);
+    let committed = txn.commit().unwrap();
+    assert_eq!(committed.asked, committed.settled);
+    assert_eq!(committed.settled[&account].of(data_type), 1);
+}
