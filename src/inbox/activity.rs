@@ -8,7 +8,9 @@
 //! and the digest without meaning.
 
 use super::machine::{Actor, Entry, Value};
-use crate::store::rows::team::{ActivityRow, ActivityTextRow, ActivityValue, Cause, Priority, SaltedText, Status};
+use crate::store::rows::team::{
+    ActivityRow, ActivityTextRow, ActivityValue, Cause, Priority, SaltedText, Status,
+};
 use crate::types::{AccountId, ActivityId, ConversationId, Millis, Random};
 
 /// The first octet of every encoded entry; a new layout gets a new one.

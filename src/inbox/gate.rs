@@ -12,9 +12,9 @@ use super::lock;
 use super::machine::{Actor, Effect, Entry, Value};
 use super::refusal::{Level, Refusal};
 use crate::store::rows::team::{
-    ActivityKind, ActivityValue, Block, ConversationEvent, ConversationRow, EarlierSubmissionRow, OutboundRow,
-    OutboundState, PlainCollision, PlainRefusal, RefusalRow, ReplyLockRow, Status, Told, ToldLock, ToldReply,
-    ToldSibling, What,
+    ActivityKind, ActivityValue, Block, ConversationEvent, ConversationRow, EarlierSubmissionRow,
+    OutboundRow, OutboundState, PlainCollision, PlainRefusal, RefusalRow, ReplyLockRow, Status, Told,
+    ToldLock, ToldReply, ToldSibling, What,
 };
 use crate::types::limits::{
     BLOCK_REMEMBERED_SECONDS_MAX, DUPLICATE_SEND_SECONDS_MAX, PLAIN_YES_SECONDS_MAX, PLAIN_YES_SECONDS_MIN,
@@ -88,7 +88,7 @@ pub fn decide(input: &GateInput<'_>) -> Decision {
 
 /// The position of a reply's basis: that of the newest of the conversation's messages that
 /// In-Reply-To or References name, where none is named the creation of the draft. An outbound
-/// message's position is its [`OutboundRow::version`], not where its draft was made.
+/// message's position is that of its event, where it was sent, not where its draft was made.
 pub fn basis(named: impl IntoIterator<Item = u64>, draft_created: u64) -> u64 {
     named.into_iter().max().unwrap_or(draft_created)
 }
@@ -104,7 +104,9 @@ pub fn events_of(effects: &[Effect], actor: Actor) -> Vec<ConversationEvent> {
             (ActivityKind::Merged | ActivityKind::MergedInto, _) => Some(What::Merged),
             (ActivityKind::OwnerChanged, _) => Some(What::OwnerChanged),
             (
-                ActivityKind::InboundReceived | ActivityKind::AutomaticReceived | ActivityKind::DeliveryFailed,
+                ActivityKind::InboundReceived
+                | ActivityKind::AutomaticReceived
+                | ActivityKind::DeliveryFailed,
                 Value::Plain(ActivityValue::Email(email)),
             ) => Some(What::Inbound(*email)),
             _ => None,
@@ -283,7 +285,7 @@ impl Changed {
             version: input.conversation.version,
             emails: self.emails,
             reasons: self.reasons,
-            told: self.told,
+            told: Box::new(self.told),
         };
         Decision::Refuse { refusal, remember }
     }
@@ -309,7 +311,7 @@ fn block_again(input: &GateInput<'_>, blocked: &Block) -> Decision {
         version: input.conversation.version,
         emails: blocked.emails.clone(),
         reasons: vec!["reply"],
-        told: Told { replies, ..Told::default() },
+        told: Box::new(Told { replies, ..Told::default() }),
     };
     Decision::Refuse { refusal, remember: Some(RefusalRow::Block(blocked.clone())) }
 }
@@ -339,7 +341,7 @@ fn decide_plain(input: &GateInput<'_>) -> Decision {
         let version = input.conversation.version;
         RefusalRow::Plain(PlainRefusal { at: input.now, version, told: collision.clone() })
     });
-    Decision::Refuse { refusal: Refusal::PlainCollision { told: collision, may_confirm }, remember }
+    Decision::Refuse { refusal: Refusal::PlainCollision { told: Box::new(collision), may_confirm }, remember }
 }
 
 /// What a plain client's reply collides with.
@@ -383,9 +385,7 @@ fn is_yes(input: &GateInput<'_>, refused: &PlainRefusal, collision: &Told) -> bo
     let told = &refused.told;
     let known_reply = |reply: &ToldReply| told.replies.iter().any(|known| known.email == reply.email);
     let known_lock = |lock: &ToldLock| told.lock.is_some_and(|known| known.token == lock.token);
-    let known_sibling = |sibling: &ToldSibling| {
-        told.siblings.iter().any(|known| known == sibling)
-    };
+    let known_sibling = |sibling: &ToldSibling| told.siblings.iter().any(|known| known == sibling);
     let newer = input
         .happened
         .iter()
@@ -394,4 +394,266 @@ fn is_yes(input: &GateInput<'_>, refused: &PlainRefusal, collision: &Told) -> bo
         && collision.replies.iter().all(known_reply)
         && collision.lock.iter().all(known_lock)
         && collision.siblings.iter().all(known_sibling)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::messages::empty;
+    use crate::types::{AccountId, ConversationId, SubmissionId};
+
+    const ANN: PrincipalId = PrincipalId(1);
+    const BOB: PrincipalId = PrincipalId(2);
+    const NOW: i64 = 1_000_000;
+
+    fn outbound(author: PrincipalId, email: u32, state: OutboundState) -> ConversationEvent {
+        let row = OutboundRow {
+            email: EmailId(email),
+            author,
+            submission: SubmissionId(email),
+            at: Millis(NOW - 5000),
+            state,
+            reply: true,
+        };
+        ConversationEvent { actor: Some(author), what: What::Outbound(row) }
+    }
+
+    fn by(actor: Option<PrincipalId>, what: What) -> ConversationEvent {
+        ConversationEvent { actor, what }
+    }
+
+    fn sibling() -> ToldSibling {
+        ToldSibling { account: AccountId(9), inbox_name: "Billing".into(), at: Millis(NOW - 9000) }
+    }
+
+    fn bobs_lock() -> ReplyLockRow {
+        ReplyLockRow {
+            conversation: ConversationId(1),
+            holder: BOB,
+            token: 4,
+            created_at: Millis(NOW - 1000),
+            expires_at: Millis(NOW + 9000),
+        }
+    }
+
+    /// Ann sends; she read up to 10, the conversation stands at 20, and `event` happened at 15.
+    fn ask<'a>(event: Option<&'a ConversationEvent>, change: impl FnOnce(&mut GateInput<'a>)) -> Decision {
+        // Leaked, so that the closure may put in what lives as long as the test.
+        let row = ConversationRow { version: 20, ..empty(Millis(0), String::new(), None) };
+        let happened = event.map(|event| Happened { version: 15, event });
+        let conversation: &'a ConversationRow = Box::leak(Box::new(row));
+        let happened: &'a [Happened<'a>] = Vec::leak(Vec::from_iter(happened));
+        let mut input = GateInput {
+            now: Millis(NOW),
+            conversation,
+            sender: ANN,
+            is_reply: true,
+            named: Named::default(),
+            basis: 10,
+            lock: None,
+            happened,
+            refused: None,
+            plain_collision: PlainCollision::Confirm,
+        };
+        change(&mut input);
+        decide(&input)
+    }
+
+    fn passed(decision: &Decision) -> bool {
+        matches!(decision, Decision::Pass { .. })
+    }
+
+    #[test]
+    fn what_happened_after_the_version_blocks_asks_or_passes() {
+        use OutboundState::*;
+        let email = EmailId(7);
+        let forward = {
+            let ConversationEvent { actor, what: What::Outbound(row) } = outbound(BOB, 7, Sent) else {
+                panic!()
+            };
+            by(actor, What::Outbound(OutboundRow { reply: false, ..row }))
+        };
+        let table = [
+            (outbound(BOB, 7, Sent), Some((Level::Block, "reply", vec![email]))),
+            (outbound(BOB, 7, Scheduled), Some((Level::Block, "reply", vec![email]))),
+            (outbound(BOB, 7, Canceled), None),
+            (outbound(ANN, 7, Sent), None),
+            (forward, Some((Level::Block, "outbound", vec![email]))),
+            (by(Some(BOB), What::Closed), Some((Level::Block, "closed", vec![]))),
+            (by(Some(ANN), What::Closed), None),
+            (by(Some(BOB), What::Merged), Some((Level::Block, "merged", vec![]))),
+            (by(None, What::Inbound(email)), Some((Level::Ask, "inbound", vec![email]))),
+            (by(Some(BOB), What::OwnerChanged), Some((Level::Ask, "ownerChanged", vec![]))),
+            (by(None, What::SiblingReplied(sibling())), Some((Level::Ask, "siblingReplied", vec![]))),
+        ];
+        for (event, expected) in table {
+            let decision = ask(Some(&event), |input| input.named.if_version = Some(10));
+            let got = match decision {
+                Decision::Pass { end_lock, over } => {
+                    assert_eq!((end_lock, over), (false, Told::default()));
+                    None
+                }
+                Decision::Refuse { refusal, remember } => {
+                    let Refusal::ConversationChanged { level, version, emails, reasons, .. } = refusal else {
+                        panic!("{refusal:?}")
+                    };
+                    assert_eq!((version, reasons.len()), (20, 1));
+                    let is_outbound = matches!(event.what, What::Outbound(_));
+                    assert_eq!(remember.is_some(), is_outbound);
+                    Some((level, reasons[0], emails))
+                }
+            };
+            assert_eq!(got, expected, "{event:?}");
+            assert!(passed(&ask(Some(&event), |input| input.named.if_version = Some(20))));
+        }
+    }
+
+    #[test]
+    fn sending_again_after_a_block_needs_the_new_version_and_the_ids() {
+        let event = outbound(BOB, 7, OutboundState::Sent);
+        let first = ask(Some(&event), |input| input.named.if_version = Some(10));
+        let Decision::Refuse { remember: Some(memory), .. } = first else { panic!("refused") };
+        let again = |version, acknowledge: &'static [EmailId], now| {
+            ask(Some(&event), |input| {
+                input.named = Named { if_version: Some(version), acknowledge, lock_token: None };
+                input.refused = Some(&memory);
+                input.now = Millis(now);
+            })
+        };
+        assert!(!passed(&again(10, &[EmailId(7)], NOW + 1)));
+        assert!(!passed(&again(20, &[], NOW + 1)));
+        assert!(!passed(&again(20, &[EmailId(8)], NOW + 1)));
+        assert!(passed(&again(20, &[EmailId(8), EmailId(7)], NOW + 1)));
+        assert!(passed(&again(20, &[], NOW + 24 * 60 * 60 * 1000)));
+        assert!(!passed(&ask(None, |input| input.named.if_version = Some(21))));
+    }
+
+    #[test]
+    fn the_lock_is_asked_before_the_version() {
+        let lock = bobs_lock();
+        let held = Refusal::LockHeld { holder: BOB, expires_at: lock.expires_at };
+        let lost = Refusal::LockLost { holder: Some(BOB), expires_at: Some(lock.expires_at) };
+        let gone = Refusal::LockLost { holder: None, expires_at: None };
+        let named = |token, version| Named { lock_token: token, if_version: version, acknowledge: &[] };
+        let table = [
+            (named(None, Some(20)), Some(&lock), Some(held)),
+            (named(Some(3), Some(20)), Some(&lock), Some(lost.clone())),
+            (named(Some(4), Some(20)), Some(&lock), Some(lost)),
+            (named(Some(4), None), None, Some(gone)),
+            (named(None, Some(20)), None, None),
+        ];
+        for (named, lock, expected) in table {
+            let got = match ask(None, |input| (input.named, input.lock) = (named, lock)) {
+                Decision::Pass { .. } => None,
+                Decision::Refuse { refusal, remember } => {
+                    assert_eq!(remember, None);
+                    Some(refusal)
+                }
+            };
+            assert_eq!(got, expected, "{named:?}");
+        }
+        let own = ReplyLockRow { holder: ANN, ..bobs_lock() };
+        let pass = ask(None, |input| (input.named, input.lock) = (named(Some(4), Some(20)), Some(&own)));
+        assert_eq!(pass, Decision::Pass { end_lock: true, over: Told::default() });
+        let expired = ask(None, |input| {
+            (input.named, input.lock, input.now) = (named(None, Some(20)), Some(&lock), lock.expires_at);
+        });
+        assert!(passed(&expired));
+    }
+
+    #[test]
+    fn a_plain_reply_collides_with_what_came_after_its_basis() {
+        use OutboundState::*;
+        let table = [
+            (outbound(BOB, 7, Sent), 10, false),
+            (outbound(BOB, 7, Sent), 15, true),
+            (outbound(BOB, 7, Scheduled), 15, false),
+            (outbound(BOB, 7, Canceled), 10, true),
+            (outbound(ANN, 7, Sent), 10, true),
+            (by(None, What::Inbound(EmailId(7))), 10, true),
+            (by(Some(BOB), What::Closed), 10, true),
+            (by(None, What::SiblingReplied(sibling())), 10, false),
+            (by(None, What::SiblingReplied(sibling())), 15, true),
+        ];
+        for (event, basis, expected) in table {
+            assert_eq!(
+                passed(&ask(Some(&event), |input| input.basis = basis)),
+                expected,
+                "{event:?} {basis}"
+            );
+            // What is no reply collides with none.
+            assert!(passed(&ask(Some(&event), |input| (input.basis, input.is_reply) = (basis, false))));
+        }
+        assert_eq!((basis([3, 9, 4], 50), basis([], 50)), (9, 50));
+    }
+
+    #[test]
+    fn the_next_attempt_ten_seconds_to_ten_minutes_later_is_yes_to_exactly_what_was_told() {
+        let event = outbound(BOB, 7, OutboundState::Sent);
+        let lock = bobs_lock();
+        let Decision::Refuse { refusal, remember: Some(memory) } = ask(Some(&event), |_| {}) else {
+            panic!()
+        };
+        let Refusal::PlainCollision { told, may_confirm: true } = &refusal else { panic!("{refusal:?}") };
+        assert_eq!(told.replies[0].email, EmailId(7));
+        let text = refusal.plain_description(&|_| "Bob".to_owned());
+        assert!(text.starts_with("Bob replied to this conversation on 1970-01-01T"), "{text}");
+        for (wait, expected) in
+            [(0, false), (9_999, false), (10_000, true), (600_000, true), (600_001, false)]
+        {
+            let again = ask(Some(&event), |input| {
+                (input.now, input.refused) = (Millis(NOW + wait), Some(&memory));
+            });
+            assert_eq!(passed(&again), expected, "{wait}");
+        }
+        // A lock that wasn't told of is something newer.
+        let live = ReplyLockRow { expires_at: Millis(NOW + 90_000), ..lock };
+        let newer = ask(Some(&event), |input| {
+            (input.now, input.refused, input.lock) = (Millis(NOW + 20_000), Some(&memory), Some(&live));
+        });
+        assert!(!passed(&newer));
+        // And so is anything that happened after the refusal.
+        let RefusalRow::Plain(refused) = memory else { panic!("plain") };
+        let earlier = RefusalRow::Plain(PlainRefusal { version: 14, ..refused });
+        let newer = ask(Some(&event), |input| {
+            (input.now, input.refused) = (Millis(NOW + 20_000), Some(&earlier));
+        });
+        assert!(!passed(&newer));
+    }
+
+    #[test]
+    fn a_yes_over_a_live_lock_kills_its_token_and_the_setting_decides_whether_there_is_a_yes() {
+        let lock = ReplyLockRow { expires_at: Millis(NOW + 90_000), ..bobs_lock() };
+        let Decision::Refuse { remember: Some(memory), .. } = ask(None, |input| input.lock = Some(&lock))
+        else {
+            panic!("refused")
+        };
+        let again = |setting, token| {
+            let lock = ReplyLockRow { token, ..lock.clone() };
+            ask(None, |input| {
+                (input.lock, input.now, input.refused) = (Some(&lock), Millis(NOW + 20_000), Some(&memory));
+                input.plain_collision = setting;
+            })
+        };
+        let over = Told {
+            lock: Some(ToldLock { holder: BOB, token: 4, expires_at: lock.expires_at }),
+            ..Told::default()
+        };
+        assert_eq!(again(PlainCollision::Confirm, 4), Decision::Pass { end_lock: true, over });
+        assert!(!passed(&again(PlainCollision::Confirm, 5)));
+        assert!(!passed(&again(PlainCollision::Reject, 4)));
+        assert!(passed(&again(PlainCollision::Allow, 5)));
+    }
+
+    #[test]
+    fn equal_content_is_known_again_for_a_day() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let one = content_digest(&[address("A@x"), address("b@x")], "Re: Help", b"body");
+        assert_eq!(one, content_digest(&[address("b@x"), address("a@x")], "Re: Help", b"body"));
+        assert_ne!(one, content_digest(&[address("a@x")], "Re: Help", b"body"));
+        assert_ne!(one, content_digest(&[address("a@x"), address("b@x")], "Re: Hel", b"pbody"));
+        let earlier = EarlierSubmissionRow { submission: SubmissionId(1), at: Millis(0) };
+        assert!(is_duplicate(&earlier, Millis(86_399_999)));
+        assert!(!is_duplicate(&earlier, Millis(86_400_000)));
+    }
 }

@@ -111,9 +111,7 @@ pub fn owned(
     match live(existing, now) {
         Some(lock) if lock.token == token && lock.holder == by => Ok(lock),
         Some(lock) if lock.token == token => Err(Refusal::Forbidden("Only its holder has that lock.")),
-        Some(lock) => {
-            Err(Refusal::LockLost { holder: Some(lock.holder), expires_at: Some(lock.expires_at) })
-        }
+        Some(lock) => Err(Refusal::LockLost { holder: Some(lock.holder), expires_at: Some(lock.expires_at) }),
         None => Err(Refusal::LockLost { holder: None, expires_at: None }),
     }
 }
@@ -167,7 +165,10 @@ mod tests {
     fn creating_again_as_the_holder_supersedes_and_the_old_token_is_lost() {
         let first = row(ANN, 5, 1000, 121_000);
         let granted = acquire(Some(&first), 5, ASK, 120, agent(ANN), Millis(2000)).unwrap();
-        assert_eq!(granted, Granted { row: row(ANN, 6, 2000, 122_000), ended: Some((first, Ending::Superseded)) });
+        assert_eq!(
+            granted,
+            Granted { row: row(ANN, 6, 2000, 122_000), ended: Some((first, Ending::Superseded)) }
+        );
         let lost = Refusal::LockLost { holder: Some(ANN), expires_at: Some(Millis(122_000)) };
         assert_eq!(release(Some(&granted.row), 5, ANN, Millis(3000)), Err(lost.clone()));
         assert_eq!(renew(Some(&granted.row), 5, 60, ANN, Millis(3000)), Err(lost));

@@ -23,7 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Who makes an event happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Actor {
-    Member { principal: PrincipalId, role: MemberRole },
+    Member {
+        principal: PrincipalId,
+        role: MemberRole,
+    },
     /// A rule, a timer or mail: has every right.
     System(Cause),
 }
@@ -103,38 +106,84 @@ pub enum Event {
     DeliveryFailed(messages::DeliveryFailed),
     Outbound(messages::Outbound),
     /// A submission waits for its time: noted, nothing moves.
-    SendScheduled { email: EmailId, submission: SubmissionId },
+    SendScheduled {
+        email: EmailId,
+        submission: SubmissionId,
+    },
     /// Its author took it back.
-    SendCanceled { email: EmailId, submission: SubmissionId },
+    SendCanceled {
+        email: EmailId,
+        submission: SubmissionId,
+    },
     /// Its release was refused by rights or gate.
-    SendHeld { email: EmailId, submission: SubmissionId, sender: PrincipalId },
+    SendHeld {
+        email: EmailId,
+        submission: SubmissionId,
+        sender: PrincipalId,
+    },
     /// Mail from a member's own address.
-    Internal { email: EmailId },
+    Internal {
+        email: EmailId,
+    },
     /// Email/import or Email/copy: never inbound.
-    Imported { email: EmailId },
-    NoteCreated { note: NoteId, mentions: Vec<PrincipalId> },
-    NoteUpdated { note: NoteId, author: PrincipalId, mentions: Vec<PrincipalId> },
-    NoteDestroyed { note: NoteId, author: PrincipalId },
+    Imported {
+        email: EmailId,
+    },
+    NoteCreated {
+        note: NoteId,
+        mentions: Vec<PrincipalId>,
+    },
+    NoteUpdated {
+        note: NoteId,
+        author: PrincipalId,
+        mentions: Vec<PrincipalId>,
+    },
+    NoteDestroyed {
+        note: NoteId,
+        author: PrincipalId,
+    },
     /// The time of `snoozed_until` came.
     SnoozeReached,
     /// A member (or a rule) sets properties, all or nothing.
-    Set { change: change::Change, expect: Expect },
-    LockTakenOver { from: PrincipalId },
-    MemberLeft { principal: PrincipalId },
+    Set {
+        change: change::Change,
+        expect: Expect,
+    },
+    LockTakenOver {
+        from: PrincipalId,
+    },
+    MemberLeft {
+        principal: PrincipalId,
+    },
     /// No inbound Email remains outside Junk and Trash.
     InboundGone(status::Gone),
     /// A reply went out in another inbox that got the same message.
-    SiblingReplied { account: AccountId },
+    SiblingReplied {
+        account: AccountId,
+    },
     /// The conversations in other inboxes that share an inbound Message-ID.
     SiblingsFound(Vec<Sibling>),
-    MergedInto { target: ConversationId },
-    TookIn { source: ConversationId, from: Box<ConversationRow> },
+    MergedInto {
+        target: ConversationId,
+    },
+    TookIn {
+        source: ConversationId,
+        from: Box<ConversationRow>,
+    },
     /// On the target of a merge that is undone: what remains.
-    GaveBack { source: ConversationId, contents: merge::Contents },
+    GaveBack {
+        source: ConversationId,
+        contents: merge::Contents,
+    },
     /// On the source of a merge that is undone: what it has again.
-    MergeUndone { contents: merge::Contents },
+    MergeUndone {
+        contents: merge::Contents,
+    },
     /// Messages left for a conversation of their own: what remains.
-    SplitOff { new: ConversationId, contents: merge::Contents },
+    SplitOff {
+        new: ConversationId,
+        contents: merge::Contents,
+    },
 }
 
 /// What follows from an event, besides the new row.
@@ -145,12 +194,17 @@ pub enum Effect {
     /// The kept mailboxes of the conversation's Emails may have to change.
     Project,
     /// End the conversation's live lock, or only that principal's.
-    EndLock { of: Option<PrincipalId> },
+    EndLock {
+        of: Option<PrincipalId>,
+    },
     SetTimer(Millis),
     ClearTimer,
     /// Set `$new` on the newest inbound Email.
     MarkNew,
-    Notify { principal: PrincipalId, about: ActivityKind },
+    Notify {
+        principal: PrincipalId,
+        about: ActivityKind,
+    },
     /// The message came too late to reopen: begin a conversation with this one as `previousId`.
     /// The conversation itself stays as it was.
     BeginNew,
@@ -204,10 +258,17 @@ pub struct Applied {
 }
 
 /// Applies one event. The conversation is unchanged where it is refused.
-pub fn apply(conversation: &ConversationRow, event: &Event, context: Context<'_>) -> Result<Applied, Refusal> {
+pub fn apply(
+    conversation: &ConversationRow,
+    event: &Event,
+    context: Context<'_>,
+) -> Result<Applied, Refusal> {
     let survives_merge = matches!(
         event,
-        Event::MergeUndone { .. } | Event::MemberLeft { .. } | Event::NoteDestroyed { .. } | Event::SnoozeReached
+        Event::MergeUndone { .. }
+            | Event::MemberLeft { .. }
+            | Event::NoteDestroyed { .. }
+            | Event::SnoozeReached
     );
     if let Some(into) = conversation.merged_into
         && !survives_merge

@@ -8,7 +8,9 @@ use super::machine::{Applied, Context, Draft, Effect, Value};
 use super::messages::empty;
 use super::refusal::Refusal;
 use super::status;
-use crate::store::rows::team::{ActivityKind, ActivityValue, ConversationRow, Participant, ParticipantRow, Status};
+use crate::store::rows::team::{
+    ActivityKind, ActivityValue, ConversationRow, Participant, ParticipantRow, Status,
+};
 use crate::types::limits::PARTICIPANTS_MAX;
 use crate::types::{ConversationId, Millis, ThreadId};
 
@@ -129,7 +131,8 @@ pub(super) fn took_in(
     row.last_outbound_at = row.last_outbound_at.max(from.last_outbound_at);
     row.first_reply_at = earliest(row.first_reply_at, from.first_reply_at);
     // A close settled what was unanswered before it, on either side.
-    let open_wait = |row: &ConversationRow| if row.status == Status::Closed { None } else { row.unanswered_since };
+    let open_wait =
+        |row: &ConversationRow| if row.status == Status::Closed { None } else { row.unanswered_since };
     let wait = earliest(open_wait(row), open_wait(from));
     draft.bump();
     draft.log(ActivityKind::Merged, ActivityValue::Conversation(source).into(), Value::NONE);
@@ -184,7 +187,11 @@ pub(super) fn merge_undone(draft: &mut Draft<'_>, contents: &Contents) -> Result
     Ok(())
 }
 
-pub(super) fn split_off(draft: &mut Draft<'_>, new: ConversationId, contents: &Contents) -> Result<(), Refusal> {
+pub(super) fn split_off(
+    draft: &mut Draft<'_>,
+    new: ConversationId,
+    contents: &Contents,
+) -> Result<(), Refusal> {
     draft.actor().must_be_agent()?;
     if contents.message_count == 0 {
         return Err(Refusal::InvalidProperties {

@@ -124,7 +124,11 @@ pub enum First {
     Outbound(Outbound),
     Internal(EmailId),
     /// Imported old mail starts closed.
-    Imported { email: EmailId, customer: Option<Participant>, others: Vec<Participant> },
+    Imported {
+        email: EmailId,
+        customer: Option<Participant>,
+        others: Vec<Participant>,
+    },
 }
 
 /// Begins a conversation with its first message.
@@ -306,11 +310,8 @@ fn take_part(draft: &mut Draft<'_>, people: &[Participant], at: Millis) {
         let has_room = draft.row.participants.len() < PARTICIPANTS_MAX;
         let known = draft.row.participants.iter_mut().find(|known| known.address.key() == key);
         match known {
-            Some(known) => {
-                if known.name.is_none() {
-                    known.name.clone_from(&person.name);
-                }
-            }
+            Some(known) if known.name.is_none() => known.name.clone_from(&person.name),
+            Some(_) => {}
             None if has_room => {
                 draft.row.participants.push(ParticipantRow {
                     address: person.address.clone(),

@@ -6,8 +6,10 @@
 
 pub mod activity;
 pub mod change;
+pub mod delivery;
 pub mod desk;
 pub mod gate;
+pub mod intake;
 pub mod lock;
 pub mod machine;
 pub mod merge;
@@ -15,7 +17,10 @@ pub mod messages;
 pub mod ownership;
 pub mod projection;
 pub mod refusal;
+pub mod sending;
+pub mod server;
 pub mod status;
+pub mod timers;
 
 #[cfg(test)]
 mod race_tests;

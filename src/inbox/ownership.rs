@@ -28,7 +28,8 @@ pub(super) fn check(
     let named = expect.if_version.is_some() || expect.if_owner.is_some();
     let is_hand_off = to != Some(principal);
     let lead = role >= MemberRole::Lead;
-    if !named && !(lead && is_hand_off) {
+    let excepted = lead && is_hand_off;
+    if !named && !excepted {
         return Err(Refusal::OwnerMismatch { owner: row.owner, version: row.version });
     }
     if !lead {

@@ -135,8 +135,7 @@ pub fn read_change(
     if moved.after.is_empty() {
         return Err(invalid("An Email must stay in at least one mailbox."));
     }
-    let added: Vec<&Kept> =
-        moved.after.difference(moved.before).filter_map(|&id| kept.meaning(id)).collect();
+    let added: Vec<&Kept> = moved.after.difference(moved.before).filter_map(|&id| kept.meaning(id)).collect();
     if added.iter().any(|kept| !kept.may_add()) {
         return Err(Refusal::Forbidden("Messages can't be put into this mailbox by hand."));
     }
@@ -213,4 +212,196 @@ fn drop_stale(change: &mut Change, row: &ConversationRow, moved: Move<'_>) {
 
 fn invalid(why: &'static str) -> Refusal {
     Refusal::InvalidProperties { properties: vec!["mailboxIds"], why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::messages::empty;
+
+    const ANN: PrincipalId = PrincipalId(1);
+    const BOB: PrincipalId = PrincipalId(2);
+    const HOUR: i64 = 60 * 60 * 1000;
+    const FOLDER: u32 = 99;
+
+    fn kept() -> KeptMailboxes {
+        let meanings = [
+            Kept::Inbox,
+            Kept::Pending,
+            Kept::Snoozed,
+            Kept::Archive,
+            Kept::ArchiveCategory("billing".into()),
+            Kept::ArchiveCategory("bug".into()),
+            Kept::Unassigned,
+            Kept::Assigned(ANN),
+            Kept::Assigned(BOB),
+            Kept::Sent,
+            Kept::Drafts,
+            Kept::Scheduled,
+            Kept::Memos,
+            Kept::Junk,
+            Kept::Trash,
+        ];
+        meanings.into_iter().enumerate().map(|(n, kept)| (MailboxId(n as u32), kept)).collect()
+    }
+
+    fn ids(wanted: &[Kept]) -> BTreeSet<MailboxId> {
+        wanted.iter().filter_map(|meaning| kept().id(meaning)).collect()
+    }
+
+    fn row(status: Status, owner: Option<PrincipalId>) -> ConversationRow {
+        let set = Some(SetBy { principal: Some(BOB), at: Millis(0) });
+        let category = Some("billing".to_owned());
+        let row = empty(Millis(0), String::new(), None);
+        ConversationRow { status, owner, category, status_set: set, owner_set: set, ..row }
+    }
+
+    fn read(before: &[Kept], after: &[Kept], is_patch: bool, now: i64) -> Result<Option<Said>, Refusal> {
+        let (before, after) = (ids(before), ids(after));
+        let is_draft_or_memo = false;
+        let moved =
+            Move { before: &before, after: &after, is_patch, is_draft_or_memo, by: ANN, now: Millis(now) };
+        read_change(moved, &row(Status::Open, Some(BOB)), &kept())
+    }
+
+    fn said(change: Change) -> Result<Option<Said>, Refusal> {
+        Ok(Some(Said { change, expect: Expect::default() }))
+    }
+
+    #[test]
+    fn what_is_projected_and_read_back_says_nothing() {
+        let settings = InboxSettingsRow { require_category: true, ..InboxSettingsRow::default() };
+        for status in Status::ALL {
+            for owner in [None, Some(ANN), Some(BOB)] {
+                let row = row(status, owner);
+                let start: BTreeSet<MailboxId> =
+                    [MailboxId(FOLDER)].into_iter().chain(ids(&[Kept::Inbox, Kept::Assigned(ANN)])).collect();
+                let placed = place(&start, &row, &settings, &kept()).unwrap();
+                assert!(placed.contains(&MailboxId(FOLDER)));
+                assert_eq!(place(&placed, &row, &settings, &kept()), Ok(placed.clone()));
+                for is_patch in [false, true] {
+                    let moved = Move {
+                        before: &placed,
+                        after: &placed,
+                        is_patch,
+                        is_draft_or_memo: false,
+                        by: ANN,
+                        now: Millis(0),
+                    };
+                    assert_eq!(read_change(moved, &row, &kept()), Ok(None));
+                    let folder = [MailboxId(FOLDER)].into_iter().collect();
+                    let removed = Move { after: &folder, ..moved };
+                    assert_eq!(
+                        read_change(removed, &row, &kept()),
+                        Ok(None),
+                        "what is removed doesn't speak"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_status_and_owner_has_its_mailboxes() {
+        let required = InboxSettingsRow { require_category: true, ..InboxSettingsRow::default() };
+        let free = InboxSettingsRow::default();
+        let billing = Kept::ArchiveCategory("billing".into());
+        let table = [
+            (Status::Open, None, &free, vec![Kept::Inbox, Kept::Unassigned]),
+            (Status::Pending, Some(ANN), &free, vec![Kept::Pending, Kept::Assigned(ANN)]),
+            (Status::Snoozed, Some(BOB), &required, vec![Kept::Snoozed, Kept::Assigned(BOB)]),
+            (Status::Closed, Some(BOB), &free, vec![Kept::Archive]),
+            (Status::Closed, None, &required, vec![Kept::Archive, billing]),
+        ];
+        for (status, owner, settings, expected) in table {
+            let placed = place(&ids(&[Kept::Inbox]), &row(status, owner), settings, &kept());
+            assert_eq!(placed, Ok(ids(&expected)));
+        }
+        let stranger = Kept::Assigned(PrincipalId(7));
+        assert_eq!(place(&ids(&[]), &row(Status::Open, Some(PrincipalId(7))), &free, &kept()), Err(stranger));
+        for apart in [Kept::Sent, Kept::Drafts, Kept::Scheduled, Kept::Memos, Kept::Junk, Kept::Trash] {
+            let current = ids(&[apart]);
+            assert_eq!(place(&current, &row(Status::Closed, None), &free, &kept()), Ok(current));
+        }
+    }
+
+    #[test]
+    fn what_a_client_adds_speaks() {
+        let here = [Kept::Snoozed, Kept::Unassigned];
+        let status = |status| said(Change { status: Some(status), ..Change::default() });
+        let owner = |owner| said(Change { owner: Some(owner), ..Change::default() });
+        let category = Some(Some("bug".to_owned()));
+        let in_category = said(Change { status: Some(Status::Closed), category, ..Change::default() });
+        let table = [
+            (vec![Kept::Inbox], status(Status::Open)),
+            (vec![Kept::Pending], status(Status::Pending)),
+            (vec![Kept::Archive], status(Status::Closed)),
+            (vec![Kept::ArchiveCategory("bug".into())], in_category.clone()),
+            (vec![Kept::Archive, Kept::ArchiveCategory("bug".into())], in_category),
+            (vec![Kept::Assigned(ANN)], owner(Some(ANN))),
+            (vec![Kept::Junk], Ok(None)),
+            (vec![Kept::Trash], Ok(None)),
+        ];
+        for (added, expected) in table {
+            assert_eq!(read(&here, &added, true, 0), expected, "{added:?}");
+            let with_old: Vec<Kept> = here.iter().cloned().chain(added).collect();
+            assert_eq!(read(&here, &with_old, true, 0), expected, "{with_old:?}");
+        }
+        assert_eq!(read(&[Kept::Junk], &[Kept::Unassigned], true, 0), owner(None));
+        // Taking it out of Assigned/Bob says from whom.
+        let expect = Expect { if_owner: Some(Some(BOB)), if_version: None };
+        let change = Change { owner: Some(Some(ANN)), ..Change::default() };
+        let taken = read(&[Kept::Inbox, Kept::Assigned(BOB)], &[Kept::Inbox, Kept::Assigned(ANN)], true, 0);
+        assert_eq!(taken, Ok(Some(Said { change, expect })));
+    }
+
+    #[test]
+    fn two_answers_in_one_change_and_hands_off_places_are_refused() {
+        let categories = [Kept::ArchiveCategory("bug".into()), Kept::ArchiveCategory("billing".into())];
+        for added in [
+            vec![],
+            vec![Kept::Inbox, Kept::Archive],
+            vec![Kept::Pending, Kept::Inbox],
+            vec![Kept::Unassigned, Kept::Assigned(ANN)],
+            vec![Kept::Assigned(ANN), Kept::Assigned(BOB)],
+            categories.to_vec(),
+        ] {
+            let refused = read(&[Kept::Trash], &added, true, 0);
+            assert!(
+                matches!(&refused, Err(Refusal::InvalidProperties { properties, .. }) if properties == &["mailboxIds"]),
+                "{added:?}"
+            );
+        }
+        for place in [Kept::Snoozed, Kept::Scheduled, Kept::Memos] {
+            assert!(matches!(read(&[Kept::Inbox], &[place], true, 0), Err(Refusal::Forbidden(_))));
+        }
+    }
+
+    #[test]
+    fn sent_mail_drafts_and_memos_never_speak() {
+        for from in [Kept::Sent, Kept::Drafts, Kept::Scheduled, Kept::Memos] {
+            assert_eq!(read(&[from], &[Kept::Archive], true, 0), Ok(None));
+        }
+        let (before, after) = (ids(&[Kept::Inbox]), ids(&[Kept::Archive]));
+        let (by, now) = (ANN, Millis(0));
+        let moved = Move { before: &before, after: &after, is_patch: true, is_draft_or_memo: true, by, now };
+        assert_eq!(read_change(moved, &row(Status::Open, None), &kept()), Ok(None));
+    }
+
+    #[test]
+    fn a_full_replacement_cant_undo_what_another_set_within_the_hour() {
+        let (before, after) = ([Kept::Inbox, Kept::Assigned(BOB)], [Kept::Archive, Kept::Unassigned]);
+        let whole = Change { status: Some(Status::Closed), owner: Some(None), ..Change::default() };
+        let expect = Expect { if_owner: Some(Some(BOB)), if_version: None };
+        let whole = Ok(Some(Said { change: whole, expect }));
+        assert_eq!(read(&before, &after, false, HOUR), Ok(None));
+        assert_eq!(read(&before, &after, false, HOUR + 1), whole);
+        assert_eq!(read(&before, &after, true, 0), whole, "a patch is no copy");
+        let (before, after) = (ids(&before), ids(&after));
+        let (is_patch, is_draft_or_memo) = (false, false);
+        let own =
+            Move { before: &before, after: &after, is_patch, is_draft_or_memo, by: BOB, now: Millis(1) };
+        let result = read_change(own, &row(Status::Open, Some(BOB)), &kept());
+        assert_eq!(result, whole, "one's own state may be undone");
+    }
 }

@@ -58,11 +58,11 @@ pub enum Refusal {
         emails: Vec<EmailId>,
         /// What happened since, as the words of `gate::What`.
         reasons: Vec<&'static str>,
-        told: Told,
+        told: Box<Told>,
     },
     /// `forbiddenToSend` for a plain client.
     #[error("collision")]
-    PlainCollision { told: Told, may_confirm: bool },
+    PlainCollision { told: Box<Told>, may_confirm: bool },
 }
 
 impl Refusal {
@@ -72,7 +72,8 @@ impl Refusal {
             Refusal::Forbidden(why) => (*why).to_owned(),
             Refusal::InvalidProperties { why, .. } => (*why).to_owned(),
             Refusal::VersionMismatch { .. } => {
-                "The conversation changed since you read it. Read it again, then repeat the change.".to_owned()
+                "The conversation changed since you read it. Read it again, then repeat the change."
+                    .to_owned()
             }
             Refusal::OwnerMismatch { owner: Some(owner), .. } => format!(
                 "{} owns this conversation. Ask them to hand it over or to release it, or ask a lead.",

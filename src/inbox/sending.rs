@@ -12,11 +12,11 @@ use super::machine::{Entry, Event, Value};
 use super::messages::{self, DeliveryFailed, First, Outbound};
 use super::refusal::Refusal;
 use crate::mail::outbound::{self, Finished, Handover};
-use crate::mail::{body, mailbox, message, thread};
+use crate::mail::{mailbox, message, thread};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
 use crate::store::rows::team::*;
-use crate::store::{Read, Row, StoreResult, Txn, keys};
+use crate::store::{Read, Row, StoreResult, Txn, blobs, keys};
 use crate::types::*;
 use std::collections::BTreeSet;
 
@@ -397,10 +397,11 @@ fn digests(
         for id in keys.own.iter().take(1) {
             add("message-id", id.as_bytes());
         }
-        if let Some(raw) = message::raw(read, account, order.email)? {
+        if let Some(content) = blobs::content(read, &email.blob)? {
             let recipients: Vec<Address> =
                 order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
-            let text = body::octets_of_body(&stored.message, stored.prefix.len(), &raw);
+            let header = stored.message.parts.first().map_or(0, |part| part.header_offset + part.header_size);
+            let text = content.get(header as usize..).unwrap_or_default();
             add("content", &gate::content_digest(&recipients, &email.subject, text));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::message;
 use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::rows::message::HeaderField;
 use crate::store::{Read, StoreResult, blobs};
 use crate::types::*;
 
@@ -12,7 +13,7 @@ pub fn fetch(read: &dyn Read, account: AccountId, id: &BlobId) -> StoreResult<Op
     let Some((offset, size, encoding)) = id.part else { return Ok(Some(whole)) };
     let (offset, size) = (offset as usize, size as usize);
     let Some(encoded) = offset.checked_add(size).and_then(|end| whole.get(offset..end)) else { return Ok(None) };
-    Ok(Some(super::body::decode_bytes(encoding, encoded)))
+    Ok(Some(super::transfer::decode(encoding, encoded)))
 }
 
 /// Whether the account may read a blob, without reading it.
@@ -29,6 +30,12 @@ fn fetch_root(read: &dyn Read, account: AccountId, root: &BlobRoot) -> StoreResu
         BlobRoot::Content(_) => Ok(None),
         BlobRoot::Message(email) => message::raw(read, account, *email),
     }
+}
+
+/// All header fields of a message: those of its trace, then its own.
+pub fn header_fields(stored: &StoredMessage) -> Vec<HeaderField> {
+    let trace = super::parse::parse(&stored.prefix);
+    trace.fields().iter().chain(stored.message.fields()).cloned().collect()
 }
 
 /// The size of a message's trace headers, by which offsets in its content are moved.

@@ -74,7 +74,7 @@ pub fn thread_keys(message: &MessageRow) -> ThreadKeys {
     ThreadKeys {
         own: headers::message_ids(message, "message-id"),
         references,
-        base_subject: subject::base_subject(&headers::text(message, "subject").unwrap_or_default()),
+        base_subject: subject::thread_subject(&headers::text(message, "subject").unwrap_or_default()),
     }
 }
 

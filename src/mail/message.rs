@@ -268,7 +268,8 @@ fn place_in_sets(
 pub fn sets_of(row: &EmailRow) -> Vec<EmailSet> {
     let keywords = row.keywords.iter().cloned().map(EmailSet::Keyword);
     let mailboxes = row.mailboxes.iter().copied().map(EmailSet::Mailbox);
-    keywords.chain(mailboxes).chain(row.has_attachment.then_some(EmailSet::Attachment)).collect()
+    let attachment = row.has_attachment.then_some(EmailSet::Attachment);
+    keywords.chain(mailboxes).chain(attachment).chain([EmailSet::All]).collect()
 }
 
 fn mailboxes_of(old: &ThreadRow, new: &ThreadRow) -> BTreeSet<MailboxId> {

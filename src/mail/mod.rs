@@ -5,7 +5,29 @@
 //! lists, the counts and the sets true in the same transaction. Team rules are one module up, in
 //! `inbox`; nothing here knows them.
 
+pub mod addresses;
+pub mod automatic;
+pub mod blob;
+pub mod body;
+pub mod charset;
+pub mod compose;
+pub mod compose_headers;
+pub mod compose_parts;
+pub mod date;
+pub mod envelope;
+pub mod fields;
+pub mod headers;
+pub mod html;
+pub mod indexer;
+pub mod ingest;
 pub mod mailbox;
 pub mod message;
 pub mod outbound;
+pub mod params;
+pub mod parse;
+pub mod query;
+pub mod search;
+pub mod subject;
 pub mod thread;
+pub mod transfer;
+pub mod words;

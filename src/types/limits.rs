@@ -16,6 +16,8 @@ pub const OBJECTS_IN_SET_MAX: usize = 500;
 pub const UPLOAD_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
 /// `maxConcurrentUpload`, per principal.
 pub const UPLOADS_CONCURRENT_MAX: usize = 4;
+/// How often a /set is begun anew without the objects that its final state can't have.
+pub const SET_ROUNDS_MAX: usize = 16;
 /// How deep the JSON of a request may nest.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// How many octets all result references of one request may resolve to.
@@ -54,6 +56,8 @@ pub const MIME_PARTS_MAX: usize = 1000;
 pub const MIME_DEPTH_MAX: usize = 50;
 /// Header fields kept of one part; a message with more is kept raw and flagged.
 pub const HEADER_FIELDS_MAX: usize = 1000;
+/// Octets of header fields kept of all parts of one message; one with more is kept raw and flagged.
+pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 /// `preview` (RFC 8621 §4.1.4), in characters.
 pub const PREVIEW_CHARS_MAX: usize = 256;
 /// Text of one message that full-text search reads.
@@ -78,6 +82,37 @@ pub const SMTP_HOPS_MAX: usize = 100;
 pub const SMTP_COMMAND_SECONDS_MAX: u64 = 300;
 /// Wait for the next octets of a message.
 pub const SMTP_DATA_SECONDS_MAX: u64 = 180;
+/// One message from its DATA command to its end, however steadily its octets drip in.
+pub const SMTP_MESSAGE_SECONDS_MAX: u64 = 30 * 60;
+/// Wait until the client has taken a reply.
+pub const SMTP_REPLY_SECONDS_MAX: u64 = 60;
+/// Octets of all messages that are being received at one moment.
+pub const SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Wait for a share of that budget before the message is refused for now.
+pub const SMTP_BUDGET_SECONDS_MAX: u64 = 20;
+/// Wait for running transactions when the server stops.
+pub const SMTP_SHUTDOWN_SECONDS_MAX: u64 = 20;
+/// The text of one line of a reply; §4.5.3.1.5 asks for 512 with code and CR LF.
+pub const SMTP_REPLY_TEXT_BYTES_MAX: usize = 400;
+
+// ── Relay (RFC 5321 §4.5.3.2) ──────────────────────────────────────────────────────────────────
+/// Wait for a connection to the relay, and for the TLS handshake.
+pub const RELAY_CONNECT_SECONDS_MAX: u64 = 30;
+/// Wait for the greeting and for a reply to any command but DATA.
+pub const RELAY_REPLY_SECONDS_MAX: u64 = 300;
+/// Wait for the reply to DATA.
+pub const RELAY_DATA_SECONDS_MAX: u64 = 120;
+/// Wait until the relay has taken a block of the message.
+pub const RELAY_BLOCK_SECONDS_MAX: u64 = 180;
+/// Wait for the reply to the final dot.
+pub const RELAY_FINAL_SECONDS_MAX: u64 = 600;
+/// One handover in all. It must end before the queue's lease, [`RELAY_LEASE_SECONDS`], does.
+pub const RELAY_HANDOVER_SECONDS_MAX: u64 = 14 * 60;
+const _: () = assert!(RELAY_HANDOVER_SECONDS_MAX < RELAY_LEASE_SECONDS);
+/// Wait for the reply to QUIT, when the outcome is known already.
+pub const RELAY_QUIT_SECONDS_MAX: u64 = 5;
+/// One reply of the relay, all its lines.
+pub const RELAY_REPLY_BYTES_MAX: usize = 64 * 1024;
 
 // ── Submission (RFC 8621 §1.3.2, §7) ───────────────────────────────────────────────────────────
 /// Recipients of one submission.
@@ -164,3 +199,47 @@ pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 pub const RELAY_HANDOVERS_MAX: usize = 8;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
+
+// ── Full text ──────────────────────────────────────────────────────────────────────────────────
+/// A folded word in the index; a longer one is cut, in a query as well.
+pub const SEARCH_WORD_BYTES_MAX: usize = 64;
+/// An address that is indexed whole. With its place it must fit the octet that holds its length.
+pub const SEARCH_ADDRESS_BYTES_MAX: usize = 250;
+/// Text of one condition of a filter.
+pub const SEARCH_TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Words of one condition, those of its phrases counted.
+pub const SEARCH_WORDS_MAX: usize = 64;
+/// Different words that one `word*` may stand for, in one segment of the index.
+pub const SEARCH_PREFIX_TERMS_MAX: usize = 20_000;
+/// Messages added or removed that the index hasn't committed; intake of text waits beyond.
+pub const TAIL_MESSAGES_MAX: usize = 1024;
+/// Terms of messages that the index hasn't committed; intake of text waits beyond.
+pub const TAIL_SIZE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that wait to be committed, those that only move an account's position counted.
+pub const TAIL_ENTRIES_MAX: usize = 16 * 1024;
+/// The index commits at so many messages added or removed …
+pub const SEARCH_COMMIT_MESSAGES: usize = 512;
+/// … or at so many octets of terms …
+pub const SEARCH_COMMIT_SIZE_BYTES: usize = 16 * 1024 * 1024;
+/// … or when the oldest has waited so long.
+pub const SEARCH_COMMIT_SECONDS_MAX: u64 = 30;
+/// Positions alone are committed when one has waited so long.
+pub const SEARCH_POSITIONS_SECONDS_MAX: u64 = 600;
+/// The index writer and its memory are dropped after so long without work.
+pub const SEARCH_WRITER_IDLE_SECONDS: u64 = 10;
+/// Heap of the index writer.
+pub const SEARCH_WRITER_HEAP_BYTES: usize = 32 * 1024 * 1024;
+/// Attempts at a commit before the index is given up and rebuilt.
+pub const SEARCH_COMMIT_ATTEMPTS_MAX: u32 = 5;
+
+// ── HTTP ───────────────────────────────────────────────────────────────────────────────────────
+/// Connections at once; more wait unaccepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Wait for the header of a request.
+pub const HTTP_HEADER_SECONDS_MAX: u64 = 60;
+/// Octets of a request's header.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Requests at once on one HTTP/2 connection.
+pub const HTTP2_STREAMS_MAX: u32 = 100;
+/// Wait for the next octets of a request's body.
+pub const HTTP_BODY_SECONDS_MAX: u64 = 60;

@@ -8,7 +8,7 @@
 use super::row;
 use crate::types::limits::{LOCK_SECONDS_DEFAULT, REOPEN_WITHIN_DAYS_DEFAULT};
 use crate::types::{
-    AccountId, ActivityId, Address, BlobId, ConversationId, EmailId, LockId, MemberRole, Millis, NoteId, PrincipalId,
+    AccountId, Address, BlobId, ConversationId, EmailId, MemberRole, Millis, NoteId, PrincipalId,
     SubmissionId, ThreadId,
 };
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,51 @@
+# What a developer types daily. `make` alone prints the list.
+#
+# Everything here builds with the one profile `dev` (Cargo.toml), so that RocksDB, which takes some
+# minutes, compiles once a machine. The build folder lies in the user's cache, outside the checkout,
+# so that a fresh clone finds it again; set CARGO_TARGET_DIR to have it elsewhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test run lint bench fuzz need
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/postroom/target
+# Warnings are refused by clippy's own flag below and never through RUSTFLAGS: another value there makes
+# cargo build every dependency again.
+
+# `make demo EXIT=1` ends after the story instead of leaving the server up.
+EXIT ?=
+# `make run ARGS="--http 127.0.0.1:8080"` hands further arguments to `postroom serve`.
+ARGS ?=
+# `make fuzz TARGET=mime FUZZ_SECONDS=60`.
+TARGET ?= mime
+FUZZ_SECONDS ?= 60
+
+help: ## print this list
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: need ## build, start a server, play the main story and leave it up (EXIT=1 ends instead)
+	cargo build --locked --bin postroom --example demo
+	EXIT='$(EXIT)' "$$CARGO_TARGET_DIR/debug/examples/demo"
+
+test: lint ## formatting, lints and all tests; this is what CI runs
+	cargo test --locked
+
+lint: need ## formatting and clippy, warnings refused
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+run: need ## serve ./data on the default ports (ARGS="…" adds arguments)
+	cargo run --locked --bin postroom -- serve $(ARGS)
+
+bench: need ## print the figures of the speed table; no pass or fail
+	CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo bench --locked --profile dev
+
+fuzz: need ## run one fuzz target (TARGET=mime, FUZZ_SECONDS=60); needs nightly and cargo-fuzz
+	@cargo fuzz --version >/dev/null 2>&1 || { \
+	  echo "cargo-fuzz is missing: cargo install cargo-fuzz, and rustup toolchain install nightly" >&2; exit 1; }
+	cd fuzz && cargo +nightly fuzz run --fuzz-dir . '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)'
+
+need:
+	@scripts/need.sh

@@ -1,0 +1,67 @@
+//! Foo/get (RFC 8620 §5.1), once for all types.
+//!
+//! Invariants: each id of the request is once in `list` or once in `notFound`; an object has
+//! exactly the properties asked for and `id`; a property of a capability that isn't in use doesn't
+//! exist.
+
+use super::args::Args;
+use super::context::Ctx;
+use super::error::{MethodError, MethodErrorKind};
+use super::methods::Method;
+use super::object::{Object, Props};
+use crate::types::limits::OBJECTS_IN_GET_MAX;
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// Runs Foo/get.
+pub fn run<T: Object>(
+    ctx: &mut Ctx,
+    method: &Method,
+    arguments: Map<String, Value>,
+) -> Result<(), MethodError> {
+    let mut args = Args::new(arguments);
+    let account_id = args.required_string("accountId")?;
+    let ids = args.strings("ids")?;
+    let props = props::<T>(ctx, args.strings("properties")?)?;
+    let own = T::get_args(ctx, &mut args, &props)?;
+    args.finish()?;
+    let account = ctx.account(&account_id, method.capability)?;
+    let reader = ctx.reader();
+    let too_large = || MethodError::from(MethodErrorKind::RequestTooLarge);
+    let ids = match ids {
+        Some(ids) if ids.len() > OBJECTS_IN_GET_MAX => return Err(too_large()),
+        Some(ids) => ids,
+        None => T::all_ids(ctx, reader, account, OBJECTS_IN_GET_MAX)?.ok_or_else(too_large)?,
+    };
+    let distinct = distinct(&ids);
+    let found = T::get_many(ctx, reader, account, &distinct, &props, &own)?;
+    let (mut list, mut not_found) = (Vec::with_capacity(found.len()), Vec::new());
+    for (id, object) in distinct.into_iter().zip(found) {
+        match object {
+            Some(object) => list.push(Value::Object(object)),
+            None => not_found.push(Value::from(id)),
+        }
+    }
+    let mut response = Map::with_capacity(4);
+    response.insert("accountId".into(), account_id.into());
+    response.insert("state".into(), T::state(ctx, reader, account)?.into());
+    response.insert("list".into(), list.into());
+    response.insert("notFound".into(), not_found.into());
+    ctx.respond(method.name, response);
+    Ok(())
+}
+
+/// The properties asked for, all of which must exist for this client.
+pub(super) fn props<T: Object>(ctx: &Ctx, names: Option<Vec<String>>) -> Result<Props, MethodError> {
+    let Some(names) = names else { return Ok(Props::by_default(T::table(), ctx.using)) };
+    let unknown = |name: &&String| !T::property(name).is_some_and(|one| one.visible(ctx.using));
+    match names.iter().find(unknown) {
+        Some(name) => Err(MethodError::argument("properties", &format!("there is no property '{name}'"))),
+        None => Ok(Props::of(names)),
+    }
+}
+
+fn distinct(ids: &[String]) -> Vec<&str> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    ids.iter().map(String::as_str).filter(|id| seen.insert(*id)).collect()
+}

@@ -1,0 +1,87 @@
+//! The table of methods: one line each. A name that isn't here is `unknownMethod`.
+
+use super::capability::Capability;
+use super::context::Ctx;
+use super::error::MethodError;
+use super::request::Request;
+use crate::types::AccountId;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// Does a method change something in the account that it names?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It reads.
+    Read,
+    /// It writes the account `accountId`.
+    Write,
+    /// It writes `accountId`, and `fromAccountId` where `onSuccessDestroyOriginal` is set.
+    Copy,
+}
+
+/// What runs a call: it pushes its responses, or says why not.
+pub type Run = fn(&mut Ctx<'_>, &Method, Map<String, Value>) -> Result<(), MethodError>;
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+pub struct Method {
+    pub name: &'static str,
+    pub capability: Capability,
+    pub effect: Effect,
+    pub run: Run,
+}
+
+/// A method that reads: `read("Thread/get", Mail, get::run::<Thread>)`.
+pub const fn read(name: &'static str, capability: Capability, run: Run) -> Method {
+    Method { name, capability, effect: Effect::Read, run }
+}
+
+/// A method that writes: `write("Email/set", Mail, set::run::<Email>)`.
+pub const fn write(name: &'static str, capability: Capability, run: Run) -> Method {
+    Method { name, capability, effect: Effect::Write, run }
+}
+
+/// A /copy: `copy("Email/copy", Mail, copy::run::<Email>)`.
+pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Method {
+    Method { name, capability, effect: Effect::Copy, run }
+}
+
+static METHODS: &[Method] = &[read("Core/echo", Capability::Core, echo)];
+
+/// The method of that name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    #[cfg(test)]
+    let all = METHODS.iter().chain(super::example::METHODS);
+    #[cfg(not(test))]
+    let all = METHODS.iter();
+    all.into_iter().find(|method| method.name == name)
+}
+
+/// The accounts that a request says it will write, each once and in order. The caller takes their
+/// locks, as far as the session shows the accounts, before the request enters the blocking pool.
+/// An account id that comes by result reference isn't among them: its lock is taken when it's
+/// known.
+pub fn accounts_written(request: &Request) -> Vec<AccountId> {
+    let mut accounts = BTreeSet::new();
+    for call in &request.calls {
+        let Some(method) = find(&call.name).filter(|method| request.using.contains(method.capability)) else {
+            continue;
+        };
+        let named = |argument: &str| call.arguments.get(argument)?.as_str().and_then(AccountId::parse);
+        if method.effect != Effect::Read {
+            accounts.extend(named("accountId"));
+        }
+        if method.effect == Effect::Copy
+            && call.arguments.get("onSuccessDestroyOriginal") == Some(&Value::Bool(true))
+        {
+            accounts.extend(named("fromAccountId"));
+        }
+    }
+    accounts.into_iter().collect()
+}
+
+/// RFC 8620 §4.
+fn echo(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Result<(), MethodError> {
+    ctx.respond(method.name, arguments);
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! One file a data type: its table of properties and its hooks.
+
+pub mod activity;
+pub mod conversation;
+pub mod email;
+pub mod email_import;
+pub mod email_query;
+pub mod email_set;
+pub mod identity;
+pub mod mailbox;
+pub mod note;
+pub mod reply_lock;
+pub mod submission;
+pub mod thread;

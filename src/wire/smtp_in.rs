@@ -1,0 +1,386 @@
+//! SMTP and LMTP listeners: sockets, timeouts and limits around [`Session`].
+//!
+//! Invariants:
+//! - A reply leaves only after everything it depends on: the delivery hook returns when the
+//!   message is durable, and the 250 is made from what it returned.
+//! - A connection costs one buffer, one line, its pending replies and one message, and the messages
+//!   of all connections share one budget.
+//! - Whatever a peer sends, and whatever a hook does, ends at worst its own connection.
+//! - After `shutdown` turns true nothing is accepted; sessions between transactions get 421,
+//!   running transactions may end within `shutdown_wait`.
+//!
+//! Deliberately absent: STARTTLS and AUTH; the peer is a mail gateway on a private network.
+
+use super::smtp_limits::{
+    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, MessageBudget, TooMany,
+};
+use crate::mail::envelope::Envelope;
+use crate::smtp::session::{Action, DeliveryAnswer, Dialect, RecipientAnswer, Session, SessionSettings};
+use crate::types::Address;
+use crate::types::limits::{
+    SMTP_COMMAND_SECONDS_MAX, SMTP_DATA_SECONDS_MAX, SMTP_MESSAGE_SECONDS_MAX, SMTP_REPLY_SECONDS_MAX,
+    SMTP_SHUTDOWN_SECONDS_MAX,
+};
+use futures_util::future::{BoxFuture, join_all};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// How the listeners behave.
+#[derive(Clone, Debug)]
+pub struct SmtpConfig {
+    pub session: SessionSettings,
+    pub limits: IntakeLimits,
+    /// Wait for a command.
+    pub command_wait: Duration,
+    /// Wait for the next octets of a message.
+    pub data_wait: Duration,
+    /// Wait for a whole message.
+    pub message_wait: Duration,
+    /// Wait until the peer has taken what we sent.
+    pub reply_wait: Duration,
+    /// Wait for running transactions at the end.
+    pub shutdown_wait: Duration,
+}
+
+impl SmtpConfig {
+    /// The figures of `types/limits.rs`.
+    pub fn new(hostname: impl Into<String>) -> Self {
+        Self {
+            session: SessionSettings::new(hostname),
+            limits: IntakeLimits::default(),
+            command_wait: Duration::from_secs(SMTP_COMMAND_SECONDS_MAX),
+            data_wait: Duration::from_secs(SMTP_DATA_SECONDS_MAX),
+            message_wait: Duration::from_secs(SMTP_MESSAGE_SECONDS_MAX),
+            reply_wait: Duration::from_secs(SMTP_REPLY_SECONDS_MAX),
+            shutdown_wait: Duration::from_secs(SMTP_SHUTDOWN_SECONDS_MAX),
+        }
+    }
+}
+
+/// Whether we take mail for an address.
+pub type RecipientHook = Box<dyn Fn(Address) -> BoxFuture<'static, RecipientAnswer> + Send + Sync>;
+/// Keeps a message durably; one answer for each recipient, in the order of the envelope.
+pub type DeliverHook =
+    Box<dyn Fn(Envelope, Vec<u8>) -> BoxFuture<'static, Vec<DeliveryAnswer>> + Send + Sync>;
+
+/// The two questions that a session asks of the server.
+pub struct SmtpHooks {
+    pub recipient: RecipientHook,
+    pub deliver: DeliverHook,
+}
+
+/// A socket that waits for the gateway.
+#[derive(Debug)]
+pub enum SmtpListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl SmtpListener {
+    /// Listens on a TCP address; port 0 takes a free one.
+    pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self::Tcp)
+    }
+
+    /// Listens on a unix path. A socket that a dead process left there is replaced; a living one
+    /// or anything that isn't a socket is an error.
+    pub async fn unix(path: &Path) -> io::Result<Self> {
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+        if is_socket && UnixStream::connect(path).await.is_err() {
+            std::fs::remove_file(path)?;
+        }
+        UnixListener::bind(path).map(Self::Unix)
+    }
+
+    /// The TCP address; `None` of a unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Peer> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Peer::Tcp(stream, peer.ip())),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Peer::Unix(stream)),
+        }
+    }
+}
+
+enum Peer {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+/// What all connections share.
+struct Server {
+    config: SmtpConfig,
+    settings: Arc<SessionSettings>,
+    hooks: SmtpHooks,
+    connections: Arc<ConnectionCount>,
+    budget: MessageBudget,
+}
+
+const BUFFER_BYTES: usize = 16 * 1024;
+/// Replies to a pipelining client are sent in pieces of about this.
+const REPLIES_BYTES: usize = 16 * 1024;
+/// After an error of accept, mostly too many open files, there is this much rest.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a closed connection is read on, so that the last reply isn't lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves all listeners until `shutdown` turns true (or its sender is gone) and the running
+/// transactions have ended. The limits hold for all listeners together.
+pub async fn serve(
+    listeners: Vec<(SmtpListener, Dialect)>,
+    config: SmtpConfig,
+    hooks: SmtpHooks,
+    shutdown: watch::Receiver<bool>,
+) {
+    let server = Arc::new(Server {
+        settings: Arc::new(config.session.clone()),
+        connections: ConnectionCount::new(config.limits.clone()),
+        budget: MessageBudget::new(&config.limits),
+        config,
+        hooks,
+    });
+    join_all(
+        listeners
+            .into_iter()
+            .map(|(listener, dialect)| accept_all(listener, dialect, Arc::clone(&server), shutdown.clone())),
+    )
+    .await;
+}
+
+async fn accept_all(
+    listener: SmtpListener,
+    dialect: Dialect,
+    server: Arc<Server>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut shutdown) => break,
+            Some(ended) = tasks.join_next() => report(ended),
+            accepted = listener.accept() => match accepted {
+                Ok(peer) => admit(peer, dialect, &server, &shutdown, &mut tasks),
+                Err(error) => {
+                    tracing::warn!(%error, "an SMTP connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let all_ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    };
+    if timeout(server.config.shutdown_wait, all_ended).await.is_err() {
+        tracing::warn!(left = tasks.len(), "SMTP sessions were cut off at shutdown");
+        tasks.shutdown().await;
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an SMTP session ended in a panic; its client will try again");
+    }
+}
+
+/// Ready once the server stops.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone, and with it whoever could want us to go on.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+fn admit(
+    peer: Peer,
+    dialect: Dialect,
+    server: &Arc<Server>,
+    shutdown: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) {
+    let address = match &peer {
+        Peer::Tcp(_, address) => Some(*address),
+        Peer::Unix(_) => None,
+    };
+    let guard = match server.connections.enter(address) {
+        Ok(guard) => guard,
+        Err(why) => return turn_away(&peer, why, &server.settings.hostname),
+    };
+    let session = Session::new(Arc::clone(&server.settings), dialect, address);
+    let (server, shutdown) = (Arc::clone(server), shutdown.clone());
+    match peer {
+        Peer::Tcp(stream, _) => {
+            // Replies are small and awaited; without this each would wait for an acknowledgement.
+            let _ = stream.set_nodelay(true);
+            tasks.spawn(converse(stream, session, server, shutdown, guard));
+        }
+        Peer::Unix(stream) => {
+            tasks.spawn(converse(stream, session, server, shutdown, guard));
+        }
+    }
+}
+
+/// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting. A fresh socket has room for a line.
+fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
+    let why = match why {
+        TooMany::InAll => "4.3.2 Too many connections",
+        TooMany::FromAddress => "4.7.0 Too many connections from your address",
+    };
+    let line = format!("421 {why} at {hostname}, try again later\r\n");
+    let _ = match peer {
+        Peer::Tcp(stream, _) => stream.try_write(line.as_bytes()),
+        Peer::Unix(stream) => stream.try_write(line.as_bytes()),
+    };
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    session: Session,
+    server: Arc<Server>,
+    shutdown: watch::Receiver<bool>,
+    _guard: ConnectionGuard,
+) {
+    let share = server.budget.share();
+    let mut connection = Connection { stream, session, server, share, out: Vec::new(), message_ends: None };
+    if let Err(error) = connection.run(shutdown).await {
+        tracing::debug!(%error, "an SMTP connection broke");
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    session: Session,
+    server: Arc<Server>,
+    share: BudgetShare,
+    /// Replies that weren't sent yet.
+    out: Vec<u8>,
+    /// When the message being received must have come.
+    message_ends: Option<Instant>,
+}
+
+/// What came while waiting for the client.
+enum Heard {
+    Octets(usize),
+    End,
+    Silence,
+    Shutdown,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(&mut self, mut shutdown: watch::Receiver<bool>) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            if !self.act().await? {
+                return self.linger(&mut buffer).await;
+            }
+            self.weigh_message().await;
+            match self.hear(&mut buffer, &mut shutdown).await? {
+                Heard::Octets(count) => self.session.receive(buffer.get(..count).unwrap_or_default()),
+                Heard::End => return Ok(()),
+                Heard::Silence => self.session.close("4.4.2", "Waited too long for you"),
+                Heard::Shutdown => self.session.close("4.3.2", "The server stops"),
+            }
+        }
+    }
+
+    /// Carries out all actions that there are; false once the connection is to be closed.
+    async fn act(&mut self) -> io::Result<bool> {
+        while let Some(action) = self.session.next_action() {
+            match action {
+                Action::Reply(reply) => {
+                    reply.write_to(&mut self.out);
+                    if self.out.len() >= REPLIES_BYTES {
+                        self.flush().await?;
+                    }
+                }
+                Action::CheckRecipient(address) => {
+                    let answer = (self.server.hooks.recipient)(address).await;
+                    self.session.recipient_answer(answer);
+                }
+                Action::Deliver { envelope, content } => {
+                    let answers = (self.server.hooks.deliver)(envelope, content).await;
+                    self.session.delivery_answer(&answers);
+                    self.message_ends = None;
+                    // The share is given back by weigh_message, now that the content is gone.
+                }
+                Action::Close => {
+                    self.flush().await?;
+                    return Ok(false);
+                }
+            }
+        }
+        self.flush().await?;
+        Ok(true)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            self.stream.write_all(&self.out).await?;
+            self.stream.flush().await
+        };
+        timeout(self.server.config.reply_wait, written).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Takes from the budget what the message needs by now. While it waits nothing is read, which
+    /// slows the client down; where the budget stays used up, the message is refused for now.
+    async fn weigh_message(&mut self) {
+        if !self.share.resize(self.session.message_bytes()).await {
+            tracing::warn!("a message was refused for now: too many octets are being received at once");
+            self.session.refuse_for_room();
+            self.share.resize(0).await;
+        }
+    }
+
+    async fn hear(&mut self, buffer: &mut [u8], shutdown: &mut watch::Receiver<bool>) -> io::Result<Heard> {
+        let config = &self.server.config;
+        let wait = if self.session.receiving_message() {
+            let now = Instant::now();
+            let ends = *self.message_ends.get_or_insert(now + config.message_wait);
+            config.data_wait.min(ends.saturating_duration_since(now))
+        } else {
+            self.message_ends = None;
+            config.command_wait
+        };
+        let may_stop = !self.session.in_transaction();
+        tokio::select! {
+            biased;
+            () = stopped(shutdown), if may_stop => Ok(Heard::Shutdown),
+            read = timeout(wait, self.stream.read(buffer)) => match read {
+                Err(_) => Ok(Heard::Silence),
+                Ok(Ok(0)) => Ok(Heard::End),
+                Ok(Ok(count)) => Ok(Heard::Octets(count)),
+                Ok(Err(error)) => Err(error),
+            },
+        }
+    }
+
+    /// Says that nothing more will come and reads on for a moment: closing a socket with unread
+    /// octets resets it, and the peer may then lose the last reply.
+    async fn linger(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let drained = async { while self.stream.read(buffer).await.is_ok_and(|count| count > 0) {} };
+        let _ = timeout(LINGER, drained).await;
+        Ok(())
+    }
+}

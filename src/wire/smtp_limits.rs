@@ -1,0 +1,294 @@
+//! How many SMTP connections and message octets there may be at one moment.
+//!
+//! Invariants: a connection and a share of memory are given back when their guard is dropped,
+//! however the connection ends.
+
+use crate::types::limits::{
+    SMTP_BUDGET_SECONDS_MAX, SMTP_CONNECTIONS_MAX, SMTP_CONNECTIONS_PER_ADDRESS_MAX,
+    SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
+};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A network in CIDR notation (RFC 4632 §3.1); a bare address is a network of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IpNetwork {
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+impl IpNetwork {
+    /// Reads `10.0.0.0/8`, `2001:db8::/32` or an address; `None` where it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits: u8 = match prefix {
+            None => bits,
+            Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok().filter(|prefix| *prefix <= bits)?
+            }
+            Some(_) => return None,
+        };
+        match address.to_canonical() {
+            // An IPv4 address mapped into IPv6 has 96 bits before its own.
+            mapped if mapped.is_ipv4() && bits == 128 => {
+                Some(Self { address: mapped, prefix_bits: prefix_bits.checked_sub(96)? })
+            }
+            _ => Some(Self { address, prefix_bits }),
+        }
+    }
+
+    /// Both loopback networks.
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self { address: Ipv4Addr::new(127, 0, 0, 0).into(), prefix_bits: 8 },
+            Self { address: Ipv6Addr::LOCALHOST.into(), prefix_bits: 128 },
+        ]
+    }
+
+    /// True where `address` is in the network; an IPv4 address mapped into IPv6 counts as itself.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let unlike = |a: u128, b: u128, bits: u32| {
+            (a ^ b).checked_shr(bits - u32::from(self.prefix_bits)).unwrap_or(0) != 0
+        };
+        match (self.address, address.to_canonical()) {
+            // parse keeps prefix_bits at or below the bits of its kind of address.
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                !unlike(u128::from(ours.to_bits()), u128::from(theirs.to_bits()), 32)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => !unlike(ours.to_bits(), theirs.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for IpNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+/// The figures.
+#[derive(Clone, Debug)]
+pub struct IntakeLimits {
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    /// From these networks an address may use all connections there are.
+    pub gateways: Vec<IpNetwork>,
+    /// Memory for messages being received and delivered.
+    pub in_flight_bytes_max: usize,
+    /// How long a message waits for its share of that memory.
+    pub budget_wait: Duration,
+}
+
+impl Default for IntakeLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: SMTP_CONNECTIONS_MAX,
+            connections_per_address_max: SMTP_CONNECTIONS_PER_ADDRESS_MAX,
+            gateways: IpNetwork::loopback(),
+            in_flight_bytes_max: SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
+            budget_wait: Duration::from_secs(SMTP_BUDGET_SECONDS_MAX),
+        }
+    }
+}
+
+/// Counts connections.
+#[derive(Debug)]
+pub struct ConnectionCount {
+    limits: IntakeLimits,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One counted connection.
+#[derive(Debug)]
+pub struct ConnectionGuard {
+    count: Arc<ConnectionCount>,
+    /// The address that it counts for, where it counts for one.
+    address: Option<IpAddr>,
+}
+
+/// Which limit a connection would break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TooMany {
+    InAll,
+    FromAddress,
+}
+
+impl ConnectionCount {
+    /// Nothing is open yet.
+    pub fn new(limits: IntakeLimits) -> Arc<Self> {
+        Arc::new(Self { limits, open: Mutex::default() })
+    }
+
+    /// Counts a connection from `peer` (`None`: a unix socket) or says why it is one too many.
+    pub fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<ConnectionGuard, TooMany> {
+        let gateway = |peer: &IpAddr| self.limits.gateways.iter().any(|network| network.contains(*peer));
+        let address = peer.map(|peer| peer.to_canonical()).filter(|peer| !gateway(peer));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.all >= self.limits.connections_max {
+            return Err(TooMany::InAll);
+        }
+        if let Some(address) = address {
+            let of_address = open.by_address.entry(address).or_default();
+            if *of_address >= self.limits.connections_per_address_max {
+                return Err(TooMany::FromAddress);
+            }
+            *of_address += 1;
+        }
+        open.all += 1;
+        Ok(ConnectionGuard { count: Arc::clone(self), address })
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let mut open = self.count.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all = open.all.saturating_sub(1);
+        if let Some(address) = self.address {
+            let left = open.by_address.get(&address).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                open.by_address.remove(&address);
+            } else {
+                open.by_address.insert(address, left);
+            }
+        }
+    }
+}
+
+/// The memory that all messages in flight share, in steps of a kibibyte.
+#[derive(Clone, Debug)]
+pub struct MessageBudget {
+    steps: Arc<Semaphore>,
+    wait: Duration,
+}
+
+/// One message's share of the budget.
+#[derive(Debug)]
+pub struct BudgetShare {
+    budget: MessageBudget,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+const STEP_BYTES: usize = 1024;
+
+impl MessageBudget {
+    /// The whole budget, unused.
+    pub fn new(limits: &IntakeLimits) -> Self {
+        let steps = (limits.in_flight_bytes_max / STEP_BYTES).min(Semaphore::MAX_PERMITS);
+        Self { steps: Arc::new(Semaphore::new(steps)), wait: limits.budget_wait }
+    }
+
+    /// A share of nothing yet.
+    pub fn share(&self) -> BudgetShare {
+        BudgetShare { budget: self.clone(), held: None }
+    }
+}
+
+impl BudgetShare {
+    /// Grows or shrinks the share to `bytes`; waits where others hold the rest. False where it
+    /// couldn't grow in time; then it holds what it held.
+    pub async fn resize(&mut self, bytes: usize) -> bool {
+        let wanted = bytes.div_ceil(STEP_BYTES);
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if wanted <= held {
+            drop(self.held.as_mut().and_then(|permit| permit.split(held - wanted)));
+            return true;
+        }
+        let Ok(more) = u32::try_from(wanted - held) else { return false };
+        let steps = Arc::clone(&self.budget.steps);
+        match tokio::time::timeout(self.budget.wait, steps.acquire_many_owned(more)).await {
+            Ok(Ok(permit)) => {
+                match &mut self.held {
+                    Some(held) => held.merge(permit),
+                    None => self.held = Some(permit),
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn networks_are_read_and_contain_their_addresses() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("192.0.2.7/31", "192.0.2.6", "192.0.2.8"),
+            ("2001:db8::/32", "2001:db8:1::1", "2001:db9::1"),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", "::10.0.0.1"),
+            ("::1", "::1", "127.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.1.2.3"),
+        ] {
+            let network = IpNetwork::parse(network).unwrap();
+            assert!(network.contains(ip(inside)) && !network.contains(ip(outside)), "{network}");
+        }
+        assert!(IpNetwork::parse("0.0.0.0/0").unwrap().contains(ip("8.8.8.8")));
+        assert!(IpNetwork::parse("::/0").unwrap().contains(ip("2001:db8::1")));
+        for wrong in [
+            "",
+            "x",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::/129",
+            "10.0.0.0/8/8",
+            "::ffff:10.0.0.0/8",
+        ] {
+            assert_eq!(IpNetwork::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn connections_are_counted_in_all_and_by_address_and_given_back() {
+        let limits =
+            IntakeLimits { connections_max: 4, connections_per_address_max: 2, ..IntakeLimits::default() };
+        let count = ConnectionCount::new(limits);
+        let one = count.enter(Some(ip("192.0.2.1"))).unwrap();
+        let _two = count.enter(Some(ip("::ffff:192.0.2.1"))).unwrap();
+        assert_eq!(count.enter(Some(ip("192.0.2.1"))).unwrap_err(), TooMany::FromAddress);
+        let _gateway = count.enter(Some(ip("127.0.0.1"))).unwrap();
+        let _unix = count.enter(None).unwrap();
+        assert_eq!(count.enter(Some(ip("127.0.0.1"))).unwrap_err(), TooMany::InAll);
+        drop(one);
+        let _again = count.enter(Some(ip("192.0.2.1"))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn memory_is_shared_and_given_back() {
+        let limits = IntakeLimits {
+            in_flight_bytes_max: 10 * STEP_BYTES,
+            budget_wait: Duration::from_millis(10),
+            ..IntakeLimits::default()
+        };
+        let budget = MessageBudget::new(&limits);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        assert!(one.resize(6 * STEP_BYTES).await);
+        assert!(!two.resize(5 * STEP_BYTES).await);
+        assert!(one.resize(1).await);
+        assert!(two.resize(9 * STEP_BYTES).await);
+        drop(two);
+        assert!(one.resize(10 * STEP_BYTES).await);
+        assert!(!one.resize(11 * STEP_BYTES).await);
+    }
+}

@@ -1,0 +1,42 @@
+//! Every file of the fuzz corpora, replayed as an ordinary test: what a fuzzer once found stays found, and
+//! CI needs no fuzz build.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "../fuzz/drive/jmap_request.rs"]
+mod jmap_request;
+#[path = "../fuzz/drive/mime.rs"]
+mod mime;
+#[path = "../fuzz/drive/smtp_session.rs"]
+mod smtp_session;
+
+#[test]
+fn every_message_of_the_corpus_is_read() {
+    replay("fuzz/corpus/mime", mime::drive);
+    replay("demo/mails", mime::drive);
+}
+
+#[test]
+fn every_request_of_the_corpus_is_answered() {
+    replay("fuzz/corpus/jmap_request", jmap_request::drive);
+}
+
+#[test]
+fn every_smtp_session_of_the_corpus_is_the_same_however_it_is_cut() {
+    replay("fuzz/corpus/smtp_session", smtp_session::drive);
+}
+
+fn replay(folder: &str, drive: fn(&[u8])) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    for file in files {
+        // The name is printed where the test fails.
+        println!("{}", file.display());
+        drive(&fs::read(&file).unwrap());
+    }
+}

@@ -1,0 +1,349 @@
+//! Messages from the gateway (`wire/smtp_in.rs`).
+
+use futures_util::FutureExt;
+use postroom::mail::envelope::Envelope;
+use postroom::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
+use postroom::types::Address;
+use postroom::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener, serve};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+type Delivered = Arc<Mutex<Vec<(Envelope, Vec<u8>)>>>;
+
+/// A server whose hooks answer by the local part of the recipient.
+struct Intake {
+    address: SocketAddr,
+    delivered: Delivered,
+    /// A delivery to `held@` ends when a permit is added.
+    gate: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Intake {
+    async fn start(config: SmtpConfig) -> Self {
+        let listener = SmtpListener::tcp("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        Self::start_on(vec![(listener, Dialect::Smtp)], config, address)
+    }
+
+    fn start_on(listeners: Vec<(SmtpListener, Dialect)>, config: SmtpConfig, address: SocketAddr) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (delivered, gate) = (Delivered::default(), Arc::new(Semaphore::new(0)));
+        let task = tokio::spawn(serve(listeners, config, hooks(&delivered, &gate), stopped));
+        Self { address, delivered, gate, stop, task }
+    }
+
+    async fn client(&self) -> Client {
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        Client { stream: Box::new(stream) }
+    }
+
+    fn delivered(&self) -> Vec<(Envelope, Vec<u8>)> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn hooks(delivered: &Delivered, gate: &Arc<Semaphore>) -> SmtpHooks {
+    let (delivered, gate) = (Arc::clone(delivered), Arc::clone(gate));
+    SmtpHooks {
+        recipient: Box::new(|address: Address| {
+            async move {
+                match address.as_str() {
+                    "unknown@x" => RecipientAnswer::Unknown,
+                    "panic@x" => panic!("a hook that fails"),
+                    _ => RecipientAnswer::Known,
+                }
+            }
+            .boxed()
+        }),
+        deliver: Box::new(move |envelope, content| {
+            let (delivered, gate) = (Arc::clone(&delivered), Arc::clone(&gate));
+            async move {
+                if envelope.recipients.iter().any(|address| address.as_str() == "held@x") {
+                    gate.acquire().await.expect("an open gate").forget();
+                }
+                let answer = |address: &Address| match address.as_str() {
+                    "defer@x" => DeliveryAnswer::TryLater("Later please".into()),
+                    _ => DeliveryAnswer::Accepted { id: address.to_string() },
+                };
+                let answers = envelope.recipients.iter().map(answer).collect();
+                delivered.lock().unwrap_or_else(PoisonError::into_inner).push((envelope, content));
+                answers
+            }
+            .boxed()
+        }),
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+struct Client {
+    stream: Box<dyn Stream>,
+}
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.expect("the server reads");
+    }
+
+    /// Reads until the server has said exactly this; anything else fails.
+    #[track_caller]
+    fn expect<'a>(&'a mut self, text: &'a str) -> impl Future<Output = ()> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let mut got = Vec::new();
+            while got.len() < text.len() {
+                let mut octet = [0];
+                let read = tokio::time::timeout(Duration::from_secs(10), self.stream.read(&mut octet)).await;
+                match read {
+                    Ok(Ok(1)) => got.push(octet[0]),
+                    other => panic!("{caller}: {other:?} after {:?}", String::from_utf8_lossy(&got)),
+                }
+                if got != text.as_bytes()[..got.len()] {
+                    break;
+                }
+            }
+            assert_eq!(String::from_utf8_lossy(&got), text, "{caller}");
+        }
+    }
+
+    /// The server has nothing more to say.
+    async fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), self.stream.read_to_end(&mut rest)).await;
+        assert!(matches!(read, Ok(Ok(0))), "{read:?} {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Sends messages of that size, a line each, until one is answered so.
+    async fn send_until(&mut self, size_bytes: usize, answer: &str) {
+        for _ in 0..100 {
+            self.up_to_data("a@x").await;
+            self.send(&format!("{}\r\n.\r\n", "x".repeat(size_bytes))).await;
+            let mut line = Vec::new();
+            while !line.ends_with(b"\n") {
+                line.push(self.stream.read_u8().await.expect("an answer"));
+            }
+            if line == answer.as_bytes() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("never answered {answer}");
+    }
+
+    async fn hello(&mut self) {
+        self.expect("220 mx.test ESMTP Postroom\r\n").await;
+        self.send("HELO c\r\n").await;
+        self.expect("250 mx.test\r\n").await;
+    }
+
+    async fn up_to_data(&mut self, rcpt: &str) {
+        self.send(&format!("MAIL FROM:<a@b>\r\nRCPT TO:<{rcpt}>\r\nDATA\r\n")).await;
+        self.expect("250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n").await;
+        self.expect("354 Go ahead, end with CR LF . CR LF\r\n").await;
+    }
+}
+
+fn config() -> SmtpConfig {
+    SmtpConfig::new("mx.test")
+}
+
+#[tokio::test]
+async fn messages_come_in_over_one_connection() {
+    let intake = Intake::start(config()).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.up_to_data("support@x").await;
+    client.send("Subject: one\r\n\r\n..\r\n.\r\n").await;
+    client.expect("250 2.0.0 Kept as support@x\r\n").await;
+    client.up_to_data("defer@x").await;
+    client.send("two\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<unknown@x>\r\nQUIT\r\n").await;
+    client.expect("451 4.3.0 Later please\r\n250 2.1.0 Sender ok\r\n").await;
+    client.expect("550 5.1.1 No such recipient here\r\n221 2.0.0 Bye\r\n").await;
+    client.expect_end().await;
+    let delivered = intake.delivered();
+    assert_eq!(delivered[0].1, b"Subject: one\r\n\r\n.\r\n");
+    assert_eq!(delivered[0].0.peer, Some("127.0.0.1".parse().expect("an address")));
+    assert_eq!(delivered.len(), 2);
+}
+
+#[tokio::test]
+async fn a_large_message_comes_in_octet_for_octet() {
+    let intake = Intake::start(config()).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.up_to_data("a@x").await;
+    let content = "a line of a large message\r\n".repeat(300_000);
+    client.send(&content).await;
+    client.send(".\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n").await;
+    assert!(intake.delivered()[0].1 == content.as_bytes());
+}
+
+#[tokio::test]
+async fn lmtp_comes_in_over_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lmtp");
+    // A socket that a dead process left behind doesn't stop a new one.
+    drop(SmtpListener::unix(&path).await.expect("a socket"));
+    let listener = SmtpListener::unix(&path).await.expect("a socket");
+    assert!(SmtpListener::unix(&path).await.is_err(), "a living socket is left alone");
+    let nowhere = "127.0.0.1:0".parse().expect("an address");
+    let intake = Intake::start_on(vec![(listener, Dialect::Lmtp)], config(), nowhere);
+    let mut client = Client { stream: Box::new(UnixStream::connect(&path).await.expect("a connection")) };
+    client.expect("220 mx.test LMTP Postroom\r\n").await;
+    client.send("LHLO c\r\n").await;
+    client.expect("250-mx.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n").await;
+    client.expect("250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n250 SIZE 52428800\r\n").await;
+    client.send("MAIL FROM:<>\r\nRCPT TO:<a@x>\r\nRCPT TO:<defer@x>\r\nDATA\r\n").await;
+    client.expect("250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n250 2.1.5 Recipient ok\r\n").await;
+    client.expect("354 Go ahead, end with CR LF . CR LF\r\n").await;
+    client.send("x\r\n.\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n451 4.3.0 Later please\r\n").await;
+    assert_eq!(intake.delivered()[0].0.peer, None);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let mut limited = config();
+    limited.limits.connections_max = 2;
+    let intake = Intake::start(limited).await;
+    let (mut one, mut two) = (intake.client().await, intake.client().await);
+    one.hello().await;
+    two.hello().await;
+    let mut three = intake.client().await;
+    three.expect("421 4.3.2 Too many connections at mx.test, try again later\r\n").await;
+    three.expect_end().await;
+    one.send("QUIT\r\n").await;
+    one.expect("221 2.0.0 Bye\r\n").await;
+    one.expect_end().await;
+    drop(one);
+    for _ in 0..100 {
+        let mut again = intake.client().await;
+        let mut first = [0; 3];
+        again.stream.read_exact(&mut first).await.expect("a greeting");
+        if &first == b"220" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the place of a closed connection is never given back");
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_gateway_has_a_limit_of_its_own() {
+    let mut limited = config();
+    limited.limits.gateways = Vec::new();
+    limited.limits.connections_per_address_max = 1;
+    let intake = Intake::start(limited).await;
+    let mut one = intake.client().await;
+    one.hello().await;
+    let mut two = intake.client().await;
+    two.expect("421 4.7.0 Too many connections from your address at mx.test, try again later\r\n").await;
+}
+
+#[tokio::test]
+async fn silence_ends_a_session_between_commands_and_within_a_message() {
+    let mut impatient = config();
+    impatient.command_wait = Duration::from_millis(500);
+    impatient.data_wait = Duration::from_millis(500);
+    let intake = Intake::start(impatient).await;
+    for within_message in [false, true] {
+        let mut client = intake.client().await;
+        client.hello().await;
+        if within_message {
+            client.up_to_data("a@x").await;
+            client.send("half a mess").await;
+        }
+        client.expect("421 4.4.2 mx.test Waited too long for you\r\n").await;
+        client.expect_end().await;
+    }
+    assert!(intake.delivered().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_drips_in_ends_too() {
+    let mut impatient = config();
+    impatient.message_wait = Duration::from_millis(100);
+    let intake = Intake::start(impatient).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.up_to_data("a@x").await;
+    for _ in 0..15 {
+        let _ = client.stream.write_all(b"x").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client.expect("421 4.4.2 mx.test Waited too long for you\r\n").await;
+}
+
+#[tokio::test]
+async fn messages_share_a_budget_and_one_too_many_is_refused_for_now() {
+    let mut limited = config();
+    limited.limits.in_flight_bytes_max = 64 * 1024;
+    limited.limits.budget_wait = Duration::from_millis(50);
+    let intake = Intake::start(limited).await;
+    let (mut one, mut two) = (intake.client().await, intake.client().await);
+    one.hello().await;
+    two.hello().await;
+    one.up_to_data("a@x").await;
+    one.send(&"x".repeat(33 * 1024)).await;
+    // When the server has read it, nobody but the test's patience knows.
+    two.send_until(60 * 1024, "452 4.3.1 There is no room for the message now\r\n").await;
+    drop(one);
+    two.send_until(60 * 1024, "250 2.0.0 Kept as a@x\r\n").await;
+}
+
+#[tokio::test]
+async fn at_shutdown_idle_sessions_get_421_and_running_transactions_end() {
+    let intake = Intake::start(config()).await;
+    let (mut idle, mut busy, mut held) =
+        (intake.client().await, intake.client().await, intake.client().await);
+    idle.hello().await;
+    busy.hello().await;
+    held.hello().await;
+    busy.up_to_data("a@x").await;
+    held.up_to_data("held@x").await;
+    held.send(".\r\n").await;
+    intake.stop.send(true).expect("a server that listens");
+    idle.expect("421 4.3.2 mx.test The server stops\r\n").await;
+    idle.expect_end().await;
+    busy.send("x\r\n.\r\n").await;
+    busy.expect("250 2.0.0 Kept as a@x\r\n421 4.3.2 mx.test The server stops\r\n").await;
+    intake.gate.add_permits(1);
+    held.expect("250 2.0.0 Kept as held@x\r\n421 4.3.2 mx.test The server stops\r\n").await;
+    drop((idle, busy, held));
+    tokio::time::timeout(Duration::from_secs(10), intake.task).await.expect("an end").expect("no panic");
+    assert!(TcpStream::connect(intake.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_nobody_for_ever() {
+    let mut hasty = config();
+    hasty.shutdown_wait = Duration::from_millis(50);
+    let intake = Intake::start(hasty).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.up_to_data("a@x").await;
+    intake.stop.send(true).expect("a server that listens");
+    tokio::time::timeout(Duration::from_secs(10), intake.task).await.expect("an end").expect("no panic");
+    assert!(intake.delivered.lock().expect("no panic").is_empty());
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_ends_its_own_connection_only() {
+    let intake = Intake::start(config()).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.send("MAIL FROM:<>\r\nRCPT TO:<panic@x>\r\n").await;
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+}
