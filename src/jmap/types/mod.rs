@@ -3,12 +3,17 @@
 pub mod activity;
 pub mod conversation;
 pub mod email;
+pub mod email_body;
+pub mod email_header;
 pub mod email_import;
+pub mod email_parse;
 pub mod email_query;
 pub mod email_set;
+pub mod email_view;
 pub mod identity;
 pub mod mailbox;
 pub mod note;
 pub mod reply_lock;
+pub mod search_snippet;
 pub mod submission;
 pub mod thread;
