@@ -6,9 +6,9 @@ use super::intake::{self, Arrival};
 use super::machine::Actor;
 use super::server::{self, Server};
 use crate::auth::View;
+use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
-use crate::mail::date::MailDate;
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::team::Cause;
 use crate::store::{Read, StoreError, StoreResult, Ticket};
@@ -64,18 +64,19 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     match prepared {
         Ok(prepared) => {
             let prepared = Arc::new(prepared);
-            let mut last = Ok(Ticket::default());
+            let mut last = Ticket::default();
             for (account, address) in accounts {
                 let done = deliver_to(server, account, &address, &prepared, &envelope).await;
-                outcome.insert(account, done.map(|(email, ticket)| {
-                    last = last.clone().map(|other: Ticket| other.max(ticket));
-                    email
-                }));
+                outcome.insert(
+                    account,
+                    done.map(|(email, ticket)| {
+                        last = last.max(ticket);
+                        email
+                    }),
+                );
             }
             // One shared sync for all accounts.
-            if let Ok(ticket) = last
-                && let Err(error) = server.store.durable(ticket).await
-            {
+            if let Err(error) = server.store.durable(last).await {
                 outcome.values_mut().for_each(|done| *done = Err(error.clone()));
             }
         }

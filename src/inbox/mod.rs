@@ -5,6 +5,7 @@
 //! applied by [`machine::apply`].
 
 pub mod activity;
+pub mod admin;
 pub mod change;
 pub mod delivery;
 pub mod desk;

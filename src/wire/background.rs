@@ -16,6 +16,9 @@ const TIMERS_AT_ONCE_MAX: usize = 256;
 /// How often blobs that nothing refers to are collected.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How long content that nothing refers to is kept.
+const GRACE: Duration = Duration::from_secs(crate::types::limits::BLOB_GRACE_SECONDS);
+
 /// Fires timers until `stopping` says true.
 pub async fn timers(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
@@ -41,7 +44,7 @@ pub async fn timers(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
         }
         tokio::select! {
             () = tokio::time::sleep(TIMER_INTERVAL) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = super::http::stopped(&mut stopping) => {}
         }
     }
 }
@@ -63,7 +66,7 @@ pub async fn index(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
     loop {
         let accounts = tokio::select! {
             accounts = bell.rung() => accounts,
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = super::http::stopped(&mut stopping) => return,
         };
         for account in accounts {
             feed(&server, account).await;
@@ -89,10 +92,10 @@ pub async fn collect(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(COLLECT_INTERVAL) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = super::http::stopped(&mut stopping) => return,
         }
         let done: Result<_, StoreError> =
-            server.blocking(|server| crate::store::blobs::collect(&server.store)).await;
+            server.blocking(|server| crate::store::blobs::collect(&server.store, GRACE)).await;
         if let Err(error) = done {
             tracing::error!(%error, "unused blobs could not be collected");
         }

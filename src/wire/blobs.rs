@@ -30,7 +30,8 @@ pub async fn upload(
 ) -> Result<Response, Problem> {
     let login = http_auth::login(&web, &headers, peer).await?;
     let session = http_auth::session(&web, &login, &headers)?;
-    let account = AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
+    let account =
+        AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let _pass = web
         .gate
         .enter(login.principal, Use::Upload, limits::UPLOADS_CONCURRENT_MAX)
@@ -86,7 +87,8 @@ pub async fn download(
 ) -> Result<Response, Problem> {
     let login = http_auth::login(&web, &headers, peer).await?;
     let session = http_auth::session(&web, &login, &headers)?;
-    let account = AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
+    let account =
+        AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let id = BlobId::parse(&blob_id).ok_or_else(not_found)?;
     let (content, ticket) = web
         .server
@@ -107,7 +109,8 @@ fn answer(
     media_type: Option<&str>,
     asked: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let text = |value: String| HeaderValue::from_str(&value).map_err(|_| bad("The name or type can't be a header."));
+    let text =
+        |value: String| HeaderValue::from_str(&value).map_err(|_| bad("The name or type can't be a header."));
     let etag = format!("\"{blob_id}\"");
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -191,9 +194,10 @@ fn bad(detail: &str) -> Problem {
 
 fn store_problem(error: StoreError) -> Problem {
     match error {
-        StoreError::DiskLow { .. } => {
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The server has too little disk to store anything.")
-        }
+        StoreError::DiskLow { .. } => Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "The server has too little disk to store anything.",
+        ),
         error => {
             tracing::error!(%error, "a blob could not be stored or read");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The store has failed.")

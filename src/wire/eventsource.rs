@@ -64,7 +64,9 @@ pub async fn open(
     };
     let ping = match wanted.ping.unwrap_or(0) {
         0 => None,
-        seconds => Some(seconds.clamp(limits::EVENTSOURCE_PING_SECONDS_MIN, limits::EVENTSOURCE_PING_SECONDS_MAX)),
+        seconds => {
+            Some(seconds.clamp(limits::EVENTSOURCE_PING_SECONDS_MIN, limits::EVENTSOURCE_PING_SECONDS_MAX))
+        }
     };
     let pass = web
         .gate
@@ -184,13 +186,14 @@ impl Channel {
             if listening.is_empty() {
                 std::future::pending::<()>().await;
             }
-            select_all(listening.drain(..)).await;
+            // The hub keeps its senders as long as somebody listens.
+            let _ = select_all(listening.drain(..)).await;
         };
         tokio::select! {
             () = news => Woken::Changed,
             _ = self.directory.changed() => Woken::Directory,
             () = ping => Woken::Ping,
-            _ = self.stopping.wait_for(|stopping| *stopping) => Woken::Stop,
+            () = super::http::stopped(&mut self.stopping) => Woken::Stop,
         }
     }
 
@@ -199,8 +202,12 @@ impl Channel {
         self.directory.mark_unchanged();
         let session = http_auth::session(&self.web, &self.login, &self.headers)?;
         self.accounts.retain(|id, _| session.account(*id).is_some());
-        let fresh: Vec<AccountId> =
-            session.accounts().iter().map(|one| one.id).filter(|id| !self.accounts.contains_key(id)).collect();
+        let fresh: Vec<AccountId> = session
+            .accounts()
+            .iter()
+            .map(|one| one.id)
+            .filter(|id| !self.accounts.contains_key(id))
+            .collect();
         for id in fresh {
             let news = self.web.server.store.hub().subscribe(id);
             let states = self.web.server.blocking(move |server| durable_states(server, id)).await;
@@ -248,7 +255,8 @@ impl Channel {
     /// The wanted types whose state is newer than `known`, with their states.
     fn tell(&self, states: TypeStates, known: Option<TypeStates>) -> Map<String, Value> {
         let fresh = |data_type: &DataType| {
-            self.types.has(*data_type) && known.is_none_or(|known| states.of(*data_type) > known.of(*data_type))
+            self.types.has(*data_type)
+                && known.is_none_or(|known| states.of(*data_type) > known.of(*data_type))
         };
         let state = |data_type: DataType| {
             (data_type.name().to_owned(), Value::from(Since::modseq(states.of(data_type)).state()))
@@ -273,7 +281,7 @@ impl Channel {
             hasher.update(id.to_string().as_bytes());
             for data_type in DataType::ALL.into_iter().filter(|data_type| self.types.has(*data_type)) {
                 hasher.update(data_type.name().as_bytes());
-                hasher.update(&states.of(data_type).to_be_bytes());
+                hasher.update(states.of(data_type).to_string().as_bytes());
             }
         }
         hasher.finalize().to_hex().chars().take(24).collect()

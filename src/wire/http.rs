@@ -33,6 +33,12 @@ pub struct Web {
     pub stopping: watch::Receiver<bool>,
 }
 
+/// Waits until the server stops.
+pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // The guard that `wait_for` gives must not live across an await of the caller's.
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
 /// The client's address, put into each request by the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
@@ -46,7 +52,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &slots) => accepted,
-            _ = stop.wait_for(|stopping| *stopping) => break,
+            () = stopped(&mut stop) => break,
         };
         match accepted {
             Ok((stream, peer, slot)) => {
@@ -95,7 +101,7 @@ async fn connection(
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        _ = stopping.wait_for(|stopping| *stopping) => {
+        () = stopped(&mut stopping) => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -68,21 +68,18 @@ pub async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, 
     }
     let done = web.server.blocking(move |server| server.authenticator.login(&credentials, peer.0)).await;
     done.map_err(|error| match error {
-        LoginError::Throttled { retry_after } => {
+        LoginError::TooSoon { retry_after } => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins; wait, then try again.")
                 .retry_after(retry_after.as_secs().max(1))
         }
-        LoginError::Unavailable => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Logins can't be checked right now.")
-        }
-        _ => unauthorized(),
+        LoginError::Refused => unauthorized(),
     })
 }
 
 /// What the login sees now; 401 where it was revoked meanwhile.
 pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<SessionData, Problem> {
     let view = web.server.directory.current();
-    let session = auth::Session::open(&view, login).ok_or_else(unauthorized)?;
+    let session = auth::Session::of(view, login.clone()).ok_or_else(unauthorized)?;
     Ok(session_data(&session, urls(web, headers)))
 }
 
@@ -112,20 +109,24 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 /// The session in the words of JMAP.
 fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
     let accounts = session.accounts().iter().map(|account| {
-        let mut capabilities = CapabilitySet::of(&[Capability::Mail, Capability::Submission, Capability::Principals]);
-        if account.role.is_some() {
+        let (id, role) = (account.access.account(), account.access.role());
+        let mut capabilities =
+            CapabilitySet::of(&[Capability::Mail, Capability::Submission, Capability::Principals]);
+        if role.is_some() {
             Capability::VENDOR.iter().for_each(|one| capabilities.insert(*one));
         }
         Account {
-            id: account.id,
+            id,
             name: account.name.clone(),
             is_personal: account.is_personal,
             is_read_only: false,
-            role: account.role,
+            role,
             capabilities,
-            owner: account.owner.map(|principal_id| Owner { account_id_for_principal: account.id, principal_id }),
+            owner: role
+                .is_none()
+                .then(|| Owner { account_id_for_principal: id, principal_id: session.principal() }),
             current_user_principal_id: Some(session.principal()),
-            may_create_top_level_mailbox: account.role.is_none_or(|role| role >= MemberRole::Agent),
+            may_create_top_level_mailbox: role.is_none_or(|role| role >= MemberRole::Agent),
         }
     });
     SessionData::new(
@@ -148,6 +149,8 @@ fn urls(web: &Web, headers: &HeaderMap) -> Urls {
         api: format!("{base}/jmap"),
         download: format!("{base}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),
         upload: format!("{base}/jmap/upload/{{accountId}}/"),
-        event_source: format!("{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
+        event_source: format!(
+            "{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"
+        ),
     }
 }

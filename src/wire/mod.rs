@@ -1,5 +1,7 @@
 //! Floor 4: sockets, timeouts, HTTP, SMTP, and the work that goes on beside requests.
 
+pub mod admin_socket;
+pub mod background;
 pub mod blobs;
 pub mod eventsource;
 pub mod http;

@@ -17,7 +17,8 @@ impl Problem {
     /// A problem of HTTP itself.
     pub fn new(status: StatusCode, detail: &str) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        let body = json!({"type": "about:blank", "status": status.as_u16(), "title": title, "detail": detail});
+        let body =
+            json!({"type": "about:blank", "status": status.as_u16(), "title": title, "detail": detail});
         Self { status, body, headers: Vec::new() }
     }
 

@@ -58,7 +58,7 @@ pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::
         tokio::select! {
             _ = bell.rung() => {}
             () = tokio::time::sleep(sleep.max(Duration::from_millis(5))) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = super::http::stopped(&mut stopping) => {}
         }
     }
     while handovers.join_next().await.is_some() {}

@@ -12,7 +12,7 @@ use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::MethodError;
-use crate::jmap::object::{Default, Kind, Object, Property, Props, TypeTable};
+use crate::jmap::object::{Initial, Kind, Object, Property, Props, TypeTable};
 use crate::jmap::session::Account;
 use crate::store::keys::{self, Kind as RowKind};
 use crate::store::rows::mail::{EmailRow, StoredMessage};
@@ -36,28 +36,28 @@ static TABLE: TypeTable = TypeTable {
         Property::ID,
         Property::server("blobId", Kind::Id),
         Property::server("threadId", Kind::Id),
-        Property::mutable("mailboxIds", Kind::IdSet, Default::Required),
-        Property::mutable("keywords", Kind::StringSet, Default::EmptyObject),
+        Property::mutable("mailboxIds", Kind::IdSet, Initial::Required),
+        Property::mutable("keywords", Kind::StringSet, Initial::EmptyObject),
         Property::server("size", Kind::UnsignedInt),
-        Property::immutable("receivedAt", Kind::UtcDate, Default::Computed),
-        Property::immutable("messageId", Kind::Strings, Default::Computed).or_null(),
-        Property::immutable("inReplyTo", Kind::Strings, Default::Computed).or_null(),
-        Property::immutable("references", Kind::Strings, Default::Computed).or_null(),
-        Property::immutable("sender", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("from", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("to", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("cc", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("bcc", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("replyTo", Kind::Array, Default::Computed).or_null(),
-        Property::immutable("subject", Kind::String, Default::Computed).or_null(),
-        Property::immutable("sentAt", Kind::Date, Default::Computed).or_null(),
+        Property::immutable("receivedAt", Kind::UtcDate, Initial::Computed),
+        Property::immutable("messageId", Kind::Strings, Initial::Computed).or_null(),
+        Property::immutable("inReplyTo", Kind::Strings, Initial::Computed).or_null(),
+        Property::immutable("references", Kind::Strings, Initial::Computed).or_null(),
+        Property::immutable("sender", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("from", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("to", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("cc", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("bcc", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("replyTo", Kind::Array, Initial::Computed).or_null(),
+        Property::immutable("subject", Kind::String, Initial::Computed).or_null(),
+        Property::immutable("sentAt", Kind::Date, Initial::Computed).or_null(),
         Property::server("hasAttachment", Kind::Boolean),
         Property::server("preview", Kind::String),
-        Property::immutable("bodyValues", Kind::Object, Default::Computed),
-        Property::immutable("textBody", Kind::Array, Default::Computed),
-        Property::immutable("htmlBody", Kind::Array, Default::Computed),
-        Property::immutable("attachments", Kind::Array, Default::Computed),
-        Property::immutable("bodyStructure", Kind::Object, Default::Computed).on_request(),
+        Property::immutable("bodyValues", Kind::Object, Initial::Computed),
+        Property::immutable("textBody", Kind::Array, Initial::Computed),
+        Property::immutable("htmlBody", Kind::Array, Initial::Computed),
+        Property::immutable("attachments", Kind::Array, Initial::Computed),
+        Property::immutable("bodyStructure", Kind::Object, Initial::Computed).on_request(),
         Property::server("headers", Kind::Array).on_request(),
         // It exists where any capability of ours is in use, which `get_args` sees to.
         Property::server("conversationId", Kind::Id).or_null().on_request(),

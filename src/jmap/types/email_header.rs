@@ -4,7 +4,7 @@
 //! Invariant: a [`HeaderProperty`] names a field and a form that the field may have; everything
 //! else is no property, which makes it `invalidArguments`.
 
-use crate::jmap::object::{Default, Kind, Property};
+use crate::jmap::object::{Initial, Kind, Property};
 use crate::mail::addresses::{EmailAddressGroup, MailAddress};
 use crate::mail::headers::{self, HeaderForm, HeaderValue};
 use crate::store::rows::message::HeaderField;
@@ -45,11 +45,11 @@ impl HeaderProperty {
 
     /// What a create of an Email may give for it.
     pub fn property(&self) -> &'static Property {
-        static RAW: Property = Property::immutable("header", Kind::String, Default::Computed).or_null();
-        static LIST: Property = Property::immutable("header", Kind::Array, Default::Computed).or_null();
-        static STRINGS: Property = Property::immutable("header", Kind::Strings, Default::Computed).or_null();
-        static DATE: Property = Property::immutable("header", Kind::Date, Default::Computed).or_null();
-        static ALL: Property = Property::immutable("header", Kind::Array, Default::Computed);
+        static RAW: Property = Property::immutable("header", Kind::String, Initial::Computed).or_null();
+        static LIST: Property = Property::immutable("header", Kind::Array, Initial::Computed).or_null();
+        static STRINGS: Property = Property::immutable("header", Kind::Strings, Initial::Computed).or_null();
+        static DATE: Property = Property::immutable("header", Kind::Date, Initial::Computed).or_null();
+        static ALL: Property = Property::immutable("header", Kind::Array, Initial::Computed);
         match self.form {
             _ if self.all => &ALL,
             HeaderForm::Raw | HeaderForm::Text => &RAW,
