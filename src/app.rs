@@ -58,15 +58,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
         .build()
         .map_err(|error| AppError::Io { what: "the runtime can't start", error })?;
     let store = open_store(&config)?;
-    let done = runtime.block_on(serve(&config, Arc::clone(&store)));
+    let server = open(&config, Arc::clone(&store))?;
+    let done = runtime.block_on(serve(&config, server));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     store.close();
     done
 }
 
-async fn serve(config: &Config, store: Arc<Store>) -> Result<(), AppError> {
+async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relay = relay_config(config)?;
-    let server = open(config, store)?;
     let sockets = Sockets::bind(config).await?;
     let (stop, stopping) = watch::channel(false);
     write_addresses(config, &sockets)?;
