@@ -284,6 +284,7 @@ fn sets_of(row: &EmailRow) -> Vec<EmailSet> {
     let mut sets: Vec<EmailSet> = row.keywords.iter().cloned().map(EmailSet::Keyword).collect();
     sets.extend(row.mailboxes.iter().copied().map(EmailSet::Mailbox));
     sets.extend(row.has_attachment.then_some(EmailSet::Attachment));
+    sets.push(EmailSet::All);
     sets
 }
 
