@@ -218,3 +218,73 @@ fn seen_key(account: AccountId, prepared: &Prepared, arrival: &Arrival<'_>) -> k
     hasher.update(arrival.mail_from.map(Address::key).unwrap_or_default().as_bytes());
     keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16])
 }
+
+/// A message that a client brings: imported, or made as a draft. It is never inbound.
+#[derive(Clone, Debug)]
+pub struct Brought {
+    pub mailboxes: BTreeSet<MailboxId>,
+    pub keywords: BTreeSet<Keyword>,
+    pub received_at: UtcDate,
+}
+
+impl Brought {
+    /// A draft, by its keyword.
+    pub fn is_draft(&self) -> bool {
+        self.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT)
+    }
+}
+
+/// Puts a client's message into a person's own account.
+pub fn bring_personal(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    brought: Brought,
+) -> StoreResult<Added> {
+    let new = prepared.email(
+        Vec::new(),
+        brought.mailboxes,
+        brought.keywords,
+        brought.received_at,
+        Origin::Client,
+        None,
+    );
+    message::add(txn, account, new)
+}
+
+/// Puts a client's message into an inbox. A draft has an author and joins the conversation that it
+/// answers without an event; old mail is recorded, and begins a conversation that is closed.
+pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brought) -> DeskResult<Added> {
+    let account = desk.account;
+    let joined = find_conversation(desk.read(), account, prepared)?;
+    let is_draft = brought.is_draft();
+    let author = desk.actor.principal();
+    let new = prepared.email(
+        Vec::new(),
+        brought.mailboxes,
+        brought.keywords,
+        brought.received_at,
+        Origin::Client,
+        author,
+    );
+    let added = message::add(desk.txn, account, new)?;
+    match joined {
+        Some((id, _)) => {
+            desk.enter(id, added.email, added.thread)?;
+            if !is_draft {
+                desk.apply(id, &Event::Imported { email: added.email }, Vec::new())?;
+            }
+        }
+        // A draft of a new message begins its conversation when it is sent.
+        None if is_draft => {}
+        None => {
+            let first = First::Imported {
+                email: added.email,
+                customer: outsiders(desk, prepared.summary.from.iter()).into_iter().next(),
+                others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
+            };
+            desk.begin(&prepared.summary.subject, None, &first, added.thread, Vec::new())?;
+        }
+    }
+    Ok(added)
+}

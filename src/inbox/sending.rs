@@ -59,7 +59,7 @@ pub enum SendRefusal {
 }
 
 /// A refusal that decides about the next attempt: to be written after the rollback.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Remember {
     account: AccountId,
     conversation: ConversationId,

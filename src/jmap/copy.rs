@@ -110,7 +110,7 @@ fn in_txn<T: CopyObject>(
                 outcome.created.insert(creation_id.clone(), copy.into());
                 outcome.originals.push(original.into());
             }
-            Err(Refusal::Object(error)) => {
+            Err(Refusal::Object(error) | Refusal::Remembered(error, _)) => {
                 txn.rollback(savepoint);
                 outcome.not_created.push((creation_id.clone(), error));
             }

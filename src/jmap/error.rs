@@ -7,6 +7,7 @@
 //! into these here and nowhere else.
 
 use super::capability::{Capability, CapabilitySet};
+use crate::inbox::sending::Remember;
 use crate::store::StoreError;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -397,6 +398,8 @@ fn push_extra(out: &mut Map<String, Value>, kind: SetErrorKind) {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Refusal {
     Object(SetError),
+    /// The object is refused, and what decides about the next attempt is written all the same.
+    Remembered(SetError, Box<Remember>),
     Call(MethodError),
 }
 

@@ -1,13 +1,14 @@
 //! The table of methods: one line each. A name that isn't here is `unknownMethod`.
 
-use super::capability::Capability::{self, Core, Mail};
+use super::capability::Capability::{self, Core, Mail, Submission};
 use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
 use super::types::email::Email;
+use super::types::submission::EmailSubmission;
 use super::types::thread::Thread;
-use super::types::{email_parse, search_snippet};
-use super::{changes, get, query, query_changes};
+use super::types::{email_import, email_parse, search_snippet};
+use super::{changes, get, query, query_changes, set};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -58,8 +59,14 @@ static METHODS: &[Method] = &[
     read("Email/changes", Mail, changes::run::<Email>),
     read("Email/query", Mail, query::run::<Email>),
     read("Email/queryChanges", Mail, query_changes::run::<Email>),
+    write("Email/import", Mail, email_import::run),
     read("Email/parse", Mail, email_parse::run),
     read("SearchSnippet/get", Mail, search_snippet::run),
+    read("EmailSubmission/get", Submission, get::run::<EmailSubmission>),
+    read("EmailSubmission/changes", Submission, changes::run::<EmailSubmission>),
+    read("EmailSubmission/query", Submission, query::run::<EmailSubmission>),
+    read("EmailSubmission/queryChanges", Submission, query_changes::run::<EmailSubmission>),
+    write("EmailSubmission/set", Submission, set::run::<EmailSubmission>),
 ];
 
 /// The method of that name.

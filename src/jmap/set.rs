@@ -217,6 +217,11 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
                 self.txn.rollback(savepoint);
                 Ok(Err(error))
             }
+            Err(Refusal::Remembered(error, remember)) => {
+                self.txn.rollback(savepoint);
+                remember.write(self.txn)?;
+                Ok(Err(error))
+            }
         }
     }
 

@@ -16,4 +16,6 @@ pub mod note;
 pub mod reply_lock;
 pub mod search_snippet;
 pub mod submission;
+pub mod submission_set;
+pub mod team;
 pub mod thread;
