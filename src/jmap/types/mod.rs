@@ -11,4 +11,5 @@ pub mod mailbox;
 pub mod note;
 pub mod reply_lock;
 pub mod submission;
+pub mod team;
 pub mod thread;
