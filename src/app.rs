@@ -1,1 +1,250 @@
-//! (in work)
+//! The server from start to stop: what is opened in which order, which tasks run, how they end.
+
+use crate::auth::{Authenticator, Directory};
+use crate::config::{Config, LmtpAddress};
+use crate::inbox::delivery::{self, Delivery, Known};
+use crate::inbox::server::{Server, ServerSettings};
+use crate::mail::search::SearchIndex;
+use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::types::{Clock, Random};
+use crate::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener};
+use crate::wire::smtp_limits::IpNetwork;
+use crate::wire::smtp_out::RelayConfig;
+use crate::wire::{admin_socket, background, http, relay, smtp_in};
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Why the server doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("full text can't be opened: {0}")]
+    Search(String),
+    #[error("can't listen on {what}: {error}")]
+    Listen { what: String, error: std::io::Error },
+    #[error("relay: {0}")]
+    Relay(String),
+    #[error("gateways: {0:?} is no network such as 10.0.0.0/8")]
+    Gateway(String),
+    #[error("{what}: {error}")]
+    Io { what: &'static str, error: std::io::Error },
+}
+
+/// Opens the folder's store as the configuration says.
+pub fn open_store(config: &Config) -> Result<Arc<Store>, StoreError> {
+    let defaults = StoreOptions::default();
+    let options = StoreOptions {
+        write_buffer_bytes: config.write_buffer_bytes.unwrap_or(defaults.write_buffer_bytes),
+        block_cache_bytes: config.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
+        disk_free_bytes_min: config.disk_free_bytes_min.unwrap_or(defaults.disk_free_bytes_min),
+        ..defaults
+    };
+    Store::open(&config.data, options, Clock::system(), Random::system())
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("postroom")
+        .build()
+        .map_err(|error| AppError::Io { what: "the runtime can't start", error })?;
+    let store = open_store(&config)?;
+    let server = open(&config, Arc::clone(&store))?;
+    let done = runtime.block_on(serve(&config, server));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    store.close();
+    done
+}
+
+async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
+    let relay = relay_config(config)?;
+    let sockets = Sockets::bind(config).await?;
+    let (stop, stopping) = watch::channel(false);
+    write_addresses(config, &sockets)?;
+    let mut tasks: Vec<(&str, JoinHandle<()>)> = Vec::new();
+    tasks.push(("timers", tokio::spawn(background::timers(Arc::clone(&server), stopping.clone()))));
+    tasks.push(("full text", tokio::spawn(background::index(Arc::clone(&server), stopping.clone()))));
+    tasks.push(("collector", tokio::spawn(background::collect(Arc::clone(&server), stopping.clone()))));
+    match relay {
+        Some(relay) => {
+            tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), relay, stopping.clone()))));
+        }
+        None => tracing::warn!("no relay is configured: replies wait in the queue until one is"),
+    }
+    let smtp = smtp_in::serve(sockets.mail, smtp_config(config)?, hooks(&server), stopping.clone());
+    tasks.push(("smtp", tokio::spawn(smtp)));
+    tasks.push((
+        "admin",
+        tokio::spawn(admin_socket::serve(sockets.admin, Arc::clone(&server), stopping.clone())),
+    ));
+    tasks.push(("http", tokio::spawn(http::serve(sockets.http, Arc::clone(&server), stopping))));
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new connections; running work ends");
+    stop.send_replace(true);
+    for (name, task) in tasks {
+        if let Err(error) = task.await {
+            tracing::error!(%error, task = name, "a task ended badly");
+        }
+    }
+    if let Some(search) = &server.search {
+        search.close();
+    }
+    Ok(())
+}
+
+/// The parts that requests share.
+fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
+    let directory = Directory::open(&store)?;
+    let authenticator = Authenticator::new(Arc::clone(&directory), store.clock.clone(), store.random.clone());
+    let opened = SearchIndex::open(&config.data.join("index"), store.id(), store.clock.clone())
+        .map_err(|error| AppError::Search(error.to_string()))?;
+    if opened.rebuild {
+        tracing::info!("full text is built from the store");
+    }
+    let settings = ServerSettings {
+        hostname: config.hostname.clone(),
+        base_url: config.base_url.clone(),
+        cors_origins: config.cors_origins.clone(),
+    };
+    Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))
+}
+
+/// All that listens.
+struct Sockets {
+    http: TcpListener,
+    mail: Vec<(SmtpListener, Dialect)>,
+    admin: tokio::net::UnixListener,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, AppError> {
+        let failed = |what: String| move |error| AppError::Listen { what, error };
+        let http =
+            TcpListener::bind(config.http).await.map_err(failed(format!("{} for HTTP", config.http)))?;
+        let smtp =
+            SmtpListener::tcp(config.smtp).await.map_err(failed(format!("{} for SMTP", config.smtp)))?;
+        let mut mail = vec![(smtp, Dialect::Smtp)];
+        match &config.lmtp {
+            Some(LmtpAddress::Tcp(address)) => {
+                let lmtp =
+                    SmtpListener::tcp(*address).await.map_err(failed(format!("{address} for LMTP")))?;
+                mail.push((lmtp, Dialect::Lmtp));
+            }
+            Some(LmtpAddress::Unix(path)) => {
+                let lmtp =
+                    SmtpListener::unix(path).await.map_err(failed(format!("{} for LMTP", path.display())))?;
+                mail.push((lmtp, Dialect::Lmtp));
+            }
+            None => {}
+        }
+        let admin = admin_socket::listen(&config.data).map_err(failed("the admin socket".to_owned()))?;
+        Ok(Self { http, mail, admin })
+    }
+}
+
+/// Tells the addresses in use: on standard output and in `DIR/addresses.json`.
+fn write_addresses(config: &Config, sockets: &Sockets) -> Result<(), AppError> {
+    let failed = |error| AppError::Io { what: "the addresses can't be written", error };
+    let mut addresses = serde_json::Map::new();
+    addresses.insert("http".into(), json!(sockets.http.local_addr().map_err(failed)?.to_string()));
+    for (listener, dialect) in &sockets.mail {
+        let name = if *dialect == Dialect::Lmtp { "lmtp" } else { "smtp" };
+        let unix = match &config.lmtp {
+            Some(LmtpAddress::Unix(path)) => format!("unix:{}", path.display()),
+            _ => String::new(),
+        };
+        addresses
+            .insert(name.into(), json!(listener.local_addr().map_or(unix, |address| address.to_string())));
+    }
+    let mut out = std::io::stdout().lock();
+    for (name, address) in &addresses {
+        writeln!(out, "{name}: {}", address.as_str().unwrap_or_default()).map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
+    let text = serde_json::Value::Object(addresses).to_string();
+    replace_file(&config.data.join("addresses.json"), text.as_bytes()).map_err(failed)
+}
+
+/// Whoever reads the file sees the old text or the new, never a part.
+fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let part = path.with_extension("json.part");
+    std::fs::write(&part, content)?;
+    std::fs::rename(part, path)
+}
+
+fn relay_config(config: &Config) -> Result<Option<RelayConfig>, AppError> {
+    let Some(url) = &config.relay else { return Ok(None) };
+    RelayConfig::parse(url, &config.hostname, config.relay_roots.as_deref())
+        .map(Some)
+        .map_err(|error| AppError::Relay(error.to_string()))
+}
+
+fn smtp_config(config: &Config) -> Result<SmtpConfig, AppError> {
+    let mut smtp = SmtpConfig::new(config.hostname.clone());
+    if let Some(max) = config.smtp_connections_max {
+        smtp.limits.connections_max = max;
+    }
+    if let Some(max) = config.smtp_connections_per_address_max {
+        smtp.limits.connections_per_address_max = max;
+    }
+    if let Some(gateways) = &config.gateways {
+        smtp.limits.gateways = gateways
+            .iter()
+            .map(|text| IpNetwork::parse(text).ok_or_else(|| AppError::Gateway(text.clone())))
+            .collect::<Result<_, _>>()?;
+    }
+    Ok(smtp)
+}
+
+/// What an SMTP session asks of us.
+fn hooks(server: &Arc<Server>) -> SmtpHooks {
+    let (asked, delivers) = (Arc::clone(server), Arc::clone(server));
+    SmtpHooks {
+        recipient: Box::new(move |address| {
+            let server = Arc::clone(&asked);
+            Box::pin(async move {
+                match delivery::recipient(&server, &address) {
+                    Known::Yes => RecipientAnswer::Known,
+                    Known::No => RecipientAnswer::Unknown,
+                    Known::NoSpace => RecipientAnswer::NoSpace,
+                }
+            })
+        }),
+        deliver: Box::new(move |envelope, content| {
+            let server = Arc::clone(&delivers);
+            Box::pin(async move {
+                let done = delivery::deliver(&server, envelope, content).await;
+                done.into_iter().map(answer).collect()
+            })
+        }),
+    }
+}
+
+fn answer(delivery: Delivery) -> DeliveryAnswer {
+    match delivery {
+        Delivery::Accepted(id) => DeliveryAnswer::Accepted { id },
+        Delivery::Unknown => DeliveryAnswer::Refused("there is no such recipient any more".to_owned()),
+        Delivery::NoSpace => DeliveryAnswer::NoSpace,
+        Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),
+    }
+}
+
+async fn wait_for_signal() -> Result<(), AppError> {
+    let failed = |error| AppError::Io { what: "signals can't be awaited", error };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,1 +1,223 @@
-//! (in work)
+//! From the configuration file and the command line to a checked configuration.
+//!
+//! The file is TOML; every key is optional, an unknown one is an error. What the command line
+//! names wins.
+//!
+//! ```toml
+//! http = "127.0.0.1:8080"           # JMAP
+//! smtp = "127.0.0.1:2525"           # mail from the gateway
+//! lmtp = "unix:/run/postroom.lmtp"  # the same over LMTP; an address, or unix:PATH
+//! relay = "smtp://127.0.0.1:25"     # where replies go; smtp+starttls://USER:PASSWORD@HOST:587, smtps://
+//! relay_roots = "/etc/ssl/relay.pem"        # certificates that the relay is trusted by, beside the public ones
+//! hostname = "mail.example.com"     # our name in greetings, Received and Message-ID
+//! base_url = "https://jmap.example.com"     # where clients reach us, if a proxy stands before
+//! cors_origins = ["https://webmail.example.com"]
+//! gateways = ["127.0.0.0/8", "10.1.2.3"]    # peers that the limit per address doesn't count
+//! smtp_connections_max = 1000
+//! smtp_connections_per_address_max = 20
+//! write_buffer_bytes = 33554432
+//! block_cache_bytes = 33554432
+//! disk_free_bytes_min = 268435456
+//! log = "info"                      # error, warn, info, debug, trace, or a tracing filter
+//! log_format = "text"               # text, json
+//! ```
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The file as it is written.
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    pub http: Option<String>,
+    pub smtp: Option<String>,
+    pub lmtp: Option<String>,
+    pub relay: Option<String>,
+    pub relay_roots: Option<PathBuf>,
+    pub hostname: Option<String>,
+    pub base_url: Option<String>,
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    pub gateways: Option<Vec<String>>,
+    pub smtp_connections_max: Option<usize>,
+    pub smtp_connections_per_address_max: Option<usize>,
+    pub write_buffer_bytes: Option<usize>,
+    pub block_cache_bytes: Option<usize>,
+    pub disk_free_bytes_min: Option<u64>,
+    pub log: Option<String>,
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Where LMTP listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LmtpAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// The checked configuration of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    pub http: SocketAddr,
+    pub smtp: SocketAddr,
+    pub lmtp: Option<LmtpAddress>,
+    pub relay: Option<String>,
+    /// Certificates in PEM.
+    pub relay_roots: Option<Vec<u8>>,
+    pub hostname: String,
+    pub base_url: Option<String>,
+    pub cors_origins: Vec<String>,
+    pub gateways: Option<Vec<String>>,
+    pub smtp_connections_max: Option<usize>,
+    pub smtp_connections_per_address_max: Option<usize>,
+    pub write_buffer_bytes: Option<usize>,
+    pub block_cache_bytes: Option<usize>,
+    pub disk_free_bytes_min: Option<u64>,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// What is wrong with a configuration, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("can't read the configuration {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("the configuration {} is wrong: {error}", path.display())]
+    Wrong { path: PathBuf, error: toml::de::Error },
+    #[error("{key} = {value:?}: {why}")]
+    Value { key: &'static str, value: String, why: String },
+}
+
+/// Reads a configuration file.
+pub fn read(path: &Path) -> Result<RawConfig, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Wrong { path: path.to_owned(), error })
+}
+
+impl RawConfig {
+    /// This configuration with what `over` names in its place.
+    pub fn overlaid(self, over: RawConfig) -> Self {
+        Self {
+            http: over.http.or(self.http),
+            smtp: over.smtp.or(self.smtp),
+            lmtp: over.lmtp.or(self.lmtp),
+            relay: over.relay.or(self.relay),
+            ..self
+        }
+    }
+
+    /// Checks every value.
+    pub fn check(self, data: PathBuf) -> Result<Config, ConfigError> {
+        let relay_roots = match &self.relay_roots {
+            Some(path) => Some(
+                std::fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?,
+            ),
+            None => None,
+        };
+        let base_url = match self.base_url {
+            Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+                return Err(wrong("base_url", url, "it must start with http:// or https://"));
+            }
+            url => url.map(|url| url.trim_end_matches('/').to_owned()),
+        };
+        let lmtp = match self.lmtp {
+            Some(text) => Some(match text.strip_prefix("unix:") {
+                Some(path) => LmtpAddress::Unix(PathBuf::from(path)),
+                None => LmtpAddress::Tcp(address("lmtp", text)?),
+            }),
+            None => None,
+        };
+        Ok(Config {
+            data,
+            http: address("http", self.http.unwrap_or_else(|| "127.0.0.1:8080".to_owned()))?,
+            smtp: address("smtp", self.smtp.unwrap_or_else(|| "127.0.0.1:2525".to_owned()))?,
+            lmtp,
+            relay: self.relay,
+            relay_roots,
+            hostname: hostname(self.hostname)?,
+            base_url,
+            cors_origins: self.cors_origins,
+            gateways: self.gateways,
+            smtp_connections_max: self.smtp_connections_max,
+            smtp_connections_per_address_max: self.smtp_connections_per_address_max,
+            write_buffer_bytes: self.write_buffer_bytes,
+            block_cache_bytes: self.block_cache_bytes,
+            disk_free_bytes_min: self.disk_free_bytes_min,
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: self.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => Err(wrong(
+            key,
+            text,
+            "an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one",
+        )),
+    }
+}
+
+/// The configured name, else the machine's, else a name that is nobody's.
+fn hostname(configured: Option<String>) -> Result<String, ConfigError> {
+    let fits = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 253
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    };
+    match configured {
+        Some(name) if fits(&name) => Ok(name),
+        Some(name) => Err(wrong("hostname", name, "a host name has letters, digits, dots and hyphens only")),
+        None => {
+            let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            Ok(if fits(&own) { own } else { "postroom.invalid".to_owned() })
+        }
+    }
+}
+
+fn wrong(key: &'static str, value: String, why: &str) -> ConfigError {
+    ConfigError::Value { key, value, why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = toml::from_str::<RawConfig>("htpp = \"127.0.0.1:80\"").unwrap_err().to_string();
+        assert!(error.contains("unknown field `htpp`"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let file: RawConfig = toml::from_str("http = \"127.0.0.1:1\"\nsmtp = \"127.0.0.1:2\"").unwrap();
+        let line = RawConfig { http: Some("127.0.0.1:3".to_owned()), ..RawConfig::default() };
+        let config = file.overlaid(line).check(PathBuf::from("x")).unwrap();
+        assert_eq!((config.http.port(), config.smtp.port()), (3, 2));
+    }
+
+    #[test]
+    fn a_wrong_value_says_how_it_should_look() {
+        let raw = RawConfig { smtp: Some("localhost".to_owned()), ..RawConfig::default() };
+        let error = raw.check(PathBuf::from("x")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "smtp = \"localhost\": an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one"
+        );
+    }
+}

@@ -14,11 +14,10 @@
 //! | 3 | [`jmap`] | JSON in, JSON out, no sockets |
 //! | 3 | [`smtp`] | bytes in, actions out, no sockets |
 //! | 4 | [`wire`] | sockets, timeouts, HTTP, SMTP |
-//! | 5 | [`config`], [`admin`], [`cli`], [`app`] | commands, start order, shutdown |
+//! | 5 | [`config`], [`cli`], [`app`] | commands, start order, shutdown |
 //!
 //! `tests/tidy.rs` keeps this.
 
-pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod cli;

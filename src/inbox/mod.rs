@@ -5,7 +5,9 @@
 //! applied by [`machine::apply`].
 
 pub mod activity;
+pub mod admin;
 pub mod change;
+pub mod delivery;
 pub mod desk;
 pub mod gate;
 pub mod intake;
@@ -17,6 +19,7 @@ pub mod ownership;
 pub mod projection;
 pub mod refusal;
 pub mod sending;
+pub mod server;
 pub mod status;
 pub mod timers;
 

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn an_argument_of_the_wrong_type_is_named() {
-        let mut given = args(json!({"s": 1, "b": null, "i": 1.5, "u": -1, "l": ["a", 1], "o": [], "m": {"a": 1}}));
+        let mut given =
+            args(json!({"s": 1, "b": null, "i": 1.5, "u": -1, "l": ["a", 1], "o": [], "m": {"a": 1}}));
         for (error, name) in [
             (given.string("s").unwrap_err(), "s"),
             (given.flag("b").unwrap_err(), "b"),

@@ -102,37 +102,54 @@ impl<'a> Ctx<'a> {
         Ok(account)
     }
 
-    /// The locks that a transaction on the account needs, to be given back by `commit`. An
-    /// account that wasn't foreseen (its id came by reference) is locked now: all locks are let go
-    /// and taken anew in their order, so that two requests can't wait for each other. Nothing is
-    /// lost by it, since no transaction outlives its call (RFC 8620 §3.10).
-    pub fn take_locks(&mut self, account: AccountId) -> Result<Locked, MethodError> {
+    /// Runs `work` in a transaction on the account, and commits it. After an error nothing has
+    /// changed, and no creation id of it is known. The caller has checked the rights.
+    /// `work` must not call `write` or `implicit`: the locks are held until it returns.
+    pub fn write<R>(
+        &mut self,
+        account: AccountId,
+        work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<R, MethodError>,
+    ) -> Result<(R, Committed), MethodError> {
         self.store.check_space()?;
-        let held = self.locked.take();
-        match held {
-            Some(locked) if locked.holds(account) => Ok(locked),
-            held => {
-                let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
-                drop(held);
-                wanted.push(account);
-                Ok(self.store.lock_blocking(&wanted))
-            }
+        let locks = self.take_locks(account);
+        let result = self.write_locked(&locks, work);
+        // The transaction is gone. After a panic the locks are, too, and are taken anew.
+        self.locked = Some(locks);
+        if result.is_err() {
+            self.staged_ids.clear();
         }
+        result
     }
 
-    /// Gives the locks back when the transaction is gone.
-    pub fn return_locks(&mut self, locked: Locked) {
-        self.locked = Some(locked);
-    }
-
-    /// Commits, makes the staged creation ids known, and reads from after the commit from now on.
-    pub fn commit(&mut self, txn: Txn<'_>) -> Result<Committed, MethodError> {
+    fn write_locked<R>(
+        &mut self,
+        locks: &Locked,
+        work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<R, MethodError>,
+    ) -> Result<(R, Committed), MethodError> {
+        let mut txn = self.store.begin(locks);
+        let done = work(self, &mut txn)?;
         let committed = txn.commit()?;
         self.snapshot = self.store.snapshot();
         for (creation_id, id) in self.staged_ids.drain() {
             self.created_ids.insert(creation_id, id.into());
         }
-        Ok(committed)
+        Ok((done, committed))
+    }
+
+    /// The locks of the request, with that of the account. An account that wasn't foreseen (its id
+    /// came by reference) is locked now: all locks are let go and taken anew in their order, so
+    /// that two requests can't wait for each other. Nothing is lost by it, since no transaction
+    /// outlives its call (RFC 8620 §3.10).
+    fn take_locks(&mut self, account: AccountId) -> Locked {
+        match self.locked.take() {
+            Some(locked) if locked.holds(account) => locked,
+            held => {
+                let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
+                drop(held);
+                wanted.push(account);
+                self.store.lock_blocking(&wanted)
+            }
+        }
     }
 
     /// Notes what a creation id of the call in progress stands for.
@@ -140,7 +157,7 @@ impl<'a> Ctx<'a> {
         self.staged_ids.insert(creation_id.to_owned(), id.to_owned());
     }
 
-    /// Forgets the creation ids of a call that did not commit.
+    /// Forgets the creation ids of the call in progress, which begins anew.
     pub fn drop_staged(&mut self) {
         self.staged_ids.clear();
     }
@@ -171,7 +188,6 @@ impl<'a> Ctx<'a> {
             None => Err(MethodErrorKind::UnknownMethod.into()),
         };
         if let Err(error) = result {
-            self.drop_staged();
             self.respond("error", error.into_json());
         }
     }
@@ -189,10 +205,10 @@ impl<'a> Ctx<'a> {
         self.created_ids = created_ids;
     }
 
-    pub(super) fn finish(self) -> (Vec<Invocation>, Map<String, Value>, Vec<Ticket>) {
+    pub(super) fn finish(self) -> (Vec<Invocation>, Map<String, Value>, Ticket) {
         // Asked after the last snapshot was taken, a ticket covers all that was told.
         let told = self.told.into_inner();
-        let tickets = told.into_iter().map(|account| self.store.ticket_of(account)).collect();
-        (self.responses, self.created_ids, tickets)
+        let ticket = told.into_iter().map(|account| self.store.ticket_of(account)).max();
+        (self.responses, self.created_ids, ticket.unwrap_or_default())
     }
 }

@@ -11,8 +11,7 @@ use super::methods::Method;
 use super::object::{CopyObject, Expected, SetCall};
 use super::session::Account;
 use super::{set, set_check};
-use crate::store::txn::Committed;
-use crate::store::{Locked, Txn};
+use crate::store::Txn;
 use crate::types::limits::OBJECTS_IN_SET_MAX;
 use serde_json::{Map, Value};
 
@@ -50,10 +49,8 @@ pub fn run<T: CopyObject>(
     if plan.create.len() > OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
-    let locks = ctx.take_locks(account.id)?;
-    let result = in_txn::<T>(ctx, account, from, &plan, &locks);
-    ctx.return_locks(locks);
-    let (outcome, old_state, committed) = result?;
+    let ((outcome, old_state), committed) =
+        ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, from, &plan))?;
     let mut response = Map::with_capacity(6);
     response.insert("fromAccountId".into(), plan.from_id.as_str().into());
     response.insert("accountId".into(), plan.account_id.into());
@@ -91,13 +88,12 @@ fn plan(mut args: Args) -> Result<Plan, MethodError> {
 
 fn in_txn<T: CopyObject>(
     ctx: &mut Ctx,
+    txn: &mut Txn<'_>,
     account: &Account,
     from: &Account,
     plan: &Plan,
-    locks: &Locked,
-) -> Result<(Outcome, String, Committed), MethodError> {
-    let mut txn = ctx.store.begin(locks);
-    let old_state = T::state(ctx, &txn, account)?;
+) -> Result<(Outcome, String), MethodError> {
+    let old_state = T::state(ctx, txn, account)?;
     let from_state = T::state(ctx, ctx.reader(), from)?;
     if plan.if_in_state.as_ref().is_some_and(|wanted| *wanted != old_state)
         || plan.if_from_in_state.as_ref().is_some_and(|wanted| *wanted != from_state)
@@ -107,7 +103,7 @@ fn in_txn<T: CopyObject>(
     let mut outcome = Outcome::default();
     for (creation_id, object) in &plan.create {
         let savepoint = txn.savepoint();
-        match copy_one::<T>(ctx, &mut txn, account, from, object) {
+        match copy_one::<T>(ctx, txn, account, from, object) {
             Ok((original, copy)) => {
                 let id = copy.get("id").and_then(Value::as_str).unwrap_or_default();
                 ctx.stage_created(creation_id, id);
@@ -121,8 +117,7 @@ fn in_txn<T: CopyObject>(
             Err(Refusal::Call(error)) => return Err(error),
         }
     }
-    let committed = ctx.commit(txn)?;
-    Ok((outcome, old_state, committed))
+    Ok((outcome, old_state))
 }
 
 /// The id of the original, and what the response tells of the copy.

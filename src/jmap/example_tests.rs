@@ -74,7 +74,8 @@ impl World {
     }
 
     fn title(&self, id: &str) -> Value {
-        self.call(PLAIN, "Todo/get", json!({"ids": [id], "properties": ["title"]})).1["list"][0]["title"].clone()
+        self.call(PLAIN, "Todo/get", json!({"ids": [id], "properties": ["title"]})).1["list"][0]["title"]
+            .clone()
     }
 }
 
@@ -164,10 +165,7 @@ fn a_wrong_create_names_all_that_is_wrong() {
     let world = World::new();
     let wrong = json!({"id": "x", "keywords": {"a": false}, "parentId": "#nobody", "foo": 1});
     let set = world.set(json!({"create": {"k": wrong}}));
-    assert_eq!(
-        set["notCreated"]["k"]["properties"],
-        json!(["id", "keywords", "parentId", "foo", "title"])
-    );
+    assert_eq!(set["notCreated"]["k"]["properties"], json!(["id", "keywords", "parentId", "foo", "title"]));
     assert_eq!((set["created"].clone(), set["newState"].clone()), (Value::Null, json!("s0")));
 }
 
@@ -237,15 +235,12 @@ fn a_refused_object_leaves_nothing_behind_and_the_others_go_on() {
     let world = World::new();
     let set = world.set(json!({
         "create": {"a": {"title": "a"}, "no": {"title": "refused"}, "b": {"title": "b"}},
-        "update": {"nzz": {"title": "x"}, "???": {}},
+        "update": {"ny": {"title": "x"}, "???": {}},
         "destroy": ["nzz", "nzz"]
     }));
     assert_eq!(set["created"]["b"]["id"], "nc");
     assert_eq!(set["notCreated"], json!({"no": {"type": "forbidden", "description": "Not this one."}}));
-    assert_eq!(
-        set["notUpdated"],
-        json!({"nzz": {"type": "notFound"}, "???": {"type": "notFound"}})
-    );
+    assert_eq!(set["notUpdated"], json!({"ny": {"type": "notFound"}, "???": {"type": "notFound"}}));
     assert_eq!(set["notDestroyed"], json!({"nzz": {"type": "notFound"}}));
     let changes = world.call(PLAIN, "Todo/changes", json!({"sinceState": "s0"}));
     assert_eq!(
@@ -399,7 +394,8 @@ fn queries_filter_sort_and_tell_their_changes() {
     );
     since["maxChanges"] = json!(2);
     assert_eq!(world.error(PLAIN, "Todo/queryChanges", since), "tooManyChanges");
-    let negated = json!({"filter": {"operator": "NOT", "conditions": [{"hasKeyword": "music"}]}, "sort": null});
+    let negated =
+        json!({"filter": {"operator": "NOT", "conditions": [{"hasKeyword": "music"}]}, "sort": null});
     assert_eq!(world.call(PLAIN, "Todo/query", negated).1["ids"], json!([]));
 }
 
@@ -507,4 +503,41 @@ fn the_accounts_that_a_request_writes_are_known_beforehand() {
     });
     let request = request::parse(body.to_string().as_bytes()).unwrap();
     assert_eq!(accounts_written(&request), [AccountId(1), AccountId(2), AccountId(3)]);
+}
+
+#[test]
+fn what_is_too_entangled_to_judge_is_refused_as_a_whole() {
+    let world = World::new();
+    let create: Map<String, Value> =
+        (0..=20).map(|n| (format!("k{n}"), json!({"title": format!("t{n}")}))).collect();
+    let created = world.set(json!({"create": create}))["created"].clone();
+    // Each takes the next one's title, and the last one keeps its own.
+    let id = |n: usize| created[format!("k{n}")]["id"].as_str().unwrap().to_owned();
+    let update: Map<String, Value> =
+        (0..20).map(|n| (id(n), json!({"title": format!("t{}", n + 1)}))).collect();
+    let set = world.set(json!({"update": update}));
+    assert_eq!(set["updated"], Value::Null);
+    let refused = set["notUpdated"].as_object().unwrap();
+    assert_eq!(refused.len(), 20);
+    assert!(refused.values().all(|error| error["type"] == "alreadyExists"));
+    assert_eq!((world.title(&id(0)), set["newState"].clone()), (json!("t0"), json!("s1")));
+}
+
+#[test]
+fn an_account_that_comes_by_reference_is_locked_when_it_is_known() {
+    let world = World::new();
+    let responses = world.calls(
+        PLAIN,
+        json!([
+            ["Todo/set", {"accountId": "ac", "create": {"k": {"title": "a"}}}, "0"],
+            ["Core/echo", {"x": "ab"}, "1"],
+            ["Todo/set", {
+                "#accountId": {"resultOf": "1", "name": "Core/echo", "path": "/x"},
+                "create": {"l": {"title": "b"}}
+            }, "2"],
+            ["Todo/set", {"accountId": "ac", "destroy": ["#k"]}, "3"]
+        ]),
+    );
+    assert_eq!(responses[2][1]["created"]["l"]["id"], "nb");
+    assert_eq!(responses[3][1]["destroyed"], json!(["nb"]));
 }

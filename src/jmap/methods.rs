@@ -1,9 +1,13 @@
 //! The table of methods: one line each. A name that isn't here is `unknownMethod`.
 
-use super::capability::Capability;
+use super::capability::Capability::{self, Core, Mail};
 use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
+use super::types::email::Email;
+use super::types::thread::Thread;
+use super::types::{email_parse, search_snippet};
+use super::{changes, get, query, query_changes};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -46,7 +50,17 @@ pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Metho
     Method { name, capability, effect: Effect::Copy, run }
 }
 
-static METHODS: &[Method] = &[read("Core/echo", Capability::Core, echo)];
+static METHODS: &[Method] = &[
+    read("Core/echo", Core, echo),
+    read("Thread/get", Mail, get::run::<Thread>),
+    read("Thread/changes", Mail, changes::run::<Thread>),
+    read("Email/get", Mail, get::run::<Email>),
+    read("Email/changes", Mail, changes::run::<Email>),
+    read("Email/query", Mail, query::run::<Email>),
+    read("Email/queryChanges", Mail, query_changes::run::<Email>),
+    read("Email/parse", Mail, email_parse::run),
+    read("SearchSnippet/get", Mail, search_snippet::run),
+];
 
 /// The method of that name.
 pub fn find(name: &str) -> Option<&'static Method> {

@@ -8,8 +8,8 @@
 
 use super::args::{Args, as_int};
 use super::capability::{Capability, CapabilitySet};
-use super::context::Ctx;
 use super::changes::ChangedIds;
+use super::context::Ctx;
 use super::error::{MethodError, Refusal, SetError};
 use super::query::{Comparator, Filter, QueryResult};
 use super::query_changes::QueryDelta;
@@ -60,7 +60,7 @@ pub enum Access {
 
 /// What a property is where a create doesn't name it, or an update sets it to null.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Default {
+pub enum Initial {
     /// A create must name it.
     Required,
     /// The create hook decides.
@@ -73,7 +73,7 @@ pub enum Default {
     EmptyArray,
 }
 
-impl Default {
+impl Initial {
     /// The value; `None` where there is none to know beforehand.
     pub fn value(self) -> Option<Value> {
         match self {
@@ -95,7 +95,7 @@ pub struct Property {
     pub kind: Kind,
     pub access: Access,
     pub nullable: bool,
-    pub default: Default,
+    pub default: Initial,
     /// Without this capability in `using` the property doesn't exist.
     pub capability: Option<Capability>,
     /// Given where /get has `properties: null`.
@@ -103,7 +103,7 @@ pub struct Property {
 }
 
 impl Property {
-    const fn new(name: &'static str, kind: Kind, access: Access, default: Default) -> Self {
+    const fn new(name: &'static str, kind: Kind, access: Access, default: Initial) -> Self {
         Self { name, kind, access, nullable: false, default, capability: None, by_default: true }
     }
 
@@ -112,16 +112,16 @@ impl Property {
 
     /// A property that only the server sets.
     pub const fn server(name: &'static str, kind: Kind) -> Self {
-        Self::new(name, kind, Access::ServerSet, Default::Computed)
+        Self::new(name, kind, Access::ServerSet, Initial::Computed)
     }
 
     /// A property that is set at creation, then never again.
-    pub const fn immutable(name: &'static str, kind: Kind, default: Default) -> Self {
+    pub const fn immutable(name: &'static str, kind: Kind, default: Initial) -> Self {
         Self::new(name, kind, Access::Immutable, default)
     }
 
     /// A property that the client may set at any time.
-    pub const fn mutable(name: &'static str, kind: Kind, default: Default) -> Self {
+    pub const fn mutable(name: &'static str, kind: Kind, default: Initial) -> Self {
         Self::new(name, kind, Access::Mutable, default)
     }
 
@@ -154,7 +154,8 @@ impl Property {
             return if self.nullable { Ok(()) } else { Err("must not be null") };
         }
         let strings = |value: &Value| value.as_array().is_some_and(|a| a.iter().all(Value::is_string));
-        let set = |value: &Value| value.as_object().is_some_and(|o| o.values().all(|v| *v == Value::Bool(true)));
+        let set =
+            |value: &Value| value.as_object().is_some_and(|o| o.values().all(|v| *v == Value::Bool(true)));
         let (fits, why) = match self.kind {
             Kind::Id => (value.is_string(), "must be an id"),
             Kind::Ids => (strings(value), "must be an array of ids"),
@@ -239,7 +240,7 @@ impl Props {
 /// A type that can be fetched.
 pub trait Object {
     /// Arguments of /get beside the standard ones; `()` where there are none.
-    type GetArgs: std::default::Default;
+    type GetArgs: Default;
 
     fn table() -> &'static TypeTable;
 
@@ -310,7 +311,7 @@ impl<A> SetCall<'_, '_, A> {
 }
 
 /// The `ifVersion` and `ifOwner` maps of a /set; empty where they aren't given.
-#[derive(Clone, PartialEq, Debug, std::default::Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Expected {
     pub versions: Map<String, Value>,
     pub owners: Map<String, Value>,
@@ -349,7 +350,7 @@ pub struct Update<'u> {
     pub new: &'u Map<String, Value>,
 }
 
-/// Which object of a /set call is meant, by the key that the client used.
+/// Which object of a /set call is meant: a create by its creation id, the others by their id.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
     Create(String),

@@ -19,16 +19,17 @@ pub struct Response {
     /// Given where the request gave them.
     pub created_ids: Option<Map<String, Value>>,
     pub session_state: String,
-    /// The response must not be sent before these are durable.
-    pub tickets: Vec<Ticket>,
+    /// The response must not be sent before this is durable: it tells of no later commit.
+    pub ticket: Ticket,
 }
 
 impl Response {
     /// The Response object (RFC 8620 §3.4).
     pub fn into_json(self) -> Value {
-        let responses = self.responses.into_iter().map(|one| {
-            Value::Array(vec![one.name.into(), Value::Object(one.arguments), one.call_id.into()])
-        });
+        let responses = self
+            .responses
+            .into_iter()
+            .map(|one| Value::Array(vec![one.name.into(), Value::Object(one.arguments), one.call_id.into()]));
         let mut out = Map::with_capacity(3);
         out.insert("methodResponses".into(), responses.collect());
         if let Some(created_ids) = self.created_ids {
@@ -55,8 +56,8 @@ pub fn process(mut ctx: Ctx<'_>, request: Request) -> Response {
         }
     }
     let session_state = ctx.session.state().to_owned();
-    let (responses, created_ids, tickets) = ctx.finish();
-    Response { responses, created_ids: wants_created_ids.then_some(created_ids), session_state, tickets }
+    let (responses, created_ids, ticket) = ctx.finish();
+    Response { responses, created_ids: wants_created_ids.then_some(created_ids), session_state, ticket }
 }
 
 fn run(ctx: &mut Ctx<'_>, call: Invocation, budget: &mut ReferenceBudget) -> Result<(), MethodError> {
@@ -72,4 +73,3 @@ fn run(ctx: &mut Ctx<'_>, call: Invocation, budget: &mut ReferenceBudget) -> Res
     refs::resolve(&mut arguments, ctx.responses(), budget)?;
     (method.run)(ctx, method, arguments)
 }
-

@@ -277,7 +277,8 @@ fn read_comparator(value: Value) -> Result<Comparator, MethodError> {
         None => None,
         Some(Value::String(name)) => {
             let known = Collation::ALL.into_iter().find(|collation| collation.name() == name);
-            let unknown = || MethodError::new(MethodErrorKind::UnsupportedSort, "The collation is not known.");
+            let unknown =
+                || MethodError::new(MethodErrorKind::UnsupportedSort, "The collation is not known.");
             Some(known.ok_or_else(unknown)?)
         }
         Some(_) => return Err(wrong("collation must be a string")),

@@ -232,19 +232,10 @@ mod tests {
     #[test]
     fn a_reference_that_does_not_resolve_refuses_the_call() {
         for (arguments, wanted) in [
-            (
-                json!({"#x": {"resultOf": "t9", "name": "Foo/get", "path": "/ids"}}),
-                "invalidResultReference",
-            ),
-            (
-                json!({"#x": {"resultOf": "t0", "name": "Bar/get", "path": "/ids"}}),
-                "invalidResultReference",
-            ),
+            (json!({"#x": {"resultOf": "t9", "name": "Foo/get", "path": "/ids"}}), "invalidResultReference"),
+            (json!({"#x": {"resultOf": "t0", "name": "Bar/get", "path": "/ids"}}), "invalidResultReference"),
             // The first response with the id counts, whatever follows it.
-            (
-                json!({"#x": {"resultOf": "t1", "name": "Foo/get", "path": "/ids"}}),
-                "invalidResultReference",
-            ),
+            (json!({"#x": {"resultOf": "t1", "name": "Foo/get", "path": "/ids"}}), "invalidResultReference"),
             (json!({"#x": {"resultOf": "t0", "path": "/ids"}}), "invalidResultReference"),
             (json!({"#x": "t0"}), "invalidResultReference"),
             (json!({"#x": null}), "invalidResultReference"),
@@ -265,8 +256,7 @@ mod tests {
 
     #[test]
     fn references_may_not_copy_without_bound() {
-        let mut arguments =
-            object(json!({"#x": {"resultOf": "t0", "name": "Foo/get", "path": "/list"}}));
+        let mut arguments = object(json!({"#x": {"resultOf": "t0", "name": "Foo/get", "path": "/list"}}));
         let error = resolve(&mut arguments, &responses(), &mut ReferenceBudget(100)).unwrap_err();
         assert_eq!(error.kind, MethodErrorKind::InvalidResultReference);
     }

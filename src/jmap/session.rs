@@ -232,8 +232,8 @@ pub(super) mod tests {
             api: "https://mail.example/jmap/api".into(),
             download: "https://mail.example/jmap/download/{accountId}/{blobId}/{name}?type={type}".into(),
             upload: "https://mail.example/jmap/upload/{accountId}".into(),
-            event_source: "https://mail.example/jmap/events?types={types}&closeafter={closeafter}&ping={ping}"
-                .into(),
+            event_source:
+                "https://mail.example/jmap/events?types={types}&closeafter={closeafter}&ping={ping}".into(),
         };
         let primary = accounts.first().map(|account| account.id);
         SessionData::new(PrincipalId(2), "ann@example.org".into(), accounts, primary, urls, &["receivedAt"])

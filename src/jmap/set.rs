@@ -13,8 +13,7 @@ use super::methods::Method;
 use super::object::{Created, Expected, Props, SetCall, SetObject, Target, Update};
 use super::session::Account;
 use super::{patch, set_check};
-use crate::store::txn::Committed;
-use crate::store::{Locked, Txn};
+use crate::store::Txn;
 use crate::types::limits::{OBJECTS_IN_SET_MAX, SET_ROUNDS_MAX};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -63,10 +62,8 @@ pub fn run<T: SetObject>(
     if plan.create.len() + plan.update.len() + plan.destroy.len() > OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
-    let locks = ctx.take_locks(account.id)?;
-    let result = in_txn::<T>(ctx, account, &plan, &own, &locks);
-    ctx.return_locks(locks);
-    let (outcome, old_state, committed) = result?;
+    let ((outcome, old_state), committed) =
+        ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own))?;
     let new_state = T::state_after_set(ctx, account, &committed)?;
     let response = response(ctx, plan.account_id, old_state, new_state, &outcome);
     ctx.respond(method.name, response);
@@ -99,55 +96,44 @@ fn plan<T: SetObject>(ctx: &Ctx, args: &mut Args) -> Result<Plan, MethodError> {
     })
 }
 
-/// Applies the plan in one transaction and commits it.
+/// Applies the plan to a transaction. Gives what became of it, and the state before.
 fn in_txn<T: SetObject>(
     ctx: &mut Ctx,
+    txn: &mut Txn<'_>,
     account: &Account,
     plan: &Plan,
     own: &T::SetArgs,
-    locks: &Locked,
-) -> Result<(Outcome, String, Committed), MethodError> {
-    let mut txn = ctx.store.begin(locks);
-    let old_state = T::state(ctx, &txn, account)?;
+) -> Result<(Outcome, String), MethodError> {
+    let old_state = T::state(ctx, txn, account)?;
     if plan.if_in_state.as_ref().is_some_and(|wanted| *wanted != old_state) {
         return Err(MethodErrorKind::StateMismatch.into());
     }
-    let mut refused = HashMap::new();
-    let mut rounds = 0;
-    let outcome = loop {
+    let mut refused = Refused::default();
+    for round in 0..=SET_ROUNDS_MAX {
         let start = txn.savepoint();
-        let mut round = Round::<T> { ctx, txn: &mut txn, account, plan, own, refused: &refused };
-        let outcome = round.apply()?;
-        let offenders = T::after_set(&mut round.call(), &outcome)?;
-        if offenders.is_empty() {
-            break outcome;
-        }
+        let mut attempt = Round::<T> { ctx, txn, account, plan, own, refused: &refused };
+        let outcome = attempt.apply()?;
+        let offenders = T::after_set(&mut attempt.call(), &outcome)?;
+        let Some((_, last)) = offenders.last() else { return Ok((outcome, old_state)) };
+        let last = last.clone();
         txn.rollback(start);
         ctx.drop_staged();
-        rounds += 1;
-        let known = refused.len();
-        let last = offenders.last().map(|(_, error)| error.clone());
-        refused.extend(offenders);
-        if let Some(error) = last
-            && (rounds >= SET_ROUNDS_MAX || refused.len() == known)
-        {
+        let known = refused.targets.len();
+        refused.targets.extend(offenders);
+        if round + 1 == SET_ROUNDS_MAX || refused.targets.len() == known {
             // Too entangled to find out who is to blame: nothing of it is applied.
-            targets(plan).for_each(|target| {
-                refused.entry(target).or_insert_with(|| error.clone());
-            });
+            refused.rest = Some(last);
         }
-        if rounds > SET_ROUNDS_MAX {
-            return Err(MethodError::server_fail(&"a type refuses a /set that changes nothing"));
-        }
-    };
-    let committed = ctx.commit(txn)?;
-    Ok((outcome, old_state, committed))
+    }
+    Err(MethodError::server_fail(&"a type refuses a /set that changes nothing"))
 }
 
-fn targets(plan: &Plan) -> impl Iterator<Item = Target> {
-    let creates = plan.create.keys().cloned().map(Target::Create);
-    let updates = plan.update.keys().cloned().map(Target::Update);
-    creates.chain(updates).chain(plan.destroy.iter().cloned().map(Target::Destroy))
+/// What the rounds before have shown to be impossible in the final state.
+#[derive(Default)]
+struct Refused {
+    targets: HashMap<Target, SetError>,
+    /// All others, too.
+    rest: Option<SetError>,
 }
 
 /// One attempt to apply all objects of a plan.
@@ -157,7 +143,7 @@ struct Round<'r, 'c, 't, T: SetObject> {
     account: &'r Account,
     plan: &'r Plan,
     own: &'r T::SetArgs,
-    refused: &'r HashMap<Target, SetError>,
+    refused: &'r Refused,
 }
 
 impl<'t, T: SetObject> Round<'_, '_, 't, T> {
@@ -187,7 +173,7 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
             let updated = if doomed.contains(&id) {
                 Err(SetErrorKind::WillDestroy.into())
             } else {
-                self.guarded(Target::Update(key.clone()), |round| round.update(&id, patch))?
+                self.guarded(Target::Update(id.clone()), |round| round.update(&id, patch))?
             };
             match updated {
                 Ok(changed) => {
@@ -202,7 +188,7 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
             if !seen.insert(id.clone()) {
                 continue;
             }
-            match self.guarded(Target::Destroy(key.clone()), |round| round.destroy(&id))? {
+            match self.guarded(Target::Destroy(id.clone()), |round| round.destroy(&id))? {
                 Ok(()) => outcome.destroyed.push(id),
                 Err(error) => outcome.not_destroyed.push((id, error)),
             }
@@ -220,7 +206,7 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         target: Target,
         change: impl FnOnce(&mut Self) -> Result<R, Refusal>,
     ) -> Result<Result<R, SetError>, MethodError> {
-        if let Some(error) = self.refused.get(&target) {
+        if let Some(error) = self.refused.targets.get(&target).or(self.refused.rest.as_ref()) {
             return Ok(Err(error.clone()));
         }
         let savepoint = self.txn.savepoint();

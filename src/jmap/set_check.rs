@@ -6,7 +6,7 @@
 
 use super::context::Ctx;
 use super::error::{Refusal, SetError, SetErrorKind};
-use super::object::{Access, Default, Kind, Object, Property};
+use super::object::{Access, Initial, Kind, Object, Property};
 use super::patch::{self, Path};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -72,7 +72,10 @@ pub fn create<T: Object>(ctx: &Ctx, object: &Members) -> Result<(Members, Member
                 }
                 properties.insert(property.name.to_owned(), value);
             }
-            None if visible && property.default == Default::Required && !object.contains_key(property.name) => {
+            None if visible
+                && property.default == Initial::Required
+                && !object.contains_key(property.name) =>
+            {
                 wrong.add(property.name, "is required");
             }
             None => {}
@@ -96,7 +99,8 @@ pub fn update<T: Object>(
         match property::<T>(ctx, path.property()) {
             None if path.is_whole() => wrong.add(path.property(), "is not a property of this type"),
             None => {
-                let why = format!("The path '{}' is in something that does not exist.", path.tokens.join("/"));
+                let why =
+                    format!("The path '{}' is in something that does not exist.", path.tokens.join("/"));
                 return Err(SetError::new(SetErrorKind::InvalidPatch, why).into());
             }
             Some(property) if property.access != Access::Mutable => {
@@ -199,10 +203,8 @@ pub fn resolved_patch<'p, T: Object>(ctx: &Ctx, patch: &'p Members) -> Cow<'p, M
 /// The creates of a call, each after those of the same call that it refers to (RFC 8620 §5.3).
 /// In a circle none can be first: those are left in the order given, and refused for their ids.
 pub fn in_order<T: Object>(create: &Members) -> Vec<(&String, &Value)> {
-    let mut waiting: Vec<(&String, &Value, Vec<&str>)> = create
-        .iter()
-        .map(|(id, object)| (id, object, references::<T>(object, create)))
-        .collect();
+    let mut waiting: Vec<(&String, &Value, Vec<&str>)> =
+        create.iter().map(|(id, object)| (id, object, references::<T>(object, create))).collect();
     let mut pending: HashSet<&str> = create.keys().map(String::as_str).collect();
     let mut out = Vec::with_capacity(create.len());
     while !waiting.is_empty() {
@@ -234,7 +236,9 @@ fn references<'o, T: Object>(object: &'o Value, create: &Members) -> Vec<&'o str
     for (name, value) in object.as_object().into_iter().flatten() {
         match (T::property(name).map(|property| property.kind), value) {
             (Some(Kind::Id), Value::String(text)) => note(text),
-            (Some(Kind::Ids), Value::Array(items)) => items.iter().filter_map(Value::as_str).for_each(&mut note),
+            (Some(Kind::Ids), Value::Array(items)) => {
+                items.iter().filter_map(Value::as_str).for_each(&mut note)
+            }
             (Some(Kind::IdSet), Value::Object(members)) => members.keys().for_each(|key| note(key)),
             _ => {}
         }

@@ -131,9 +131,9 @@ pub fn has_attachment(row: &MessageRow) -> bool {
             && row.parts.iter().any(|p| p.media_type == "multipart/related" && p.children.contains(&index))
     };
     lists(row).attachments.iter().any(|&index| {
-        row.parts.get(index as usize).is_some_and(|part| {
-            part.disposition.as_deref() != Some("inline") && !embedded(index, part)
-        })
+        row.parts
+            .get(index as usize)
+            .is_some_and(|part| part.disposition.as_deref() != Some("inline") && !embedded(index, part))
     })
 }
 
@@ -211,7 +211,9 @@ fn collapse<'a>(lines: impl Iterator<Item = &'a str>) -> String {
             out.push(' ');
             count += 1;
         }
-        for c in word.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}')) {
+        for c in
+            word.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'))
+        {
             if count >= PREVIEW_CHARS_MAX {
                 return out.trim_end().to_owned();
             }
@@ -229,7 +231,8 @@ fn collapse<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 /// `INDEXED_TEXT_BYTES_MAX` octets.
 pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
     let lists = lists(row);
-    let mut order: Vec<u32> = lists.text.iter().chain(&lists.html).chain(&lists.attachments).copied().collect();
+    let mut order: Vec<u32> =
+        lists.text.iter().chain(&lists.html).chain(&lists.attachments).copied().collect();
     let mut seen = vec![false; row.parts.len()];
     order.retain(|&index| seen.get_mut(index as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
     let mut out = String::new();
@@ -249,4 +252,162 @@ pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
         out.push_str(&text);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::parse::parse;
+
+    /// A message from a tree: `(multipart/…; label child child)` nests, anything else is a leaf
+    /// whose fields stand on one line, parted by `|`.
+    fn leaf(fields: &str, text: &str) -> String {
+        format!("Content-Type: {}\r\n\r\n{text}", fields.replace('|', "\r\n"))
+    }
+
+    fn multipart(kind: &str, boundary: &str, children: &[String]) -> String {
+        let mut out = format!("Content-Type: multipart/{kind}; boundary={boundary}\r\n\r\n");
+        for child in children {
+            out.push_str(&format!("--{boundary}\r\n{child}\r\n"));
+        }
+        out + &format!("--{boundary}--")
+    }
+
+    /// The lists as the texts of their parts.
+    fn named(raw: &str) -> [String; 3] {
+        let row = parse(raw.as_bytes());
+        let found = lists(&row);
+        [found.text, found.html, found.attachments].map(|list| {
+            let texts = list.iter().map(|at| decode(&row.parts[*at as usize], raw.as_bytes()));
+            texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect::<Vec<_>>().join(" ")
+        })
+    }
+
+    #[test]
+    fn the_example_of_rfc_8621_is_taken_apart_as_it_says() {
+        let inline = |text: &str| leaf("text/plain|Content-Disposition: inline", text);
+        let mixed = [inline("B"), leaf("image/jpeg|Content-Disposition: inline", "C"), inline("D")];
+        let related = [leaf("text/html", "E"), leaf("image/jpeg", "F")];
+        let alternative = [multipart("mixed", "m3", &mixed), multipart("related", "r", &related)];
+        let second = [
+            multipart("alternative", "a", &alternative),
+            leaf("image/jpeg|Content-Disposition: attachment", "G"),
+            leaf("application/x-excel", "H"),
+            leaf("message/rfc822", "J"),
+        ];
+        let raw = multipart("mixed", "m1", &[inline("A"), multipart("mixed", "m2", &second), inline("K")]);
+        assert_eq!(named(&raw), ["A B C D K", "A E K", "C F G H J"]);
+        assert!(has_attachment(&parse(raw.as_bytes())));
+    }
+
+    #[test]
+    fn bodies_are_taken_apart_for_every_common_shape() {
+        let (plain, html) = (|t: &str| leaf("text/plain", t), |t: &str| leaf("text/html", t));
+        let image = || leaf("image/png|Content-Id: <i@x>", "I");
+        let named_text = || leaf("text/plain; name=n.txt", "N");
+        let cases = [
+            (plain("P"), ["P", "P", ""]),
+            (html("H"), ["H", "H", ""]),
+            (multipart("alternative", "a", &[plain("P"), html("H")]), ["P", "H", ""]),
+            (multipart("alternative", "a", &[html("H")]), ["H", "H", ""]),
+            (multipart("alternative", "a", &[plain("P")]), ["P", "P", ""]),
+            (
+                multipart("alternative", "a", &[plain("P"), html("H"), leaf("text/calendar", "C")]),
+                ["P", "H", "C"],
+            ),
+            (multipart("related", "r", &[html("H"), image()]), ["H", "H", "I"]),
+            (multipart("mixed", "m", &[plain("P"), image(), plain("Q")]), ["P I Q", "P I Q", ""]),
+            (multipart("mixed", "m", &[named_text(), named_text()]), ["N", "N", "N"]),
+            (multipart("mixed", "m", &[leaf("application/pdf", "A")]), ["", "", "A"]),
+            (
+                multipart(
+                    "alternative",
+                    "a",
+                    &[plain("P"), multipart("related", "r", &[html("H"), image()])],
+                ),
+                ["P", "H", "I"],
+            ),
+            (
+                multipart("alternative", "a", &[multipart("mixed", "m", &[plain("P"), html("H")])]),
+                ["P", "P", "H"],
+            ),
+            (leaf("application/pdf", "A"), ["", "", "A"]),
+        ];
+        for (raw, expected) in cases {
+            assert_eq!(named(&raw), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn an_embedded_or_inline_image_is_no_attachment_to_offer() {
+        let html = || leaf("text/html", "H");
+        for (fields, expected) in [
+            ("image/png|Content-Id: <i@x>", false),
+            ("image/png", true),
+            ("image/png|Content-Disposition: inline", false),
+            ("image/png|Content-Id: <i@x>|Content-Disposition: attachment", true),
+            ("application/pdf|Content-Id: <i@x>", true),
+        ] {
+            let raw = multipart("related", "r", &[html(), leaf(fields, "I")]);
+            assert_eq!(has_attachment(&parse(raw.as_bytes())), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_body_value_is_decoded_and_cut_where_rfc_8621_allows() {
+        type Case = (&'static str, &'static [u8], usize, &'static str, bool, bool);
+        let cases: &[Case] = &[
+            ("text/plain; charset=utf-8", "a\r\nä\n\rb".as_bytes(), 0, "a\nä\n\rb", false, false),
+            ("text/plain; charset=utf-8", "aäb".as_bytes(), 2, "a", false, true),
+            ("text/plain; charset=utf-8", "aäb".as_bytes(), 4, "aäb", false, false),
+            ("text/plain; charset=utf-8", b"a\xff", 0, "a\u{fffd}", true, false),
+            ("text/plain; charset=nobody", b"a\xe4", 0, "aä", true, false),
+            ("text/plain", b"plain", 3, "pla", false, true),
+            ("text/html", b"<p>x <a href=\"a>b\">y</a>", 15, "<p>x ", false, true),
+            ("text/html", b"<p>x <a href=\"a>b\">y</a>", 20, "<p>x <a href=\"a>b\">y", false, true),
+            ("text/html", b"1 < 2 and more", 5, "1 < 2", false, true),
+            ("text/plain; charset=utf-8|Content-Transfer-Encoding: base64", b"w6Q=", 0, "ä", false, false),
+            ("text/plain; charset=utf-8|Content-Transfer-Encoding: nobody", b"x", 0, "x", true, false),
+        ];
+        for (fields, content, max, value, problem, truncated) in cases {
+            let mut raw = leaf(fields, "").into_bytes();
+            raw.extend_from_slice(content);
+            let expected = BodyValue {
+                value: (*value).to_owned(),
+                is_encoding_problem: *problem,
+                is_truncated: *truncated,
+            };
+            assert_eq!(body_value(&parse(&raw).parts[0], &raw, *max), expected, "{fields} {max}");
+        }
+    }
+
+    #[test]
+    fn the_preview_is_short_plain_and_not_the_quote() {
+        let long = "word ".repeat(200);
+        let cases = [
+            (leaf("text/plain", "Hello\r\n\r\n  you\t there\r\n> quoted\r\n"), "Hello you there".to_owned()),
+            (leaf("text/plain", "> only\r\n> quoted\r\n"), "only quoted".to_owned()),
+            (leaf("text/html", "<style>x</style><p>Hi &amp; <b>bye</b></p>"), "Hi & bye".to_owned()),
+            (leaf("application/pdf", "x"), String::new()),
+            (leaf("text/plain", &long), long.trim_end()[..254].to_owned()),
+        ];
+        for (raw, expected) in cases {
+            let found = preview(&parse(raw.as_bytes()), raw.as_bytes());
+            assert!(found.chars().count() <= PREVIEW_CHARS_MAX);
+            assert!(found == expected || (expected.len() == 254 && found.starts_with(&expected)), "{found}");
+        }
+    }
+
+    #[test]
+    fn search_reads_every_text_part_once() {
+        let parts = [
+            multipart("alternative", "a", &[leaf("text/plain", "P"), leaf("text/html", "<b>H</b>")]),
+            leaf("text/csv|Content-Disposition: attachment", "C"),
+            leaf("application/pdf", "A"),
+        ];
+        let raw = multipart("mixed", "m", &parts);
+        assert_eq!(indexed_text(&parse(raw.as_bytes()), raw.as_bytes()), "P\nH\nC");
+        let big = leaf("text/plain", &"ä".repeat(INDEXED_TEXT_BYTES_MAX));
+        assert!(indexed_text(&parse(big.as_bytes()), big.as_bytes()).len() <= INDEXED_TEXT_BYTES_MAX);
+    }
 }

@@ -2,7 +2,7 @@
 //! parameters (RFC 2231). Addresses keep their UTF-8 (RFC 6532). A value can't leave its field:
 //! line ends and control characters are refused or encoded.
 
-use super::addresses::{MailAddress, EmailAddressGroup};
+use super::addresses::{EmailAddressGroup, MailAddress};
 use super::compose::{ComposeError, DraftValue};
 use super::words;
 use base64::Engine;
@@ -18,6 +18,8 @@ const ENCODED_WORD_CHARS_MAX: usize = 75;
 #[derive(Default)]
 pub struct HeaderWriter {
     out: Vec<u8>,
+    /// How far the lengths of lines have been looked at.
+    checked: usize,
 }
 
 impl HeaderWriter {
@@ -132,8 +134,10 @@ impl HeaderWriter {
         self.end(line);
     }
 
-    fn check_lengths(&self, name: &str) -> Result<(), ComposeError> {
-        let long = self.out.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX + 1);
+    fn check_lengths(&mut self, name: &str) -> Result<(), ComposeError> {
+        let new = self.out.get(self.checked..).unwrap_or_default();
+        let long = new.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX + 1);
+        self.checked = self.out.len();
         if long { Err(ComposeError::LineTooLong(name.to_owned())) } else { Ok(()) }
     }
 }
@@ -204,12 +208,7 @@ fn grouped(line: &mut Line, groups: &[EmailAddressGroup], field: &str) -> Result
     Ok(())
 }
 
-fn one_address(
-    line: &mut Line,
-    address: &MailAddress,
-    after: &str,
-    field: &str,
-) -> Result<(), ComposeError> {
+fn one_address(line: &mut Line, address: &MailAddress, after: &str, field: &str) -> Result<(), ComposeError> {
     if address.email.chars().any(char::is_control) {
         return Err(ComposeError::Control(field.to_owned()));
     }
@@ -218,7 +217,9 @@ fn one_address(
         Some(name) => phrase(name, field)?,
         None => Vec::new(),
     };
-    let plain = |c: char| !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '(' | ')' | '"' | '[' | ']');
+    let plain = |c: char| {
+        !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | ':' | '(' | ')' | '"' | '[' | ']')
+    };
     if name.is_empty() && !email.is_empty() && email.chars().all(plain) {
         line.word(&format!("{email}{after}"));
         return Ok(());
@@ -312,7 +313,8 @@ fn encoded_words(text: &str, first_chars: usize, in_phrase: bool) -> Vec<String>
 /// Ids or URLs in angle brackets; `None` where one can't stand in them.
 fn bracketed(values: &[String]) -> Option<Vec<String>> {
     let fits = |value: &String| {
-        !value.is_empty() && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
+        !value.is_empty()
+            && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
     };
     values.iter().all(fits).then(|| values.iter().map(|value| format!("<{value}>")).collect())
 }

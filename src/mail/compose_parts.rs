@@ -200,7 +200,7 @@ fn encode_text(text: &str) -> (&'static str, Vec<u8>) {
     }
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
     let high = bytes.iter().filter(|byte| !byte.is_ascii()).count();
-    if high * 5 > bytes.len() {
+    if high * 3 > bytes.len() {
         transfer::encode_base64(bytes, &mut out);
         return ("base64", out);
     }

@@ -49,7 +49,8 @@ impl MailDate {
     pub fn parse_rfc5322(text: &str) -> Option<Self> {
         let text = without_comments(text);
         // Commas and white space only part the pieces; the day of the week isn't looked at.
-        let mut pieces = text.split([' ', '\t', ',', '\r', '\n']).filter(|piece| !piece.is_empty()).peekable();
+        let mut pieces =
+            text.split([' ', '\t', ',', '\r', '\n']).filter(|piece| !piece.is_empty()).peekable();
         if pieces.peek()?.bytes().all(|b| b.is_ascii_alphabetic() || b == b'.') {
             pieces.next();
         }

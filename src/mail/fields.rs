@@ -102,10 +102,11 @@ mod tests {
 
     #[test]
     fn fields_are_split_exactly_and_bad_lines_are_skipped() {
-        let cases: &[(&[u8], &[(&str, &str)], usize)] = &[
+        type Case = (&'static [u8], &'static [(&'static str, &'static str)], usize);
+        let cases: &[Case] = &[
             (b"A: b\r\n\r\nbody", &[("A", " b")], 8),
             (b"A: b\n\nbody", &[("A", " b")], 6),
-            (b"A:b\r\n c\r\n\td\r\nE: f\r\n\r\n", &[("A", "b\r\n c\r\n\td"), ("E", " f")], 22),
+            (b"A:b\r\n c\r\n\td\r\nE: f\r\n\r\n", &[("A", "b\r\n c\r\n\td"), ("E", " f")], 21),
             (b"A : b\r\n\r\n", &[("A", " b")], 9),
             (b"From x Mon\r\nA: b\r\n\r\n", &[("A", " b")], 20),
             (b"A: b\r\njunk\r\n more junk\r\nC: d\r\n\r\n", &[("A", " b"), ("C", " d")], 32),

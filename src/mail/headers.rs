@@ -1,7 +1,7 @@
 //! The parsed forms of header fields (RFC 8621 §4.1.2) and the convenience properties of an Email
 //! that come from them (§4.1.3). A value that is `None` here is `null` there.
 
-use super::addresses::{MailAddress, EmailAddressGroup, Scan, Token, parse_addresses, parse_groups};
+use super::addresses::{EmailAddressGroup, MailAddress, Scan, Token, parse_addresses, parse_groups};
 use super::date::MailDate;
 use super::words;
 use crate::store::rows::message::{HeaderField, MessageRow};
@@ -263,7 +263,10 @@ mod tests {
             (b" <a@b", &[]),
             (b" <>", &[]),
             (b"", &[]),
-            (b" <mailto:a@b?subject=x,y>, (no) <https://x.y/(z)>", &["mailto:a@b?subject=x,y", "https://x.y/(z)"]),
+            (
+                b" <mailto:a@b?subject=x,y>, (no) <https://x.y/(z)>",
+                &["mailto:a@b?subject=x,y", "https://x.y/(z)"],
+            ),
             (b" NO", &[]),
         ];
         for (raw, expected) in cases {

@@ -7,8 +7,32 @@ use std::borrow::Cow;
 const SILENT: [&str; 3] = ["script", "style", "title"];
 /// Elements that part words.
 const BLOCKS: [&str; 26] = [
-    "p", "div", "br", "hr", "li", "ul", "ol", "tr", "td", "th", "table", "h1", "h2", "h3", "h4", "h5", "h6",
-    "blockquote", "pre", "section", "article", "header", "footer", "dt", "dd", "body",
+    "p",
+    "div",
+    "br",
+    "hr",
+    "li",
+    "ul",
+    "ol",
+    "tr",
+    "td",
+    "th",
+    "table",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "blockquote",
+    "pre",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "dt",
+    "dd",
+    "body",
 ];
 /// The named references that mail really has.
 const ENTITIES: &[(&str, &str)] = &[

@@ -111,7 +111,10 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(base_subject(text), expected, "{text}");
         }
-        assert_eq!(thread_subject("Re: Grüße  an ALLE"), thread_subject("GRÜSSE an alle".replace("SS", "ß").as_str()));
+        assert_eq!(
+            thread_subject("Re: Grüße  an ALLE"),
+            thread_subject("GRÜSSE an alle".replace("SS", "ß").as_str())
+        );
         assert_eq!(thread_subject("Re: a b"), thread_subject("[x] AB"));
     }
 

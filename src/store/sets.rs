@@ -26,7 +26,7 @@ pub enum EmailSet {
 }
 
 impl EmailSet {
-    fn code(&self) -> u64 {
+    pub(super) fn code(&self) -> u64 {
         let name = match self {
             EmailSet::Keyword(keyword) => format!("k{keyword}"),
             EmailSet::Mailbox(mailbox) => format!("m{mailbox}"),
@@ -141,24 +141,50 @@ impl FromIterator<EmailId> for Bitmap {
 pub fn load(read: &dyn Read, account: AccountId, set: &EmailSet) -> StoreResult<Bitmap> {
     let mut out = Bitmap::default();
     let mut broken = None;
-    read.scan(&keys::set_chunks(account, set.code()), false, &mut |key, value| {
-        match (keys::last_id(key), read_chunk(value)) {
-            (Some(chunk), Ok(words)) => {
-                out.chunks.insert(chunk, words);
-                ControlFlow::Continue(())
+    read.scan(&keys::set_chunks(account, set.code()), false, &mut |key, value| match (
+        keys::last_id(key),
+        read_chunk(value),
+    ) {
+        (Some(chunk), Ok(words)) => {
+            out.chunks.insert(chunk, words);
+            ControlFlow::Continue(())
+        }
+        (_, Err(error)) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+        (None, _) => ControlFlow::Continue(()),
+    })?;
+    broken.map_or(Ok(out), Err)
+}
+
+/// The codes of all sets of an account and what they hold, for the check.
+pub(super) fn load_all(read: &dyn Read, account: AccountId) -> StoreResult<BTreeMap<u64, Bitmap>> {
+    let mut out: BTreeMap<u64, Bitmap> = BTreeMap::new();
+    let mut broken = None;
+    read.scan(&keys::all(account, keys::Kind::Set), false, &mut |key, value| match read_chunk(value) {
+        Ok(words) => {
+            if let Some((code, chunk)) = keys::read_set_chunk(key) {
+                out.entry(code).or_default().chunks.insert(chunk, words);
             }
-            (_, Err(error)) => {
-                broken = Some(error);
-                ControlFlow::Break(())
-            }
-            (None, _) => ControlFlow::Continue(()),
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
         }
     })?;
     broken.map_or(Ok(out), Err)
 }
 
 /// Puts an Email in a set or takes it out; nothing is written where it was so already.
-pub fn write(txn: &mut Txn<'_>, account: AccountId, set: &EmailSet, email: EmailId, within: bool) -> StoreResult<()> {
+pub fn write(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    set: &EmailSet,
+    email: EmailId,
+    within: bool,
+) -> StoreResult<()> {
     let (chunk, word, bit) = place(email);
     let key = keys::set_chunk(account, set.code(), chunk);
     let mut words = match txn.bytes(&key)? {
@@ -183,8 +209,12 @@ fn place(email: EmailId) -> (u32, usize, u64) {
 
 /// A chunk is stored as its non-empty words: most sets are sparse.
 fn write_chunk(words: &[u64; WORDS]) -> StoreResult<Vec<u8>> {
-    let sparse: Vec<(u8, u64)> =
-        words.iter().enumerate().filter(|(_, word)| **word != 0).map(|(at, word)| (at as u8, *word)).collect();
+    let sparse: Vec<(u8, u64)> = words
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| **word != 0)
+        .map(|(at, word)| (at as u8, *word))
+        .collect();
     super::rows::encode(&sparse)
 }
 

@@ -7,7 +7,8 @@
 //! A commit takes one modseq an account; after [`Txn::correct`] a second one, for what the server
 //! corrects behind what a client asked.
 
-use super::blobs::PreparedBlob;
+use super::Store;
+use super::blobs::{Held, PreparedBlob};
 use super::changes::{self, Change, TypeStates};
 use super::durable::{News, Ticket};
 use super::engine::{Batch, Cf, Snapshot, Visit};
@@ -18,8 +19,7 @@ use super::locks::Locked;
 use super::read::Read;
 use super::rows::account::{AccountState, NextIds};
 use super::rows::{self, Row};
-use super::Store;
-use crate::types::{AccountId, DataType, limits};
+use crate::types::{AccountId, BlobHash, DataType, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -35,6 +35,7 @@ pub struct Txn<'s> {
     accounts: BTreeMap<AccountId, Work>,
     undo: Vec<Undo>,
     savepoints: usize,
+    blobs: Held<'s>,
 }
 
 /// What a transaction does in one account.
@@ -57,6 +58,7 @@ enum Undo {
     Log(AccountId, (u64, DataType), u32, Option<Change>),
     List(AccountId, (u64, List)),
     Ids(AccountId, Box<NextIds>),
+    Correct(AccountId),
 }
 
 /// A point to go back to.
@@ -83,6 +85,7 @@ impl<'s> Txn<'s> {
             accounts: BTreeMap::new(),
             undo: Vec::new(),
             savepoints: 0,
+            blobs: Held::none(&store.blobs_in_use),
         }
     }
 
@@ -131,7 +134,13 @@ impl<'s> Txn<'s> {
     }
 
     /// Tells the change log of something that isn't a row of its own.
-    pub fn log(&mut self, account: AccountId, data_type: DataType, id: u32, change: Change) -> StoreResult<()> {
+    pub fn log(
+        &mut self,
+        account: AccountId,
+        data_type: DataType,
+        id: u32,
+        change: Change,
+    ) -> StoreResult<()> {
         let work = self.work(account)?;
         let at = (work.modseq, data_type);
         let entry = work.log.entry(at).or_default();
@@ -152,14 +161,17 @@ impl<'s> Txn<'s> {
     /// From here on changes of the account are corrections by the server, under a second modseq.
     pub fn correct(&mut self, account: AccountId) -> StoreResult<()> {
         let work = self.work(account)?;
-        if work.asked.is_none() && !work.log.is_empty() {
-            let mut states = work.state.types;
-            for (modseq, data_type) in work.log.keys() {
-                states.set(*data_type, *modseq);
-            }
-            work.asked = Some(states);
-            work.modseq += 1;
+        let asked = || work.log.iter().filter(|(_, entry)| !entry.is_empty());
+        if work.asked.is_some() || asked().next().is_none() {
+            return Ok(());
         }
+        let mut states = work.state.types;
+        for ((modseq, data_type), _) in asked() {
+            states.set(*data_type, *modseq);
+        }
+        work.asked = Some(states);
+        work.modseq += 1;
+        self.remember(Undo::Correct(account));
         Ok(())
     }
 
@@ -169,7 +181,8 @@ impl<'s> Txn<'s> {
         let before = work.state.next.clone();
         let slot = which(&mut work.state.next);
         // Numbers start at 1: 0 is free to mean nothing.
-        *slot = slot.checked_add(1).ok_or_else(|| StoreError::Corrupt("an account ran out of ids".to_owned()))?;
+        *slot =
+            slot.checked_add(1).ok_or_else(|| StoreError::Corrupt("an account ran out of ids".to_owned()))?;
         let number = *slot;
         self.remember(Undo::Ids(account, Box::new(before)));
         Ok(number)
@@ -203,6 +216,12 @@ impl<'s> Txn<'s> {
                         work.state.next = *before;
                     }
                 }
+                Some(Undo::Correct(account)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        work.asked = None;
+                        work.modseq -= 1;
+                    }
+                }
                 None => {}
             }
         }
@@ -224,6 +243,8 @@ impl<'s> Txn<'s> {
             }
         }
         if batch.ops.is_empty() {
+            // Nothing was written, but what was read may be another's commit that isn't durable yet.
+            committed.ticket = self.store.flusher.ticket_of(self.locked.accounts());
             return Ok(committed);
         }
         if bytes > limits::COMMIT_BYTES_MAX {
@@ -234,15 +255,11 @@ impl<'s> Txn<'s> {
     }
 
     fn write(&self, batch: Batch, news: News) -> StoreResult<Ticket> {
-        let flusher = &self.store.flusher;
-        let ticket = flusher.begin(self.locked.accounts().iter().copied());
+        let writing = self.store.flusher.begin(self.locked.accounts())?;
         match self.store.engine.write(batch) {
-            Ok(()) => {
-                flusher.settle(ticket, news);
-                Ok(ticket)
-            }
+            Ok(()) => Ok(writing.settle(news)),
             Err(error) => {
-                flusher.fail();
+                drop(writing);
                 (self.store.options.on_fatal)(&error);
                 Err(error)
             }
@@ -282,6 +299,16 @@ impl<'s> Txn<'s> {
         Ok(news)
     }
 
+    /// Keeps the collector off a blob until this transaction has ended.
+    pub(super) fn hold_blob(&mut self, hash: BlobHash) {
+        self.blobs.hold(hash);
+    }
+
+    /// Whether this transaction puts something at the key.
+    pub(super) fn has_written(&self, key: &Key) -> bool {
+        matches!(self.overlay[key.cf as usize].get(&key.bytes), Some(Some(_)))
+    }
+
     pub(super) fn put_bytes(&mut self, key: Key, value: Vec<u8>) {
         self.write_overlay(key, Some(value));
     }
@@ -295,7 +322,13 @@ impl<'s> Txn<'s> {
         self.remember(Undo::Row(key.cf, key.bytes, before));
     }
 
-    pub(super) fn log_list(&mut self, account: AccountId, list: List, place: Place, added: bool) -> StoreResult<()> {
+    pub(super) fn log_list(
+        &mut self,
+        account: AccountId,
+        list: List,
+        place: Place,
+        added: bool,
+    ) -> StoreResult<()> {
         let work = self.work(account)?;
         let at = (work.modseq, list);
         work.lists.entry(at).or_default().push((place, added));
@@ -370,7 +403,8 @@ impl Read for Txn<'_> {
         }
         let bounds = (Bound::Included(range.from.as_slice()), Bound::Excluded(range.to.as_slice()));
         let own = self.overlay[range.cf as usize].range::<[u8], _>(bounds);
-        let own: Vec<(&Vec<u8>, &Option<Vec<u8>>)> = if backwards { own.rev().collect() } else { own.collect() };
+        let own: Vec<(&Vec<u8>, &Option<Vec<u8>>)> =
+            if backwards { own.rev().collect() } else { own.collect() };
         let mut own = own.into_iter().peekable();
         let mut stopped = false;
         self.snapshot.scan(range.cf, &range.from, &range.to, backwards, &mut |key, value| {

@@ -1,0 +1,578 @@
+//! Administration: what the command line asks, done by a running server or on the folder itself,
+//! by the same code.
+
+use crate::auth::accounts::{self, NewInbox};
+use crate::auth::people::{self, NewPerson};
+use crate::auth::{AuthError, Directory, View, credentials, password};
+use crate::inbox::desk::{Desk, DeskError};
+use crate::inbox::machine::{Actor, Entry, Event, Value};
+use crate::inbox::{activity, desk, server};
+use crate::mail::mailbox;
+use crate::mail::search::SearchIndex;
+use crate::store::rows::account::AccountState;
+use crate::store::rows::directory::{AccountKind, AccountRow};
+use crate::store::rows::team::{ActivityKind, ActivityRow, ActivityValue, Cause, InboxSettingsRow};
+use crate::store::{List, Locked, Read, Store, StoreError, Txn, backup, check, keys, list};
+use crate::types::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase")]
+pub enum AdminRequest {
+    #[serde(rename_all = "camelCase")]
+    PersonAdd {
+        email: String,
+        name: String,
+        password: Option<String>,
+        mailbox: bool,
+    },
+    PersonList,
+    PersonDisable {
+        email: String,
+    },
+    PersonPassword {
+        email: String,
+        password: Option<String>,
+    },
+    InboxAdd {
+        email: String,
+        name: String,
+        aliases: Vec<String>,
+        members: Vec<(String, String)>,
+    },
+    InboxList,
+    MemberAdd {
+        inbox: String,
+        email: String,
+        role: String,
+    },
+    MemberRemove {
+        inbox: String,
+        email: String,
+    },
+    AppPasswordAdd {
+        email: String,
+        inbox: Option<String>,
+        label: String,
+    },
+    AppPasswordList {
+        email: Option<String>,
+    },
+    AppPasswordRevoke {
+        id: String,
+    },
+    Backup {
+        to: PathBuf,
+    },
+    Check,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "done", rename_all = "camelCase")]
+pub enum AdminReply {
+    #[serde(rename_all = "camelCase")]
+    Person {
+        email: String,
+        name: String,
+        id: String,
+        account_id: Option<String>,
+        password: Option<String>,
+    },
+    People {
+        people: Vec<PersonLine>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Inbox {
+        email: String,
+        name: String,
+        account_id: String,
+    },
+    Inboxes {
+        inboxes: Vec<InboxLine>,
+    },
+    /// The secret is told this once.
+    AppPassword {
+        id: String,
+        secret: String,
+    },
+    AppPasswords {
+        passwords: Vec<PasswordLine>,
+    },
+    Checked(CheckLine),
+    Done,
+}
+
+/// One person.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonLine {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+    pub disabled: bool,
+    pub account_id: Option<String>,
+}
+
+/// One inbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InboxLine {
+    pub account_id: String,
+    pub email: String,
+    pub name: String,
+    pub aliases: Vec<String>,
+    /// Address and role.
+    pub members: Vec<(String, String)>,
+}
+
+/// One app password, without its secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordLine {
+    pub id: String,
+    pub email: String,
+    pub inbox: Option<String>,
+    pub label: String,
+}
+
+/// What `check` found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckLine {
+    pub accounts: u64,
+    pub emails: u64,
+    pub threads: u64,
+    pub blobs: u64,
+    pub activities: u64,
+    pub faults: Vec<String>,
+}
+
+/// Why it isn't done.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0:?} is no mail address")]
+    Address(String),
+    #[error("{0:?} is no role; the roles are observer, agent, lead, admin")]
+    Role(String),
+    #[error("there is no app password {0:?}")]
+    NoCredential(String),
+    #[error("{0}")]
+    Rule(String),
+}
+
+impl From<DeskError> for AdminError {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Store(error) => Self::Store(error),
+            DeskError::Refused(refusal) => Self::Rule(refusal.to_string()),
+        }
+    }
+}
+
+/// What administration works on.
+#[derive(Clone, Copy)]
+pub struct Office<'a> {
+    pub store: &'a Arc<Store>,
+    pub directory: &'a Arc<Directory>,
+    pub search: Option<&'a SearchIndex>,
+}
+
+/// Conversations that one transaction takes from a person who left.
+const RELEASED_AT_ONCE: usize = 50;
+
+/// Does what is asked. Blocks.
+pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, AdminError> {
+    match request {
+        AdminRequest::PersonAdd { email, name, password, mailbox } => {
+            person_add(office, &email, name, password, mailbox)
+        }
+        AdminRequest::PersonList => Ok(person_list(&office.directory.current())),
+        AdminRequest::PersonDisable { email } => person_disable(office, &email),
+        AdminRequest::PersonPassword { email, password } => person_password(office, &email, password),
+        AdminRequest::InboxAdd { email, name, aliases, members } => {
+            inbox_add(office, &email, name, &aliases, &members)
+        }
+        AdminRequest::InboxList => Ok(inbox_list(&office.directory.current())),
+        AdminRequest::MemberAdd { inbox, email, role } => member_add(office, &inbox, &email, &role),
+        AdminRequest::MemberRemove { inbox, email } => member_remove(office, &inbox, &email),
+        AdminRequest::AppPasswordAdd { email, inbox, label } => {
+            app_password_add(office, &email, inbox.as_deref(), &label)
+        }
+        AdminRequest::AppPasswordList { email } => app_password_list(office, email.as_deref()),
+        AdminRequest::AppPasswordRevoke { id } => app_password_revoke(office, &id),
+        AdminRequest::Backup { to } => {
+            make_backup(office, &to)?;
+            Ok(AdminReply::Done)
+        }
+        AdminRequest::Check => checked(office),
+    }
+}
+
+fn address(text: &str) -> Result<Address, AdminError> {
+    Address::parse(text).ok_or_else(|| AdminError::Address(text.to_owned()))
+}
+
+fn role(text: &str) -> Result<MemberRole, AdminError> {
+    MemberRole::parse(text).ok_or_else(|| AdminError::Role(text.to_owned()))
+}
+
+/// Makes a change of the directory, and lets everybody see it once it is durable.
+fn change<T>(
+    office: Office<'_>,
+    accounts: &[AccountId],
+    work: impl FnOnce(&mut Txn<'_>) -> Result<T, AdminError>,
+) -> Result<T, AdminError> {
+    office.store.check_space()?;
+    let mut all = vec![AccountId::DIRECTORY];
+    all.extend_from_slice(accounts);
+    let locked = office.store.lock_blocking(&all);
+    commit(office, &locked, work)
+}
+
+fn commit<T>(
+    office: Office<'_>,
+    locked: &Locked,
+    work: impl FnOnce(&mut Txn<'_>) -> Result<T, AdminError>,
+) -> Result<T, AdminError> {
+    let mut txn = office.store.begin(locked);
+    let done = work(&mut txn)?;
+    office.directory.commit(txn)?;
+    Ok(done)
+}
+
+/// Makes a change that adds an account, whose lock has to be held before its number is known.
+fn change_with_account<T>(
+    office: Office<'_>,
+    work: impl FnOnce(&mut Txn<'_>, AccountId) -> Result<T, AdminError>,
+) -> Result<T, AdminError> {
+    office.store.check_space()?;
+    loop {
+        let state: Option<AccountState> =
+            (&office.store.snapshot() as &dyn Read).row(AccountId::DIRECTORY, ())?;
+        let next = AccountId(state.unwrap_or_default().next.account + 1);
+        let locked = office.store.lock_blocking(&[AccountId::DIRECTORY, next]);
+        let mut txn = office.store.begin(&locked);
+        if accounts::allot(&mut txn)? != next {
+            // Somebody was quicker: the number is another one now.
+            continue;
+        }
+        let done = work(&mut txn, next)?;
+        office.directory.commit(txn)?;
+        return Ok(done);
+    }
+}
+
+fn new_password(office: Office<'_>, given: Option<String>) -> Result<(String, Option<String>), AdminError> {
+    match given {
+        Some(given) => Ok((password::hash(&given, &office.store.random)?, None)),
+        None => {
+            let made = credentials::new_secret(&office.store.random);
+            Ok((password::hash(&made, &office.store.random)?, Some(made)))
+        }
+    }
+}
+
+fn person_add(
+    office: Office<'_>,
+    email: &str,
+    name: String,
+    given: Option<String>,
+    with_mailbox: bool,
+) -> Result<AdminReply, AdminError> {
+    let email = address(email)?;
+    // Found out before the slow hash; the transaction looks again.
+    if office.directory.current().is_taken(&email) {
+        return Err(AuthError::AddressTaken(email).into());
+    }
+    let (hash, made) = new_password(office, given)?;
+    let new = |account| NewPerson {
+        email: email.clone(),
+        name: name.clone(),
+        password: Some(hash.clone()),
+        account,
+    };
+    let (id, account) = if with_mailbox {
+        change_with_account(office, |txn, account| {
+            let id = people::add(txn, new(Some(account)))?;
+            mailbox::create_defaults(txn, account, false)?;
+            Ok((id, Some(account)))
+        })?
+    } else {
+        (change(office, &[], |txn| Ok(people::add(txn, new(None))?))?, None)
+    };
+    Ok(AdminReply::Person {
+        email: email.to_string(),
+        name,
+        id: id.to_string(),
+        account_id: account.map(|account| account.to_string()),
+        password: made,
+    })
+}
+
+fn person_list(view: &View) -> AdminReply {
+    let people = view.principals().map(|(id, row)| PersonLine {
+        id: id.to_string(),
+        email: row.email.to_string(),
+        name: row.name.clone(),
+        disabled: row.disabled,
+        account_id: row.account.map(|account| account.to_string()),
+    });
+    AdminReply::People { people: people.collect() }
+}
+
+fn find_person(view: &View, email: &str) -> Result<PrincipalId, AdminError> {
+    address(email)?;
+    view.principal_by_email(email).ok_or_else(|| AuthError::UnknownPerson(email.to_owned()).into())
+}
+
+fn find_inbox(view: &View, email: &str) -> Result<AccountId, AdminError> {
+    let account = view.account_by_address(&address(email)?);
+    let inbox =
+        account.filter(|id| view.account(*id).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_))));
+    inbox.ok_or_else(|| AuthError::UnknownInbox(email.to_owned()).into())
+}
+
+fn person_disable(office: Office<'_>, email: &str) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let person = find_person(&view, email)?;
+    change(office, &[], |txn| Ok(people::disable(txn, person)?))?;
+    for (inbox, _) in view.inboxes_of(person) {
+        release_work(office, *inbox, person)?;
+    }
+    Ok(AdminReply::Done)
+}
+
+fn person_password(office: Office<'_>, email: &str, given: Option<String>) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let person = find_person(&view, email)?;
+    let (hash, made) = new_password(office, given)?;
+    change(office, &[], |txn| Ok(people::set_password(txn, person, hash)?))?;
+    let row = view.principal(person);
+    Ok(AdminReply::Person {
+        email: email.to_owned(),
+        name: row.map(|row| row.name.clone()).unwrap_or_default(),
+        id: person.to_string(),
+        account_id: row.and_then(|row| row.account).map(|account| account.to_string()),
+        password: made,
+    })
+}
+
+fn inbox_add(
+    office: Office<'_>,
+    email: &str,
+    name: String,
+    aliases: &[String],
+    members: &[(String, String)],
+) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let email = address(email)?;
+    let aliases = aliases.iter().map(|alias| address(alias)).collect::<Result<Vec<_>, _>>()?;
+    let members = members
+        .iter()
+        .map(|(person, word)| Ok((find_person(&view, person)?, role(word)?)))
+        .collect::<Result<Vec<_>, AdminError>>()?;
+    let account = change_with_account(office, |txn, account| {
+        let new = NewInbox {
+            email: email.clone(),
+            name: name.clone(),
+            aliases: aliases.clone(),
+            members: members.clone(),
+        };
+        accounts::add_inbox(txn, account, new)?;
+        mailbox::create_defaults(txn, account, true)?;
+        let mut addresses = vec![email.clone()];
+        addresses.extend(aliases.iter().cloned());
+        let settings = InboxSettingsRow { name: name.clone(), addresses, ..InboxSettingsRow::default() };
+        txn.put_at(keys::row(account, keys::Kind::InboxSettings, 0), &settings)?;
+        for (person, role) in &members {
+            record_member(txn, account, *person, ActivityValue::None, ActivityValue::Role(*role))?;
+        }
+        Ok(account)
+    })?;
+    Ok(AdminReply::Inbox { email: email.to_string(), name, account_id: account.to_string() })
+}
+
+fn inbox_list(view: &View) -> AdminReply {
+    let line = |(id, row): (AccountId, &AccountRow)| {
+        let AccountKind::Inbox(members) = &row.kind else { return None };
+        let mut addresses = row.addresses.iter().map(Address::to_string);
+        Some(InboxLine {
+            account_id: id.to_string(),
+            email: addresses.next().unwrap_or_default(),
+            name: row.name.clone(),
+            aliases: addresses.collect(),
+            members: members
+                .iter()
+                .filter_map(|member| {
+                    let person = view.principal(member.principal)?;
+                    Some((person.email.to_string(), member.role.name().to_owned()))
+                })
+                .collect(),
+        })
+    };
+    AdminReply::Inboxes { inboxes: view.accounts().filter_map(line).collect() }
+}
+
+fn member_add(office: Office<'_>, inbox: &str, email: &str, word: &str) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let (inbox, person, role) = (find_inbox(&view, inbox)?, find_person(&view, email)?, role(word)?);
+    let before =
+        view.members(inbox).iter().find(|member| member.principal == person).map(|member| member.role);
+    change(office, &[inbox], |txn| {
+        accounts::set_member(txn, inbox, person, role)?;
+        let before = before.map_or(ActivityValue::None, ActivityValue::Role);
+        record_member(txn, inbox, person, before, ActivityValue::Role(role))
+    })?;
+    if role < MemberRole::Agent {
+        release_work(office, inbox, person)?;
+    }
+    Ok(AdminReply::Done)
+}
+
+fn member_remove(office: Office<'_>, inbox: &str, email: &str) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let (inbox, person) = (find_inbox(&view, inbox)?, find_person(&view, email)?);
+    change(office, &[inbox], |txn| {
+        accounts::remove_member(txn, inbox, person)?;
+        record_member(txn, inbox, person, ActivityValue::Principal(person), ActivityValue::None)
+    })?;
+    release_work(office, inbox, person)?;
+    Ok(AdminReply::Done)
+}
+
+/// Puts a change of membership on the inbox's record.
+fn record_member(
+    txn: &mut Txn<'_>,
+    inbox: AccountId,
+    person: PrincipalId,
+    before: ActivityValue,
+    after: ActivityValue,
+) -> Result<(), AdminError> {
+    let staff = desk::Staff::default();
+    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), &staff)?;
+    let kind = match (before, after) {
+        (ActivityValue::None, _) => ActivityKind::MemberJoined,
+        (_, ActivityValue::None) => ActivityKind::MemberLeft,
+        _ => ActivityKind::RoleChanged,
+    };
+    let before = if kind == ActivityKind::MemberJoined { ActivityValue::Principal(person) } else { before };
+    desk.record(None, &Entry { kind, before: Value::Plain(before), after: Value::Plain(after) })?;
+    Ok(())
+}
+
+/// A person who may not work here any more owns nothing and answers nothing: step by step, so that
+/// no step is large. A step that a crash prevented is made up for when the conversation moves.
+fn release_work(office: Office<'_>, inbox: AccountId, person: PrincipalId) -> Result<(), AdminError> {
+    loop {
+        let locked = office.store.lock_blocking(&[inbox]);
+        let mut txn = office.store.begin(&locked);
+        let owned = List::ConversationsOfOwner(Some(person));
+        let found = list::page(&txn, inbox, owned, 0, RELEASED_AT_ONCE, false)?;
+        let staff = server::staff(&office.directory.current(), inbox);
+        let mut desk = Desk::open(&mut txn, inbox, Actor::System(Cause::User), &staff)?;
+        for entry in &found {
+            let event = Event::MemberLeft { principal: person };
+            desk.apply(ConversationId(entry.place.id), &event, Vec::new())?;
+        }
+        if found.is_empty() {
+            desk.end_locks_of(person)?;
+        }
+        let committed = txn.commit()?;
+        drop(locked);
+        office.store.durable_blocking(committed.ticket)?;
+        if found.len() < RELEASED_AT_ONCE && found.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+fn app_password_add(
+    office: Office<'_>,
+    email: &str,
+    inbox: Option<&str>,
+    label: &str,
+) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let person = find_person(&view, email)?;
+    let inbox = inbox.map(|inbox| find_inbox(&view, inbox)).transpose()?;
+    let secret = credentials::new_secret(&office.store.random);
+    let hash = credentials::hash(&view, &secret)
+        .ok_or_else(|| StoreError::Corrupt("a new app password could not be hashed".to_owned()))?;
+    let id = change(office, &[], |txn| Ok(credentials::add(txn, person, inbox, label, hash)?))?;
+    Ok(AdminReply::AppPassword { id: id.to_string(), secret })
+}
+
+fn app_password_list(office: Office<'_>, email: Option<&str>) -> Result<AdminReply, AdminError> {
+    let view = office.directory.current();
+    let person = email.map(|email| find_person(&view, email)).transpose()?;
+    let own = |account: AccountId| view.account(account)?.addresses.first().map(Address::to_string);
+    let passwords = view
+        .credentials()
+        .filter(|(_, row)| person.is_none_or(|person| row.principal == person))
+        .map(|(id, row)| PasswordLine {
+            id: id.to_string(),
+            email: view.principal(row.principal).map(|person| person.email.to_string()).unwrap_or_default(),
+            inbox: row.inbox.and_then(own),
+            label: row.label.clone(),
+        });
+    Ok(AdminReply::AppPasswords { passwords: passwords.collect() })
+}
+
+fn app_password_revoke(office: Office<'_>, id: &str) -> Result<AdminReply, AdminError> {
+    let parsed = CredentialId::parse(id).ok_or_else(|| AdminError::NoCredential(id.to_owned()))?;
+    change(office, &[], |txn| Ok(credentials::revoke(txn, parsed)?))?;
+    Ok(AdminReply::Done)
+}
+
+fn make_backup(office: Office<'_>, to: &Path) -> Result<(), AdminError> {
+    let search = office.search;
+    backup::backup(office.store, to, &mut |part| match search {
+        // The index must never be ahead of the store: its files come first.
+        Some(search) => {
+            search.link_committed_files(&part.join("index")).map(|_| ()).map_err(std::io::Error::other)
+        }
+        None => Ok(()),
+    })?;
+    Ok(())
+}
+
+/// Checks the store and every inbox's activity chain.
+fn checked(office: Office<'_>) -> Result<AdminReply, AdminError> {
+    let mut told = 0;
+    let report = check::check(office.store, &mut |report| {
+        if report.accounts >= told + 100 {
+            told = report.accounts;
+            tracing::info!(accounts = report.accounts, emails = report.emails, "checking");
+        }
+    })?;
+    let mut faults = report.faults;
+    let mut activities = 0;
+    let snapshot = office.store.snapshot();
+    let read: &dyn Read = &snapshot;
+    for (inbox, row) in office.directory.current().accounts() {
+        if matches!(row.kind, AccountKind::Inbox(_)) {
+            let rows: Vec<(u32, ActivityRow)> = read.collect_rows(&keys::all(inbox, keys::Kind::Activity))?;
+            activities += rows.len() as u64;
+            let end = desk::activity_head(read, inbox)?;
+            let entries = rows.iter().map(|(id, row)| (ActivityId(*id), row));
+            if let Err(broken) = activity::verify(activity::genesis(inbox), entries, end) {
+                faults.push(format!("account {inbox}: {broken}"));
+            }
+        }
+    }
+    Ok(AdminReply::Checked(CheckLine {
+        accounts: report.accounts,
+        emails: report.emails,
+        threads: report.threads,
+        blobs: report.blobs,
+        activities,
+        faults,
+    }))
+}

@@ -1,0 +1,166 @@
+//! Delivery: a message that SMTP or LMTP took in is put into every account that it is for, and is
+//! acknowledged only when it is durable in all of them.
+
+use super::desk::{Desk, DeskError};
+use super::intake::{self, Arrival};
+use super::machine::Actor;
+use super::server::{self, Server};
+use crate::auth::View;
+use crate::mail::date::MailDate;
+use crate::mail::envelope::Envelope;
+use crate::mail::ingest::{self, Prepared};
+use crate::store::rows::directory::AccountKind;
+use crate::store::rows::team::Cause;
+use crate::store::{Read, StoreError, StoreResult, Ticket};
+use crate::types::{AccountId, Address, EmailId, Millis};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Whether a recipient can be delivered to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    Yes,
+    No,
+    /// There is too little disk to take anything in.
+    NoSpace,
+}
+
+/// What became of a message for one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// Durable. The id names it in logs.
+    Accepted(String),
+    Unknown,
+    NoSpace,
+    /// A fault of ours: the sender should try again.
+    TryLater,
+}
+
+/// Whether we deliver for an address.
+pub fn recipient(server: &Server, address: &Address) -> Known {
+    if server.store.check_space().is_err() {
+        return Known::NoSpace;
+    }
+    match server.directory.current().account_by_address(address) {
+        Some(_) => Known::Yes,
+        None => Known::No,
+    }
+}
+
+/// Delivers one message to all its recipients; the answers are in their order. Each account gets
+/// one Email, however many of its addresses were named.
+pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>) -> Vec<Delivery> {
+    let view = server.directory.current();
+    let mut accounts: BTreeMap<AccountId, Address> = BTreeMap::new();
+    for recipient in &envelope.recipients {
+        if let Some(account) = view.account_by_address(recipient) {
+            accounts.entry(account).or_insert_with(|| recipient.clone());
+        }
+    }
+    let null_path = envelope.mail_from.is_none();
+    let prepared = server.blocking(move |_| ingest::prepare(&content, null_path)).await;
+    let envelope = Arc::new(envelope);
+    let mut outcome: BTreeMap<AccountId, Result<EmailId, StoreError>> = BTreeMap::new();
+    match prepared {
+        Ok(prepared) => {
+            let prepared = Arc::new(prepared);
+            let mut last = Ticket::default();
+            for (account, address) in accounts {
+                let done = deliver_to(server, account, &address, &prepared, &envelope).await;
+                outcome.insert(
+                    account,
+                    done.map(|(email, ticket)| {
+                        last = last.max(ticket);
+                        email
+                    }),
+                );
+            }
+            // One shared sync for all accounts.
+            if let Err(error) = server.store.durable(last).await {
+                outcome.values_mut().for_each(|done| *done = Err(error.clone()));
+            }
+        }
+        Err(error) => tracing::error!(%error, "a message could not be prepared"),
+    }
+    answers(&view, &envelope, &outcome)
+}
+
+fn answers(
+    view: &View,
+    envelope: &Envelope,
+    outcome: &BTreeMap<AccountId, Result<EmailId, StoreError>>,
+) -> Vec<Delivery> {
+    let answer = |recipient: &Address| {
+        let Some(account) = view.account_by_address(recipient) else { return Delivery::Unknown };
+        match outcome.get(&account) {
+            Some(Ok(email)) => Delivery::Accepted(format!("{account}-{email}")),
+            Some(Err(StoreError::DiskLow { .. })) => Delivery::NoSpace,
+            Some(Err(error)) => {
+                tracing::error!(%error, account = %account, "a message could not be delivered");
+                Delivery::TryLater
+            }
+            None => Delivery::TryLater,
+        }
+    };
+    envelope.recipients.iter().map(answer).collect()
+}
+
+/// Writes the message into one account. It isn't durable yet: wait for the ticket.
+async fn deliver_to(
+    server: &Arc<Server>,
+    account: AccountId,
+    recipient: &Address,
+    prepared: &Arc<Prepared>,
+    envelope: &Arc<Envelope>,
+) -> StoreResult<(EmailId, Ticket)> {
+    server.store.check_space()?;
+    let locked = server.store.lock(&[account]).await;
+    let (prepared, envelope, recipient) = (Arc::clone(prepared), Arc::clone(envelope), recipient.clone());
+    server
+        .blocking(move |server| {
+            let mut txn = server.store.begin(&locked);
+            let now = server.store.clock.now();
+            let prefix = trace(server, &envelope, &recipient, now);
+            let arrival = Arrival { mail_from: envelope.mail_from.as_ref(), prefix: &prefix, at: now };
+            if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
+                return Ok((email, server.store.ticket_of(account)));
+            }
+            let view = server.directory.current();
+            let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
+            let added = if is_inbox {
+                let staff = server::staff(&view, account);
+                let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
+                intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?
+            } else {
+                intake::deliver_personal(&mut txn, account, &prepared, &arrival)?
+            };
+            Ok((added.email, txn.commit()?.ticket))
+        })
+        .await
+}
+
+/// The rules never refuse mail: a refusal here is a fault of ours, and the sender tries again.
+fn store_error(error: DeskError) -> StoreError {
+    match error {
+        DeskError::Store(error) => error,
+        DeskError::Refused(refusal) => StoreError::Corrupt(format!("a delivery was refused: {refusal}")),
+    }
+}
+
+/// The trace header fields of RFC 5321 §4.4.
+fn trace(server: &Server, envelope: &Envelope, recipient: &Address, now: Millis) -> Vec<u8> {
+    let sender = envelope.mail_from.as_ref().map(Address::as_str).unwrap_or_default();
+    let peer = envelope.peer.map(|peer| match peer {
+        std::net::IpAddr::V4(peer) => format!(" ([{peer}])"),
+        std::net::IpAddr::V6(peer) => format!(" ([IPv6:{peer}])"),
+    });
+    format!(
+        "Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\nReceived: from {helo}{peer}\r\n\tby {by} with {with}\r\n\tfor <{recipient}>; {date}\r\n",
+        helo = envelope.helo,
+        peer = peer.unwrap_or_default(),
+        by = server.settings.hostname,
+        with = envelope.protocol,
+        date = MailDate::utc(now).rfc5322(),
+    )
+    .into_bytes()
+}

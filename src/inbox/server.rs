@@ -1,0 +1,83 @@
+//! What all requests share: the store, the directory, full text, and the way to a blocking thread.
+
+use super::desk::{PersonName, Staff};
+use super::machine::Roster;
+use crate::auth::{Authenticator, Directory, View};
+use crate::mail::search::SearchIndex;
+use crate::store::Store;
+use crate::types::AccountId;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What an operator sets that requests ask for.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Our name in `Received`, in the greeting, and in the Message-IDs that we make.
+    pub hostname: String,
+    /// Where clients reach us, without a slash at the end; `None`: as the request says.
+    pub base_url: Option<String>,
+    /// Origins that browsers may call us from.
+    pub cors_origins: Vec<String>,
+}
+
+/// The running server.
+pub struct Server {
+    pub store: Arc<Store>,
+    pub directory: Arc<Directory>,
+    pub authenticator: Authenticator,
+    pub search: Option<SearchIndex>,
+    pub settings: ServerSettings,
+    blocking: Semaphore,
+}
+
+/// Blocking operations at once; more wait their turn without a thread.
+const BLOCKING_MAX: usize = 16;
+
+impl Server {
+    /// Puts the parts together.
+    pub fn new(
+        store: Arc<Store>,
+        directory: Arc<Directory>,
+        authenticator: Authenticator,
+        search: Option<SearchIndex>,
+        settings: ServerSettings,
+    ) -> Arc<Self> {
+        let blocking = Semaphore::new(BLOCKING_MAX);
+        Arc::new(Self { store, directory, authenticator, search, settings, blocking })
+    }
+
+    /// Runs `work` on a thread that may block, one of a bounded number. Locks of accounts are
+    /// taken before, so that waiting for them holds no thread.
+    pub async fn blocking<T, F>(self: &Arc<Self>, work: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce(&Arc<Server>) -> T + Send + 'static,
+    {
+        // The semaphore is never closed.
+        let _permit = self.blocking.acquire().await;
+        let server = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&server)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Who works in an inbox now.
+    pub fn staff(&self, account: AccountId) -> Arc<Staff> {
+        Arc::new(staff(&self.directory.current(), account))
+    }
+}
+
+/// Who works in an inbox, by a view of the directory.
+pub fn staff(view: &View, account: AccountId) -> Staff {
+    let members = view.active_members(account).collect();
+    let names = view
+        .principals()
+        .map(|(id, row)| (id, PersonName { name: row.name.clone(), email: row.email.clone() }))
+        .collect();
+    let addresses = view.account(account).map(|row| row.addresses.clone()).unwrap_or_default();
+    Staff { roster: Roster { members, teams: Default::default() }, names, addresses }
+}
