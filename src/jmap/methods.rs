@@ -1,13 +1,15 @@
 //! The table of methods: one line each. A name that isn't here is `unknownMethod`.
 
-use super::capability::Capability::{self, Core, Mail};
+use super::capability::Capability::{self, Core, Mail, Submission};
 use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
 use super::types::email::Email;
+use super::types::identity::Identity;
+use super::types::mailbox::Mailbox;
 use super::types::thread::Thread;
 use super::types::{email_parse, search_snippet};
-use super::{changes, get, query, query_changes};
+use super::{changes, get, query, query_changes, set};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -52,6 +54,14 @@ pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Metho
 
 static METHODS: &[Method] = &[
     read("Core/echo", Core, echo),
+    read("Mailbox/get", Mail, get::run::<Mailbox>),
+    read("Mailbox/changes", Mail, changes::run::<Mailbox>),
+    read("Mailbox/query", Mail, query::run::<Mailbox>),
+    read("Mailbox/queryChanges", Mail, query_changes::run::<Mailbox>),
+    write("Mailbox/set", Mail, set::run::<Mailbox>),
+    read("Identity/get", Submission, get::run::<Identity>),
+    read("Identity/changes", Submission, changes::run::<Identity>),
+    write("Identity/set", Submission, set::run::<Identity>),
     read("Thread/get", Mail, get::run::<Thread>),
     read("Thread/changes", Mail, changes::run::<Thread>),
     read("Email/get", Mail, get::run::<Email>),

@@ -1,33 +1,12 @@
 //! Identities (RFC 8621 §6): who an account may write as.
 //!
-//! Every address of an account has one default Identity, made with the account; it can be changed
-//! and stays. Others may be added for the same addresses.
+//! Every address of an account has one default Identity, made with the account (`auth::accounts`);
+//! it can be changed and stays. Others may be added for the same addresses.
 
 use crate::store::rows::directory::AccountRow;
 use crate::store::rows::mail::IdentityRow;
 use crate::store::{Read, StoreResult, Txn, keys};
 use crate::types::{AccountId, Address, IdentityId};
-
-/// Makes an account's default Identities, one an address.
-pub fn create_defaults(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    name: &str,
-    addresses: &[Address],
-) -> StoreResult<()> {
-    for email in addresses {
-        let row = IdentityRow {
-            name: name.to_owned(),
-            email: email.clone(),
-            reply_to: None,
-            bcc: None,
-            text_signature: String::new(),
-            html_signature: String::new(),
-        };
-        create(txn, account, &row)?;
-    }
-    Ok(())
-}
 
 /// Makes one.
 pub fn create(txn: &mut Txn<'_>, account: AccountId, row: &IdentityRow) -> StoreResult<IdentityId> {

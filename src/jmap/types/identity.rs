@@ -6,7 +6,7 @@ use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{
-    Created, Default, Kind, Object, Property, Props, SetCall, SetObject, TypeTable, Update,
+    Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, TypeTable, Update,
 };
 use crate::jmap::session::Account;
 use crate::mail::identity;
@@ -25,12 +25,12 @@ static TABLE: TypeTable = TypeTable {
     id: |number| IdentityId(number).to_string(),
     properties: &[
         Property::ID,
-        Property::mutable("name", Kind::String, Default::Text("")),
-        Property::immutable("email", Kind::String, Default::Required),
-        Property::mutable("replyTo", Kind::Array, Default::Null).or_null(),
-        Property::mutable("bcc", Kind::Array, Default::Null).or_null(),
-        Property::mutable("textSignature", Kind::String, Default::Text("")),
-        Property::mutable("htmlSignature", Kind::String, Default::Text("")),
+        Property::mutable("name", Kind::String, Initial::Text("")),
+        Property::immutable("email", Kind::String, Initial::Required),
+        Property::mutable("replyTo", Kind::Array, Initial::Null).or_null(),
+        Property::mutable("bcc", Kind::Array, Initial::Null).or_null(),
+        Property::mutable("textSignature", Kind::String, Initial::Text("")),
+        Property::mutable("htmlSignature", Kind::String, Initial::Text("")),
         Property::server("mayDelete", Kind::Boolean),
     ],
     write_role: MemberRole::Agent,
@@ -77,7 +77,8 @@ impl Object for Identity {
             if !is_among(&own, &row.email) {
                 return None;
             }
-            let may_delete = account.allows(MemberRole::Agent) && !identity::is_default(&all, known, &row.email);
+            let may_delete =
+                account.allows(MemberRole::Agent) && !identity::is_default(&all, known, &row.email);
             Some(to_json(id, row, may_delete, props))
         });
         Ok(found.collect())
@@ -183,7 +184,9 @@ fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), Se
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for (name, value) in properties {
         match name.as_str() {
-            "name" if value.as_str().is_some_and(|name| name.len() > limits::NAME_BYTES_MAX) => wrong.push("name"),
+            "name" if value.as_str().is_some_and(|name| name.len() > limits::NAME_BYTES_MAX) => {
+                wrong.push("name")
+            }
             "name" => row.name = text(value),
             "textSignature" => row.text_signature = text(value),
             "htmlSignature" => row.html_signature = text(value),
@@ -198,7 +201,11 @@ fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), Se
             _ => {}
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(SetError::properties(wrong, "These can't have the given values.")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(SetError::properties(wrong, "These can't have the given values."))
+    }
 }
 
 /// EmailAddress[]|null; the outer `None` where it is neither.

@@ -11,7 +11,7 @@ use crate::jmap::changes::ChangedIds;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{
-    Created, Default, Kind, Object, Property, Props, Query, QueryObject, SetCall, SetObject, Since,
+    Created, Initial, Kind, Object, Property, Props, Query, QueryObject, SetCall, SetObject, Since,
     TypeTable, Update,
 };
 use crate::jmap::query::{Comparator, Materialised, QueryResult};
@@ -36,16 +36,16 @@ static TABLE: TypeTable = TypeTable {
     id: |number| MailboxId(number).to_string(),
     properties: &[
         Property::ID,
-        Property::mutable("name", Kind::String, Default::Required),
-        Property::mutable("parentId", Kind::Id, Default::Null).or_null(),
-        Property::mutable("role", Kind::String, Default::Null).or_null(),
-        Property::mutable("sortOrder", Kind::UnsignedInt, Default::Number(0)),
+        Property::mutable("name", Kind::String, Initial::Required),
+        Property::mutable("parentId", Kind::Id, Initial::Null).or_null(),
+        Property::mutable("role", Kind::String, Initial::Null).or_null(),
+        Property::mutable("sortOrder", Kind::UnsignedInt, Initial::Number(0)),
         Property::server("totalEmails", Kind::UnsignedInt),
         Property::server("unreadEmails", Kind::UnsignedInt),
         Property::server("totalThreads", Kind::UnsignedInt),
         Property::server("unreadThreads", Kind::UnsignedInt),
         Property::server("myRights", Kind::Object),
-        Property::mutable("isSubscribed", Kind::Boolean, Default::Bool(true)),
+        Property::mutable("isSubscribed", Kind::Boolean, Initial::Bool(true)),
     ],
     // An observer may say what they want to see; the hooks ask more for everything else.
     write_role: MemberRole::Observer,
@@ -404,8 +404,7 @@ impl QueryObject for Mailbox {
         let parent = text_or_null("parentId", args.given("parentId"))?;
         Ok(MailboxCondition {
             // What no mailbox is called matches none.
-            parent: parent
-                .map(|id| id.map(|id| MailboxId::parse(&id).unwrap_or(MailboxId(0)))),
+            parent: parent.map(|id| id.map(|id| MailboxId::parse(&id).unwrap_or(MailboxId(0)))),
             name: args.string("name")?.map(|name| name.to_lowercase()),
             role: text_or_null("role", args.given("role"))?,
             has_any_role: flag("hasAnyRole", args.given("hasAnyRole"))?,
@@ -454,7 +453,11 @@ impl QueryObject for Mailbox {
     }
 }
 
-fn matching(me: PrincipalId, mut all: Vec<(MailboxId, MailboxRow)>, query: &Query<Mailbox>) -> Vec<MailboxId> {
+fn matching(
+    me: PrincipalId,
+    mut all: Vec<(MailboxId, MailboxRow)>,
+    query: &Query<Mailbox>,
+) -> Vec<MailboxId> {
     let passes = |row: &MailboxRow| {
         query.filter.as_ref().is_none_or(|filter| filter.matches(&mut |condition| fits(condition, row, me)))
     };
