@@ -8,6 +8,8 @@ use super::types::email::Email;
 use super::types::submission::EmailSubmission;
 use super::types::thread::Thread;
 use super::types::{email_import, email_parse, search_snippet};
+use super::types::identity::Identity;
+use super::types::mailbox::Mailbox;
 use super::{changes, get, query, query_changes, set};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
@@ -53,6 +55,14 @@ pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Metho
 
 static METHODS: &[Method] = &[
     read("Core/echo", Core, echo),
+    read("Mailbox/get", Mail, get::run::<Mailbox>),
+    read("Mailbox/changes", Mail, changes::run::<Mailbox>),
+    read("Mailbox/query", Mail, query::run::<Mailbox>),
+    read("Mailbox/queryChanges", Mail, query_changes::run::<Mailbox>),
+    write("Mailbox/set", Mail, set::run::<Mailbox>),
+    read("Identity/get", Submission, get::run::<Identity>),
+    read("Identity/changes", Submission, changes::run::<Identity>),
+    write("Identity/set", Submission, set::run::<Identity>),
     read("Thread/get", Mail, get::run::<Thread>),
     read("Thread/changes", Mail, changes::run::<Thread>),
     read("Email/get", Mail, get::run::<Email>),

@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod fields;
 pub mod headers;
 pub mod html;
+pub mod identity;
 pub mod indexer;
 pub mod ingest;
 pub mod mailbox;

@@ -1,1 +1,224 @@
-//! (in work)
+//! Identity (RFC 8621 §6). Every account writes as its own addresses only; the default Identity of
+//! an address stays, others come and go.
+
+use crate::jmap::args::Args;
+use crate::jmap::capability::Capability;
+use crate::jmap::context::Ctx;
+use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
+use crate::jmap::object::{
+    Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, TypeTable, Update,
+};
+use crate::jmap::session::Account;
+use crate::mail::identity;
+use crate::store::rows::mail::{IdentityRow, MailAddress};
+use crate::store::{Read, StoreResult};
+use crate::types::{Address, DataType, IdentityId, MemberRole, limits};
+use serde_json::{Map, Value, json};
+
+/// The type.
+pub struct Identity;
+
+static TABLE: TypeTable = TypeTable {
+    name: "Identity",
+    data_type: Some(DataType::Identity),
+    capability: Capability::Submission,
+    id: |number| IdentityId(number).to_string(),
+    properties: &[
+        Property::ID,
+        Property::mutable("name", Kind::String, Initial::Text("")),
+        Property::immutable("email", Kind::String, Initial::Required),
+        Property::mutable("replyTo", Kind::Array, Initial::Null).or_null(),
+        Property::mutable("bcc", Kind::Array, Initial::Null).or_null(),
+        Property::mutable("textSignature", Kind::String, Initial::Text("")),
+        Property::mutable("htmlSignature", Kind::String, Initial::Text("")),
+        Property::server("mayDelete", Kind::Boolean),
+    ],
+    write_role: MemberRole::Agent,
+    singleton: false,
+    if_version: None,
+    if_owner: None,
+};
+
+/// The addresses that the account writes as, its own one first.
+pub fn own_addresses(ctx: &Ctx, reader: &dyn Read, account: &Account) -> StoreResult<Vec<Address>> {
+    let addresses = identity::addresses(reader, account.id)?;
+    if addresses.is_empty() && account.is_inbox() {
+        return Ok((ctx.host.staff)(account.id).addresses.clone());
+    }
+    Ok(addresses)
+}
+
+/// Whether an address is among these, as addresses compare.
+pub fn is_among(addresses: &[Address], email: &Address) -> bool {
+    addresses.iter().any(|own| own.key() == email.key())
+}
+
+impl Object for Identity {
+    type GetArgs = ();
+
+    fn table() -> &'static TypeTable {
+        &TABLE
+    }
+
+    fn get_many(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        ids: &[&str],
+        props: &Props,
+        _args: &(),
+    ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
+        let all = identity::all(reader, account.id)?;
+        let own = own_addresses(ctx, reader, account)?;
+        let found = ids.iter().map(|id| {
+            let known = IdentityId::parse(id)?;
+            let (_, row) = all.iter().find(|(other, _)| *other == known)?;
+            // An address that the account has lost can't be written as any more.
+            if !is_among(&own, &row.email) {
+                return None;
+            }
+            let may_delete =
+                account.allows(MemberRole::Agent) && !identity::is_default(&all, known, &row.email);
+            Some(to_json(id, row, may_delete, props))
+        });
+        Ok(found.collect())
+    }
+
+    fn all_ids(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, MethodError> {
+        let own = own_addresses(ctx, reader, account)?;
+        let mut all = identity::all(reader, account.id)?;
+        all.retain(|(_, row)| is_among(&own, &row.email));
+        Ok((all.len() <= max).then(|| all.iter().map(|(id, _)| id.to_string()).collect()))
+    }
+}
+
+fn to_json(id: &str, row: &IdentityRow, may_delete: bool, props: &Props) -> Map<String, Value> {
+    let list = |addresses: &Option<Vec<MailAddress>>| match addresses {
+        None => Value::Null,
+        Some(list) => list.iter().map(|one| json!({"name": one.name, "email": one.email})).collect(),
+    };
+    let value = |name: &str| match name {
+        "id" => json!(id),
+        "name" => json!(row.name),
+        "email" => json!(row.email.as_str()),
+        "replyTo" => list(&row.reply_to),
+        "bcc" => list(&row.bcc),
+        "textSignature" => json!(row.text_signature),
+        "htmlSignature" => json!(row.html_signature),
+        "mayDelete" => json!(may_delete),
+        _ => Value::Null,
+    };
+    props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+type Set<'c, 't> = SetCall<'c, 't, ()>;
+
+impl SetObject for Identity {
+    type SetArgs = ();
+
+    fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn create(set: &mut Set<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
+        let email = properties.get("email").and_then(Value::as_str).and_then(Address::parse);
+        let email = email.ok_or_else(|| SetError::properties(["email"], "This is no address."))?;
+        let mut row = IdentityRow {
+            name: String::new(),
+            email,
+            reply_to: None,
+            bcc: None,
+            text_signature: String::new(),
+            html_signature: String::new(),
+        };
+        fill(&mut row, &properties)?;
+        let own = own_addresses(set.ctx, set.reader(), set.account)?;
+        if !is_among(&own, &row.email) {
+            // RFC 8621 §6.3.
+            return Err(SetError::new(
+                SetErrorKind::ForbiddenFrom,
+                format!("This account may not write as {}.", row.email),
+            )
+            .into());
+        }
+        let may_delete = identity::all(set.reader(), set.account.id)?
+            .iter()
+            .any(|(_, other)| other.email.key() == row.email.key());
+        let id = identity::create(set.txn, set.account.id, &row)?;
+        let mut properties = Map::new();
+        properties.insert("mayDelete".into(), may_delete.into());
+        Ok(Created { id: id.to_string(), properties })
+    }
+
+    fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
+        let id = IdentityId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
+        let row = set.reader().row::<IdentityRow>(set.account.id, id)?;
+        let before = row.ok_or(SetErrorKind::NotFound)?;
+        let mut after = before.clone();
+        fill(&mut after, update.new)?;
+        if after != before {
+            set.txn.update(set.account.id, id, &after)?;
+        }
+        Ok(None)
+    }
+
+    fn destroy(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
+        let id = IdentityId::parse(id).ok_or(SetErrorKind::NotFound)?;
+        let all = identity::all(set.reader(), set.account.id)?;
+        let (_, row) = all.iter().find(|(other, _)| *other == id).ok_or(SetErrorKind::NotFound)?;
+        if identity::is_default(&all, id, &row.email) {
+            return Err(SetError::forbidden("The default Identity of an address stays.").into());
+        }
+        Ok(set.txn.remove::<IdentityRow>(set.account.id, id)?)
+    }
+}
+
+/// Writes what is in `properties` into the row. The machinery has checked the kinds.
+fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), SetError> {
+    let mut wrong = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for (name, value) in properties {
+        match name.as_str() {
+            "name" if value.as_str().is_some_and(|name| name.len() > limits::NAME_BYTES_MAX) => {
+                wrong.push("name")
+            }
+            "name" => row.name = text(value),
+            "textSignature" => row.text_signature = text(value),
+            "htmlSignature" => row.html_signature = text(value),
+            "replyTo" => match addresses(value) {
+                Some(list) => row.reply_to = list,
+                None => wrong.push("replyTo"),
+            },
+            "bcc" => match addresses(value) {
+                Some(list) => row.bcc = list,
+                None => wrong.push("bcc"),
+            },
+            _ => {}
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(SetError::properties(wrong, "These can't have the given values."))
+    }
+}
+
+/// EmailAddress[]|null; the outer `None` where it is neither.
+fn addresses(value: &Value) -> Option<Option<Vec<MailAddress>>> {
+    if value.is_null() {
+        return Some(None);
+    }
+    let one = |value: &Value| {
+        let name = match value.get("name") {
+            None | Some(Value::Null) => None,
+            Some(name) => Some(name.as_str()?.to_owned()),
+        };
+        Some(MailAddress { name, email: value.get("email")?.as_str()?.to_owned() })
+    };
+    value.as_array()?.iter().map(one).collect::<Option<Vec<_>>>().map(Some)
+}
