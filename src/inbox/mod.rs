@@ -15,6 +15,7 @@ pub mod lock;
 pub mod machine;
 pub mod merge;
 pub mod messages;
+pub mod moves;
 pub mod ownership;
 pub mod projection;
 pub mod refusal;

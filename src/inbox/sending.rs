@@ -16,7 +16,8 @@ use crate::mail::{mailbox, message, thread};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
 use crate::store::rows::team::*;
-use crate::store::{Read, Row, StoreResult, Txn, blobs, keys};
+use crate::store::blobs::{self, Referrer};
+use crate::store::{Read, Row, StoreResult, Txn, keys};
 use crate::types::*;
 use std::collections::BTreeSet;
 
@@ -357,6 +358,7 @@ fn enqueue(
         identity: order.identity,
         email: order.email,
         thread: email.thread,
+        blob: email.blob,
         mail_from: order.mail_from.clone(),
         mail_from_parameters: order.mail_from_parameters.clone(),
         recipients: order.recipients.clone(),
@@ -370,6 +372,7 @@ fn enqueue(
         attempts: 0,
         idempotency_key: order.idempotency_key.map(str::to_owned),
     };
+    blobs::refer(txn, account, &row.blob, Referrer::Submission, id.0)?;
     outbound::enqueue(txn, account, id, &mut row, now)?;
     txn.insert(account, id, &row)?;
     Ok(Submitted { id, row, repeated: false })

@@ -5,11 +5,11 @@ use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
 use super::types::email::Email;
+use super::types::identity::Identity;
+use super::types::mailbox::Mailbox;
 use super::types::submission::EmailSubmission;
 use super::types::thread::Thread;
 use super::types::{email_import, email_parse, search_snippet};
-use super::types::identity::Identity;
-use super::types::mailbox::Mailbox;
 use super::{changes, get, query, query_changes, set};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
@@ -69,6 +69,7 @@ static METHODS: &[Method] = &[
     read("Email/changes", Mail, changes::run::<Email>),
     read("Email/query", Mail, query::run::<Email>),
     read("Email/queryChanges", Mail, query_changes::run::<Email>),
+    write("Email/set", Mail, set::run::<Email>),
     write("Email/import", Mail, email_import::run),
     read("Email/parse", Mail, email_parse::run),
     read("SearchSnippet/get", Mail, search_snippet::run),

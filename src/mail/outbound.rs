@@ -6,6 +6,7 @@
 //! process that ends leaves one of three things behind: nothing begun, begun and safe to begin
 //! again, or octets on their way, which is the only state in which nobody knows.
 
+use crate::store::blobs::{self, Referrer};
 use crate::store::rows::submission::*;
 use crate::store::{Read, StoreResult, Txn, keys};
 use crate::types::*;
@@ -144,6 +145,7 @@ pub fn finish(
     finished.done = row.recipients.iter().all(|recipient| recipient.settled);
     row.undo_status = UndoStatus::Final;
     if finished.done {
+        blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
         row.relay = RelayState::Done;
     } else if handover.unknown {
         // Due after a wait as any other, but not forgotten: the next begin says why it sends again.
@@ -177,6 +179,7 @@ pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &mut
         return false;
     }
     unplace(txn, account, id, row);
+    blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
     row.relay = RelayState::Done;
     row.undo_status = UndoStatus::Canceled;
     true

@@ -31,6 +31,8 @@ pub enum Referrer {
     Upload = 2,
     /// An attachment of a note.
     Note = 3,
+    /// A submission that isn't done.
+    Submission = 4,
 }
 
 /// What is known of a blob.

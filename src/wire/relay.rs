@@ -10,11 +10,12 @@ use crate::inbox::machine::Actor;
 use crate::inbox::sending;
 use crate::inbox::server::{self, Server};
 use crate::mail::outbound::{self, Due, Handover};
-use crate::mail::{compose, message};
+use crate::mail::compose;
 use crate::smtp::client::{RelayEnvelope, RelayRecipient};
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::submission::SubmissionRow;
 use crate::store::rows::team::Cause;
+use crate::store::blobs;
 use crate::store::{Locked, Read, StoreError, StoreResult, Ticket};
 use crate::types::{AccountId, Millis, limits};
 use std::collections::BTreeSet;
@@ -97,7 +98,8 @@ async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> Stor
         let mut txn = server.store.begin(&locked);
         let row = outbound::begin(&mut txn, due.account, due.submission, server.store.clock.now())?;
         let raw = match &row {
-            Some(row) => message::raw(&txn, due.account, row.email)?,
+            // What a client made has no trace headers of ours: the content is the message.
+            Some(row) => blobs::content(&txn, &row.blob)?,
             None => None,
         };
         Ok((row.zip(raw), txn.commit()?.ticket))

@@ -117,9 +117,13 @@ fn read_import(
     import: &Map<String, Value>,
 ) -> Result<(String, Brought), Refusal> {
     let known = ["blobId", "mailboxIds", "keywords", "receivedAt"];
-    let mut wrong: Vec<String> = import.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
-    let mut brought =
-        Brought { mailboxes: BTreeSet::new(), keywords: BTreeSet::new(), received_at: ctx.store.clock.now().date() };
+    let mut wrong: Vec<String> =
+        import.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
+    let mut brought = Brought {
+        mailboxes: BTreeSet::new(),
+        keywords: BTreeSet::new(),
+        received_at: ctx.store.clock.now().date(),
+    };
     let blob_id = import.get("blobId").and_then(Value::as_str).and_then(|id| ctx.resolve_id(id));
     if blob_id.is_none() {
         wrong.push("blobId".to_owned());

@@ -1,1 +1,150 @@
-//! (in work)
+//! Email/set (RFC 8621 §4.6): what a client makes, changes and destroys. In an inbox what it does
+//! goes by `inbox/moves.rs`, where it also speaks to the conversation.
+
+use super::email::Email;
+use super::{email_create, team};
+use crate::inbox::intake::{self, Brought};
+use crate::inbox::moves;
+use crate::jmap::args::Args;
+use crate::jmap::context::Ctx;
+use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
+use crate::jmap::object::*;
+use crate::mail::compose::ComposeDefaults;
+use crate::mail::date::MailDate;
+use crate::mail::{ingest, message};
+use crate::store::rows::mail::{EmailRow, MailboxRow, StoredMessage};
+use crate::types::*;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+type Call<'c, 't> = SetCall<'c, 't, ()>;
+
+impl SetObject for Email {
+    type SetArgs = ();
+
+    fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
+        if !set.account.allows(MemberRole::Agent) {
+            return Err(SetError::forbidden("An observer can't make messages.").into());
+        }
+        let brought = brought(set, &properties)?;
+        let now = set.ctx.store.clock.now();
+        let random: [u8; 16] = set.ctx.store.random.bytes();
+        let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        let defaults = ComposeDefaults {
+            message_id: format!("{id}@{}", set.ctx.host.hostname),
+            date: MailDate::utc(now),
+            boundary_seed: random,
+        };
+        let raw = email_create::message(set.txn, set.account.id, &properties, &defaults)?;
+        if raw.len() > limits::UPLOAD_SIZE_BYTES_MAX {
+            return Err(
+                SetErrorKind::TooLarge { max_size: Some(limits::UPLOAD_SIZE_BYTES_MAX as u64) }.into()
+            );
+        }
+        let prepared = ingest::prepare(&raw, false)?;
+        let added = if set.account.is_inbox() {
+            let staff = team::staff(set.ctx, set.account);
+            let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+            intake::bring_inbox(&mut desk, &prepared, brought)
+                .map_err(|error| team::refused(error, &staff))?
+        } else {
+            intake::bring_personal(set.txn, set.account.id, &prepared, brought)?
+        };
+        let mut told = Map::new();
+        told.insert("blobId".into(), BlobId::message(added.email).to_string().into());
+        told.insert("threadId".into(), added.thread.to_string().into());
+        told.insert("size".into(), added.size.into());
+        Ok(Created { id: added.email.to_string(), properties: told })
+    }
+
+    fn update(set: &mut Call<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
+        let id = EmailId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
+        let account = set.account.id;
+        let before: EmailRow = set.reader().row(account, id)?.ok_or(SetErrorKind::NotFound)?;
+        let mut after = before.clone();
+        if let Some(given) = update.new.get("mailboxIds") {
+            let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
+            after.mailboxes = mailboxes(set, given, &was)?.into_iter().collect();
+        }
+        if let Some(given) = update.new.get("keywords") {
+            after.keywords = keywords(given)?.into_iter().collect();
+        }
+        if set.account.is_inbox() {
+            let is_patch = !update.patch.contains_key("mailboxIds");
+            let staff = team::staff(set.ctx, set.account);
+            let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+            moves::change(&mut desk, id, &before, &after, is_patch)
+                .map_err(|error| team::refused(error, &staff))?;
+        } else {
+            message::change(set.txn, account, id, &before, &after)?;
+        }
+        // What the server corrects is told by /changes: strict clients read nothing else here.
+        Ok(None)
+    }
+
+    fn destroy(set: &mut Call<'_, '_>, id: &str) -> Result<(), Refusal> {
+        let id = EmailId::parse(id).ok_or(SetErrorKind::NotFound)?;
+        let account = set.account.id;
+        let row: EmailRow = set.reader().row(account, id)?.ok_or(SetErrorKind::NotFound)?;
+        if set.account.is_inbox() {
+            let staff = team::staff(set.ctx, set.account);
+            let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+            return moves::destroy(&mut desk, id, &row).map_err(|error| team::refused(error, &staff));
+        }
+        let stored: Option<StoredMessage> = set.reader().row(account, id)?;
+        let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
+        Ok(message::destroy(set.txn, account, id, &row, &keys)?)
+    }
+}
+
+fn brought(set: &Call<'_, '_>, properties: &Map<String, Value>) -> Result<Brought, Refusal> {
+    let received = properties.get("receivedAt").and_then(Value::as_str).and_then(UtcDate::parse);
+    Ok(Brought {
+        mailboxes: mailboxes(set, properties.get("mailboxIds").unwrap_or(&Value::Null), &BTreeSet::new())?,
+        keywords: keywords(properties.get("keywords").unwrap_or(&Value::Null))?,
+        received_at: received.unwrap_or_else(|| set.ctx.store.clock.now().date()),
+    })
+}
+
+/// At least one mailbox, each of which exists; those that weren't there before take Emails by hand.
+fn mailboxes(
+    set: &Call<'_, '_>,
+    given: &Value,
+    before: &BTreeSet<MailboxId>,
+) -> Result<BTreeSet<MailboxId>, Refusal> {
+    let wrong = |why: &'static str| SetError::properties(["mailboxIds"], why);
+    let mut out = BTreeSet::new();
+    for id in team::set_names(given) {
+        let mailbox = MailboxId::parse(id).ok_or_else(|| wrong("There is no such Mailbox."))?;
+        if !before.contains(&mailbox) {
+            let row: Option<MailboxRow> = set.reader().row(set.account.id, mailbox)?;
+            let row = row.ok_or_else(|| wrong("There is no such Mailbox."))?;
+            if row.kept.as_ref().is_some_and(|kept| !kept.may_add()) {
+                return Err(SetError::forbidden("Messages can't be put into this mailbox by hand.").into());
+            }
+        }
+        out.insert(mailbox);
+    }
+    if out.is_empty() {
+        return Err(wrong("An Email is in at least one Mailbox.").into());
+    }
+    if out.len() > limits::MAILBOXES_PER_EMAIL_MAX {
+        return Err(SetErrorKind::TooManyMailboxes.into());
+    }
+    Ok(out)
+}
+
+fn keywords(given: &Value) -> Result<BTreeSet<Keyword>, Refusal> {
+    let wrong =
+        || SetError::properties(["keywords"], "A keyword has characters that RFC 8621 doesn't allow.");
+    let out: Option<BTreeSet<Keyword>> = team::set_names(given).map(|name| Keyword::parse(name)).collect();
+    let out = out.ok_or_else(wrong)?;
+    if out.len() > limits::KEYWORDS_PER_EMAIL_MAX {
+        return Err(SetErrorKind::TooManyKeywords.into());
+    }
+    Ok(out)
+}

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod conversation;
 pub mod email;
 pub mod email_body;
+pub mod email_create;
 pub mod email_header;
 pub mod email_import;
 pub mod email_parse;

@@ -34,13 +34,28 @@ static TABLE: TypeTable = TypeTable {
         Property::server("dsnBlobIds", Kind::Array),
         Property::server("mdnBlobIds", Kind::Array),
         // The send gate, for clients that know it. Given at creation, and not kept.
-        Property::immutable("lockToken", Kind::UnsignedInt, Initial::Null).or_null().of(Capability::Locks).on_request(),
-        Property::immutable("ifVersion", Kind::String, Initial::Null).or_null().of(Capability::Locks).on_request(),
+        Property::immutable("lockToken", Kind::UnsignedInt, Initial::Null)
+            .or_null()
+            .of(Capability::Locks)
+            .on_request(),
+        Property::immutable("ifVersion", Kind::String, Initial::Null)
+            .or_null()
+            .of(Capability::Locks)
+            .on_request(),
         Property::immutable("acknowledge", Kind::Ids, Initial::EmptyArray).of(Capability::Locks).on_request(),
-        Property::immutable("thenStatus", Kind::String, Initial::Null).or_null().of(Capability::Locks).on_request(),
+        Property::immutable("thenStatus", Kind::String, Initial::Null)
+            .or_null()
+            .of(Capability::Locks)
+            .on_request(),
         // Any value: an absent one and null say different things here.
-        Property::immutable("thenOwnerId", Kind::Any, Initial::Computed).or_null().of(Capability::Locks).on_request(),
-        Property::immutable("idempotencyKey", Kind::String, Initial::Null).or_null().of(Capability::Locks).on_request(),
+        Property::immutable("thenOwnerId", Kind::Any, Initial::Computed)
+            .or_null()
+            .of(Capability::Locks)
+            .on_request(),
+        Property::immutable("idempotencyKey", Kind::String, Initial::Null)
+            .or_null()
+            .of(Capability::Locks)
+            .on_request(),
         Property::server("conversationId", Kind::Id).or_null().of(Capability::Locks).on_request(),
     ],
     write_role: MemberRole::Agent,

@@ -196,7 +196,9 @@ fn team_order(properties: &Map<String, Value>) -> Result<TeamOrder, Refusal> {
     let then_owner = match properties.get("thenOwnerId") {
         None => None,
         Some(Value::Null) => Some(None),
-        Some(Value::String(text)) => Some(Some(PrincipalId::parse(text).ok_or_else(|| wrong("thenOwnerId"))?)),
+        Some(Value::String(text)) => {
+            Some(Some(PrincipalId::parse(text).ok_or_else(|| wrong("thenOwnerId"))?))
+        }
         Some(_) => return Err(wrong("thenOwnerId").into()),
     };
     let named = properties.get("acknowledge").and_then(Value::as_array);
@@ -319,10 +321,14 @@ fn given_envelope(given: &Map<String, Value>) -> Result<Envelope, Refusal> {
 /// `parameters` of an address (RFC 8621 §7): keywords of RFC 5321 §4.1.2, with a value or null.
 fn parameters(address: &Map<String, Value>) -> Result<Parameters, Refusal> {
     let wrong = || SetError::properties(["envelope"], "The parameters of an address can't be read.");
-    let Some(given) = address.get("parameters").filter(|given| !given.is_null()) else { return Ok(Vec::new()) };
+    let Some(given) = address.get("parameters").filter(|given| !given.is_null()) else {
+        return Ok(Vec::new());
+    };
     let Value::Object(given) = given else { return Err(wrong().into()) };
     let keyword = |name: &str| {
-        !name.is_empty() && !name.starts_with('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !name.is_empty()
+            && !name.starts_with('-')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     let value_fits = |value: &str| value.bytes().all(|b| (33..=126).contains(&b) && b != b'=');
     let mut out = Vec::new();

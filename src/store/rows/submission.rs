@@ -10,6 +10,9 @@ pub struct SubmissionRow {
     pub identity: IdentityId,
     pub email: EmailId,
     pub thread: ThreadId,
+    /// What goes to the relay; referred to until it is done, so that destroying the Email stops
+    /// nothing (RFC 8621 §7.5).
+    pub blob: BlobHash,
     /// `None` is the null path.
     pub mail_from: Option<Address>,
     pub mail_from_parameters: Vec<(String, Option<String>)>,

@@ -1,0 +1,121 @@
+//! What a client does to single Emails of an inbox, and what it means to the team.
+//!
+//! A change is applied as asked; what it says to the conversation, and the server's corrections of
+//! the conversation's other Emails, follow in the same commit under a second modseq.
+
+use super::desk::{Desk, DeskResult};
+use super::machine::{Entry, Event, Value};
+use super::projection::{self, Move};
+use super::refusal::Refusal;
+use crate::mail::{ingest, message};
+use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
+use crate::store::rows::team::{ActivityKind, ActivityValue};
+use crate::store::StoreResult;
+use crate::types::*;
+use std::collections::BTreeSet;
+
+/// Whether an Email is a draft: made here, and not sent.
+pub fn is_draft(row: &EmailRow) -> bool {
+    row.origin == Origin::Client && row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT)
+}
+
+/// Changes the mailboxes and keywords of an Email. `is_patch` says that single mailboxes were
+/// named; otherwise the whole property was replaced, perhaps from a stale copy.
+pub fn change(
+    desk: &mut Desk<'_, '_>,
+    email: EmailId,
+    before: &EmailRow,
+    after: &EmailRow,
+    is_patch: bool,
+) -> DeskResult<()> {
+    may_change(desk, before, after)?;
+    let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
+    let is: BTreeSet<MailboxId> = after.mailboxes.iter().copied().collect();
+    let conversation = match before.conversation {
+        Some(id) if was != is => desk.conversation(id)?.map(|row| (id, row)),
+        _ => None,
+    };
+    let Some((id, row)) = conversation else {
+        return Ok(message::change(desk.txn, desk.account, email, before, after)?);
+    };
+    let kept = desk.kept()?;
+    let by = desk.actor.principal().ok_or(Refusal::Forbidden("Only a person moves messages by hand."))?;
+    let is_draft_or_memo =
+        before.keywords.iter().any(|keyword| matches!(keyword.as_str(), Keyword::DRAFT | Keyword::MEMO));
+    let moved = Move { before: &was, after: &is, is_patch, is_draft_or_memo, by, now: desk.now };
+    let said = projection::read_change(moved, &row, &kept)?;
+    message::change(desk.txn, desk.account, email, before, after)?;
+    desk.txn.correct(desk.account)?;
+    match said {
+        Some(said) => {
+            desk.apply(id, &Event::Set { change: said.change, expect: said.expect }, Vec::new())?;
+        }
+        None => desk.project(id)?,
+    }
+    if let Some(gone) = kept.gone(&is)
+        && kept.gone(&was).is_none()
+        && all_inbound_gone(desk, id)?
+    {
+        desk.apply(id, &Event::InboundGone(gone), Vec::new())?;
+    }
+    Ok(())
+}
+
+/// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only.
+pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskResult<()> {
+    let own_draft = is_draft(row) && row.author.is_some() && row.author == desk.actor.principal();
+    if !own_draft {
+        let kept = desk.kept()?;
+        let thrown_away =
+            row.mailboxes.iter().all(|id| matches!(kept.meaning(*id), Some(Kept::Trash | Kept::Junk)));
+        if !desk.actor.is_at_least(MemberRole::Lead) || !(thrown_away || is_draft(row)) {
+            return Err(Refusal::Forbidden(
+                "Only one's own drafts can be destroyed; a lead may destroy what is in Trash or Junk only.",
+            )
+            .into());
+        }
+    }
+    if let Some(id) = row.conversation {
+        desk.leave(id, email);
+        if !own_draft {
+            let before = ActivityValue::Email(email).into();
+            desk.record(Some(id), &Entry { kind: ActivityKind::EmailDestroyed, before, after: Value::NONE })?;
+        }
+    }
+    let stored: Option<StoredMessage> = desk.read().row(desk.account, email)?;
+    let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
+    Ok(message::destroy(desk.txn, desk.account, email, row, &keys)?)
+}
+
+/// An observer sets `$seen` and nothing else; a draft is its author's.
+fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Result<(), Refusal> {
+    let others = |row: &EmailRow| {
+        let keywords = row.keywords.iter().filter(|keyword| keyword.as_str() != Keyword::SEEN);
+        keywords.cloned().collect::<Vec<_>>()
+    };
+    let only_seen = before.mailboxes == after.mailboxes && others(before) == others(after);
+    if !only_seen {
+        desk.actor.must_be_agent()?;
+    }
+    if is_draft(before) && before.author != desk.actor.principal() {
+        return Err(Refusal::Forbidden("Only its author may change a draft; copy it to go on with it."));
+    }
+    Ok(())
+}
+
+/// Whether no message from outside is left outside Junk and Trash.
+fn all_inbound_gone(desk: &Desk<'_, '_>, id: ConversationId) -> StoreResult<bool> {
+    let kept = desk.kept()?;
+    let mut any = false;
+    for (email, _) in desk.emails(id)? {
+        let Some(row) = desk.read().row::<EmailRow>(desk.account, email)? else { continue };
+        if matches!(row.origin, Origin::Inbound | Origin::Automatic) {
+            any = true;
+            let mailboxes: BTreeSet<MailboxId> = row.mailboxes.iter().copied().collect();
+            if kept.gone(&mailboxes).is_none() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(any)
+}
