@@ -2,13 +2,20 @@
 
 pub mod activity;
 pub mod conversation;
+pub mod conversation_query;
+pub mod conversation_set;
 pub mod email;
 pub mod email_import;
 pub mod email_query;
 pub mod email_set;
 pub mod identity;
+pub mod inbox_settings;
 pub mod mailbox;
 pub mod note;
+pub mod principal;
 pub mod reply_lock;
 pub mod submission;
+pub mod team;
+#[cfg(test)]
+mod team_tests;
 pub mod thread;
