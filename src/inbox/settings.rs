@@ -26,8 +26,11 @@ impl Desk<'_, '_> {
         }
         self.txn.put_at(keys::row(self.account, keys::Kind::InboxSettings, SINGLETON), &new)?;
         self.txn.log(self.account, DataType::InboxSettings, SINGLETON, Change::Updated)?;
-        let entry =
-            Entry { kind: ActivityKind::SettingsChanged, before: Value::NONE, after: Value::text(Some(what)) };
+        let entry = Entry {
+            kind: ActivityKind::SettingsChanged,
+            before: Value::NONE,
+            after: Value::text(Some(what)),
+        };
         self.record(None, &entry)?;
         self.settings = new;
         Ok(())
@@ -43,7 +46,8 @@ fn check(row: &InboxSettingsRow) -> Result<(), Refusal> {
         return wrong("lockSeconds", "A reply lock lasts 15 to 600 seconds.");
     }
     // A category is the name of a mailbox in the archive, too.
-    let fits = |word: &String| !word.trim().is_empty() && word.len() <= TAG_BYTES_MAX && mailbox::name_fits(word);
+    let fits =
+        |word: &String| !word.trim().is_empty() && word.len() <= TAG_BYTES_MAX && mailbox::name_fits(word);
     if row.categories.len() > WORDS_MAX || !row.categories.iter().all(fits) {
         return wrong("categories", "There are too many, or one is empty or too long.");
     }

@@ -107,8 +107,17 @@ pub fn is_visible(read: &dyn Read, account: AccountId, hash: &BlobHash) -> Store
 }
 
 /// Gives the account a reference to a blob.
-pub fn refer(txn: &mut Txn<'_>, account: AccountId, hash: &BlobHash, why: Referrer, id: u32) -> StoreResult<()> {
-    txn.put_bytes(keys::blob_reference(hash, account, why as u8, id), rows::encode(&txn.store().clock.now())?);
+pub fn refer(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    hash: &BlobHash,
+    why: Referrer,
+    id: u32,
+) -> StoreResult<()> {
+    txn.put_bytes(
+        keys::blob_reference(hash, account, why as u8, id),
+        rows::encode(&txn.store().clock.now())?,
+    );
     Ok(())
 }
 

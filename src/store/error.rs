@@ -21,7 +21,9 @@ pub enum StoreError {
     #[error("the data folder {} is in use by another process ({holder}); stop it, or use another folder", dir.display())]
     InUse { dir: PathBuf, holder: String },
     /// A later version of Postroom wrote the folder.
-    #[error("the data folder has format {found}, and this version of postroom reads up to {known}; use a newer postroom")]
+    #[error(
+        "the data folder has format {found}, and this version of postroom reads up to {known}; use a newer postroom"
+    )]
     Newer { found: u32, known: u32 },
     /// Too little disk to begin a write.
     #[error("only {free} bytes of disk are free, and {min} are needed to write safely")]

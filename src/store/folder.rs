@@ -32,11 +32,9 @@ pub struct Folder {
 impl Folder {
     /// Makes the folder where it doesn't exist, readable by its owner only, and claims it.
     pub fn claim(dir: &Path) -> StoreResult<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|error| StoreError::file(format!("can't make the data folder {}", dir.display()), &error))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+            StoreError::file(format!("can't make the data folder {}", dir.display()), &error)
+        })?;
         let path = dir.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)

@@ -389,8 +389,7 @@ pub fn list_change(account: AccountId, list: List, modseq: u64) -> Key {
 /// The entries of a list's log after `since`.
 pub fn list_changes_after(account: AccountId, list: List, since: u64) -> KeyRange {
     let (sort, number) = list.code();
-    let mut range =
-        Build(account.0.to_be_bytes().to_vec()).u8(LIST_LOG).u8(sort).u32(number).prefix(Cf::Log);
+    let mut range = Build(account.0.to_be_bytes().to_vec()).u8(LIST_LOG).u8(sort).u32(number).prefix(Cf::Log);
     range.from = list_change(account, list, since.saturating_add(1)).bytes;
     range
 }

@@ -224,7 +224,13 @@ pub fn remove(txn: &mut Txn<'_>, account: AccountId, list: List, place: Place) -
 }
 
 /// Takes away a node and those below it.
-fn drop_nodes(txn: &mut Txn<'_>, account: AccountId, list: List, place: [u8; 9], depth: usize) -> StoreResult<()> {
+fn drop_nodes(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    list: List,
+    place: [u8; 9],
+    depth: usize,
+) -> StoreResult<()> {
     let node = load(txn, account, list, &place, depth)?;
     txn.delete_bytes(keys::list_node(account, list, &place, depth));
     for child in node.0.into_iter().filter(|child| child.burst) {
@@ -394,18 +400,19 @@ pub fn changes(read: &dyn Read, account: AccountId, list: List, since: u64) -> S
     // The first thing that happened to an entry tells whether it was there, the last whether it is.
     let mut seen: BTreeMap<Place, (bool, bool)> = BTreeMap::new();
     let mut broken = None;
-    read.scan(&keys::list_changes_after(account, list, since), false, &mut |_, value| {
-        match rows::decode::<Vec<(Place, bool)>>(value) {
-            Ok(entry) => {
-                for (place, added) in entry {
-                    seen.entry(place).or_insert((!added, added)).1 = added;
-                }
-                ControlFlow::Continue(())
+    read.scan(&keys::list_changes_after(account, list, since), false, &mut |_, value| match rows::decode::<
+        Vec<(Place, bool)>,
+    >(value)
+    {
+        Ok(entry) => {
+            for (place, added) in entry {
+                seen.entry(place).or_insert((!added, added)).1 = added;
             }
-            Err(error) => {
-                broken = Some(error);
-                ControlFlow::Break(())
-            }
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
         }
     })?;
     if let Some(error) = broken {
@@ -447,7 +454,13 @@ fn save(
 }
 
 /// Counts the entries below a prefix into a node.
-fn count(read: &dyn Read, account: AccountId, list: List, place: &[u8; 9], depth: usize) -> StoreResult<Node> {
+fn count(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    place: &[u8; 9],
+    depth: usize,
+) -> StoreResult<Node> {
     let mut node = Node::default();
     read.scan(&keys::list_entries_with(account, list, place, depth), false, &mut |key, _| {
         if let Some(place) = keys::read_place(key) {
@@ -478,7 +491,8 @@ fn check_node(
     for child in &kept.0 {
         truth.child(child.digits).burst = child.burst;
         if child.count > BURST && !child.burst && below(depth) < NIBBLES {
-            faults.push(format!("list {list:?} of {account}: a full rank node at depth {depth} has no child"));
+            faults
+                .push(format!("list {list:?} of {account}: a full rank node at depth {depth} has no child"));
         }
     }
     if kept != truth {

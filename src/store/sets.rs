@@ -141,24 +141,31 @@ impl FromIterator<EmailId> for Bitmap {
 pub fn load(read: &dyn Read, account: AccountId, set: &EmailSet) -> StoreResult<Bitmap> {
     let mut out = Bitmap::default();
     let mut broken = None;
-    read.scan(&keys::set_chunks(account, set.code()), false, &mut |key, value| {
-        match (keys::last_id(key), read_chunk(value)) {
-            (Some(chunk), Ok(words)) => {
-                out.chunks.insert(chunk, words);
-                ControlFlow::Continue(())
-            }
-            (_, Err(error)) => {
-                broken = Some(error);
-                ControlFlow::Break(())
-            }
-            (None, _) => ControlFlow::Continue(()),
+    read.scan(&keys::set_chunks(account, set.code()), false, &mut |key, value| match (
+        keys::last_id(key),
+        read_chunk(value),
+    ) {
+        (Some(chunk), Ok(words)) => {
+            out.chunks.insert(chunk, words);
+            ControlFlow::Continue(())
         }
+        (_, Err(error)) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+        (None, _) => ControlFlow::Continue(()),
     })?;
     broken.map_or(Ok(out), Err)
 }
 
 /// Puts an Email in a set or takes it out; nothing is written where it was so already.
-pub fn write(txn: &mut Txn<'_>, account: AccountId, set: &EmailSet, email: EmailId, within: bool) -> StoreResult<()> {
+pub fn write(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    set: &EmailSet,
+    email: EmailId,
+    within: bool,
+) -> StoreResult<()> {
     let (chunk, word, bit) = place(email);
     let key = keys::set_chunk(account, set.code(), chunk);
     let mut words = match txn.bytes(&key)? {
@@ -183,8 +190,12 @@ fn place(email: EmailId) -> (u32, usize, u64) {
 
 /// A chunk is stored as its non-empty words: most sets are sparse.
 fn write_chunk(words: &[u64; WORDS]) -> StoreResult<Vec<u8>> {
-    let sparse: Vec<(u8, u64)> =
-        words.iter().enumerate().filter(|(_, word)| **word != 0).map(|(at, word)| (at as u8, *word)).collect();
+    let sparse: Vec<(u8, u64)> = words
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| **word != 0)
+        .map(|(at, word)| (at as u8, *word))
+        .collect();
     super::rows::encode(&sparse)
 }
 

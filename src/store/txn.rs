@@ -7,6 +7,7 @@
 //! A commit takes one modseq an account; after [`Txn::correct`] a second one, for what the server
 //! corrects behind what a client asked.
 
+use super::Store;
 use super::blobs::PreparedBlob;
 use super::changes::{self, Change, TypeStates};
 use super::durable::{News, Ticket};
@@ -18,7 +19,6 @@ use super::locks::Locked;
 use super::read::Read;
 use super::rows::account::{AccountState, NextIds};
 use super::rows::{self, Row};
-use super::Store;
 use crate::types::{AccountId, DataType, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -131,7 +131,13 @@ impl<'s> Txn<'s> {
     }
 
     /// Tells the change log of something that isn't a row of its own.
-    pub fn log(&mut self, account: AccountId, data_type: DataType, id: u32, change: Change) -> StoreResult<()> {
+    pub fn log(
+        &mut self,
+        account: AccountId,
+        data_type: DataType,
+        id: u32,
+        change: Change,
+    ) -> StoreResult<()> {
         let work = self.work(account)?;
         let at = (work.modseq, data_type);
         let entry = work.log.entry(at).or_default();
@@ -169,7 +175,8 @@ impl<'s> Txn<'s> {
         let before = work.state.next.clone();
         let slot = which(&mut work.state.next);
         // Numbers start at 1: 0 is free to mean nothing.
-        *slot = slot.checked_add(1).ok_or_else(|| StoreError::Corrupt("an account ran out of ids".to_owned()))?;
+        *slot =
+            slot.checked_add(1).ok_or_else(|| StoreError::Corrupt("an account ran out of ids".to_owned()))?;
         let number = *slot;
         self.remember(Undo::Ids(account, Box::new(before)));
         Ok(number)
@@ -295,7 +302,13 @@ impl<'s> Txn<'s> {
         self.remember(Undo::Row(key.cf, key.bytes, before));
     }
 
-    pub(super) fn log_list(&mut self, account: AccountId, list: List, place: Place, added: bool) -> StoreResult<()> {
+    pub(super) fn log_list(
+        &mut self,
+        account: AccountId,
+        list: List,
+        place: Place,
+        added: bool,
+    ) -> StoreResult<()> {
         let work = self.work(account)?;
         let at = (work.modseq, list);
         work.lists.entry(at).or_default().push((place, added));
@@ -370,7 +383,8 @@ impl Read for Txn<'_> {
         }
         let bounds = (Bound::Included(range.from.as_slice()), Bound::Excluded(range.to.as_slice()));
         let own = self.overlay[range.cf as usize].range::<[u8], _>(bounds);
-        let own: Vec<(&Vec<u8>, &Option<Vec<u8>>)> = if backwards { own.rev().collect() } else { own.collect() };
+        let own: Vec<(&Vec<u8>, &Option<Vec<u8>>)> =
+            if backwards { own.rev().collect() } else { own.collect() };
         let mut own = own.into_iter().peekable();
         let mut stopped = false;
         self.snapshot.scan(range.cf, &range.from, &range.to, backwards, &mut |key, value| {

@@ -106,7 +106,12 @@ impl Object for Activity {
     }
 }
 
-fn to_json(id: &str, row: &ActivityRow, texts: Option<&ActivityTextRow>, props: &Props) -> Map<String, Value> {
+fn to_json(
+    id: &str,
+    row: &ActivityRow,
+    texts: Option<&ActivityTextRow>,
+    props: &Props,
+) -> Map<String, Value> {
     let value = |name: &str| match name {
         "id" => json!(id),
         "conversationId" => json!(row.conversation.map(|id| id.to_string())),
@@ -266,7 +271,8 @@ fn matching(
     if ids.len() > max {
         return Err(team::too_many());
     }
-    let fits = |row: &ActivityRow| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)));
+    let fits =
+        |row: &ActivityRow| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)));
     let mut found = Vec::new();
     for some in ids.chunks(ROWS_AT_ONCE) {
         let rows = reader.rows::<ActivityRow>(account, some.iter().copied())?;

@@ -164,11 +164,14 @@ impl QueryObject for Conversation {
 }
 
 fn ownership_tests(ctx: &Ctx, args: &mut Args, tests: &mut Vec<Test>) -> Result<(), MethodError> {
-    for (name, test) in [("ownerId", Test::Owner as fn(Option<PrincipalId>) -> Test), ("teamId", Test::Team)] {
+    for (name, test) in [("ownerId", Test::Owner as fn(Option<PrincipalId>) -> Test), ("teamId", Test::Team)]
+    {
         match args.given(name) {
             None => {}
             Some(serde_json::Value::Null) => tests.push(test(None)),
-            Some(serde_json::Value::String(text)) if text == "me" => tests.push(test(Some(ctx.session.principal))),
+            Some(serde_json::Value::String(text)) if text == "me" => {
+                tests.push(test(Some(ctx.session.principal)))
+            }
             Some(serde_json::Value::String(text)) => {
                 tests.push(PrincipalId::parse(&text).map_or(Test::Never, |id| test(Some(id))));
             }
@@ -334,7 +337,9 @@ fn scan(
 const ROWS_AT_ONCE: usize = 512;
 
 fn fits(filter: Option<&Filter<Vec<Test>>>, row: &ConversationRow) -> bool {
-    filter.is_none_or(|filter| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row))))
+    filter.is_none_or(|filter| {
+        filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)))
+    })
 }
 
 /// What a row is ordered by; null stands behind everything, in either direction.

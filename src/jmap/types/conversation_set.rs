@@ -77,7 +77,9 @@ impl SetObject for Conversation {
         };
         match set.args.handoff_notes.keys().find(|id| !answered(id)) {
             None => Ok(Vec::new()),
-            Some(id) => Err(MethodError::argument("handoffNote", &format!("{id} isn't updated in this call"))),
+            Some(id) => {
+                Err(MethodError::argument("handoffNote", &format!("{id} isn't updated in this call")))
+            }
         }
     }
 }
@@ -136,7 +138,8 @@ fn read_change(update: &Update<'_>) -> Result<Change, SetError> {
             continue;
         }
         let unknown = |why: &'static str| SetError::properties([name.as_str()], why);
-        let principal = |text: &str| PrincipalId::parse(text).ok_or_else(|| unknown("There is no such principal."));
+        let principal =
+            |text: &str| PrincipalId::parse(text).ok_or_else(|| unknown("There is no such principal."));
         let text = value.as_str().map(str::to_owned);
         match name.as_str() {
             "ownerId" => change.owner = Some(text.as_deref().map(principal).transpose()?),

@@ -143,7 +143,8 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
         "plainCollision" => row.plain_collision = PlainCollision::parse(text()?)?,
         "lockSeconds" => row.lock_seconds = number()?,
         "trustedAutomatic" => {
-            row.trusted_automatic = words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
+            row.trusted_automatic =
+                words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
         }
         "guide" => row.guide = text()?.to_owned(),
         "signature" => row.signature = text()?.to_owned(),
@@ -173,7 +174,8 @@ impl SetObject for InboxSettings {
         let names: Vec<&str> = update.new.keys().filter(differ).map(String::as_str).collect();
         for &name in &names {
             let value = update.new.get(name).unwrap_or(&Value::Null);
-            fill(&mut row, name, value).ok_or_else(|| SetError::properties([name], "It can't have that value."))?;
+            fill(&mut row, name, value)
+                .ok_or_else(|| SetError::properties([name], "It can't have that value."))?;
         }
         desk.set_settings(row.clone(), &names.join(" ")).map_err(|error| team::refused(error, &staff))?;
         let mut told = to_json(set.ctx, set.account, &row, &Props::of(names));

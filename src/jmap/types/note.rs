@@ -5,6 +5,7 @@
 
 use super::team::{self, date_json, principal_json};
 use crate::inbox::notes::{self, Text};
+use crate::inbox::refusal;
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability::Notes;
 use crate::jmap::context::Ctx;
@@ -15,10 +16,9 @@ use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
 use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes, set};
-use crate::inbox::refusal;
+use crate::store::Read;
 use crate::store::keys::{self, Kind as RowKind};
 use crate::store::rows::team::{NoteAttachment, NoteRow};
-use crate::store::Read;
 use crate::types::limits::FILTER_SCAN_NOTES_MAX;
 use crate::types::{BlobId, ConversationId, DataType, EmailId, MemberRole, NoteId, PrincipalId, UtcDate};
 use serde_json::{Map, Value, json};
@@ -192,8 +192,7 @@ impl SetObject for Note {
         if update.new == update.old {
             return Ok(None);
         }
-        let mut text =
-            Text { body: before.body, mentions: before.mentions, attachments: before.attachments };
+        let mut text = Text { body: before.body, mentions: before.mentions, attachments: before.attachments };
         fill(&mut text, update.new)?;
         let staff = team::staff(set.ctx, set.account);
         let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
@@ -348,7 +347,9 @@ fn matching(ctx: &Ctx, account: &Account, query: &Query<Note>) -> Result<Vec<Not
         let mut found = Vec::new();
         for some in ids.chunks(ROWS_AT_ONCE) {
             let rows = reader.rows::<NoteRow>(account.id, some.iter().copied())?;
-            let fits = |row: &NoteRow| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)));
+            let fits = |row: &NoteRow| {
+                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)))
+            };
             let fitting = some.iter().zip(rows).filter(|(_, row)| row.as_ref().is_some_and(fits));
             found.extend(fitting.map(|(id, _)| *id));
         }

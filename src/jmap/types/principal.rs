@@ -62,7 +62,8 @@ struct Shown {
 /// The people of the account, by their numbers.
 fn people(ctx: &Ctx, account: &Account) -> BTreeMap<PrincipalId, Shown> {
     let staff = team::staff(ctx, account);
-    let shown = |id| staff.names.get(&id).map(|one| Shown { name: one.name.clone(), email: one.email.to_string() });
+    let shown =
+        |id| staff.names.get(&id).map(|one| Shown { name: one.name.clone(), email: one.email.to_string() });
     if account.is_inbox() {
         let named = staff.names.keys().filter(|id| !staff.roster.teams.contains(id));
         return named.filter_map(|&id| Some((id, shown(id)?))).collect();
@@ -191,7 +192,9 @@ impl QueryObject for Principal {
     ) -> Result<QueryResult<'q>, MethodError> {
         let mut found: Vec<(PrincipalId, Shown)> = people(ctx, account).into_iter().collect();
         if let Some(filter) = &query.filter {
-            found.retain(|(_, one)| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one))));
+            found.retain(|(_, one)| {
+                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one)))
+            });
         }
         if let Some(ascending) = query.sort.first() {
             found.sort_by_cached_key(|(_, one)| one.name.to_lowercase());

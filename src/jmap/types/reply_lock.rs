@@ -161,7 +161,8 @@ impl SetObject for ReplyLock {
     }
 
     fn create(set: &mut Set<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
-        let conversation = properties.get("conversationId").and_then(Value::as_str).and_then(ConversationId::parse);
+        let conversation =
+            properties.get("conversationId").and_then(Value::as_str).and_then(ConversationId::parse);
         let missing = || SetError::properties(["conversationId"], "There is no such conversation.");
         let conversation = conversation.ok_or_else(missing)?;
         set.reader().row::<ConversationRow>(set.account.id, conversation)?.ok_or_else(missing)?;

@@ -15,10 +15,7 @@ use std::sync::Arc;
 
 /// The principal that asks, as the rules see them. Accounts without a role have no team methods.
 pub fn actor(ctx: &Ctx, account: &Account) -> Actor {
-    Actor::Member {
-        principal: ctx.session.principal,
-        role: account.role.unwrap_or(MemberRole::Observer),
-    }
+    Actor::Member { principal: ctx.session.principal, role: account.role.unwrap_or(MemberRole::Observer) }
 }
 
 /// Who works in the inbox.

@@ -8,8 +8,8 @@ mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
-use super::error::{StoreError, StoreResult};
 use super::StoreOptions;
+use super::error::{StoreError, StoreResult};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! recovery is point-in-time, so that a torn tail is cut and nothing before it is lost.
 
 use super::{Batch, Cf, Visit};
-use crate::store::error::{StoreError, StoreResult};
 use crate::store::StoreOptions;
+use crate::store::error::{StoreError, StoreResult};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
@@ -62,7 +62,9 @@ impl Rocks {
     }
 
     pub fn checkpoint(&self, to: &Path) -> StoreResult<()> {
-        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(engine_error)
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(to))
+            .map_err(engine_error)
     }
 
     pub fn flush(&self) {
@@ -164,11 +166,7 @@ impl RocksSnapshot<'_> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
-        let mode = if backwards {
-            IteratorMode::End
-        } else {
-            IteratorMode::From(from, Direction::Forward)
-        };
+        let mode = if backwards { IteratorMode::End } else { IteratorMode::From(from, Direction::Forward) };
         for entry in self.snapshot.iterator_cf_opt(self.rocks.family(cf)?, options, mode) {
             let (key, value) = entry.map_err(engine_error)?;
             if visit(&key, &value).is_break() {
