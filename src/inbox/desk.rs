@@ -107,12 +107,7 @@ impl<'t, 's> Desk<'t, 's> {
     /// Applies an event, and does all that follows from it. `extra` is what the gate must know and
     /// no activity says. True where the conversation moved; false where the message came too late
     /// and a new conversation has to begin.
-    pub fn apply(
-        &mut self,
-        id: ConversationId,
-        event: &Event,
-        extra: Vec<ConversationEvent>,
-    ) -> DeskResult<bool> {
+    pub fn apply(&mut self, id: ConversationId, event: &Event, extra: Vec<ConversationEvent>) -> DeskResult<bool> {
         let before = self.conversation(id)?.ok_or(Refusal::Forbidden("There is no such conversation."))?;
         let applied = self.with_context(|context| machine::apply(&before, event, context))?;
         if applied.effects.contains(&Effect::BeginNew) {
@@ -197,8 +192,7 @@ impl<'t, 's> Desk<'t, 's> {
 
     /// Takes a stored lock away.
     pub fn drop_lock(&mut self, lock_id: LockId, row: &ReplyLockRow) -> StoreResult<()> {
-        let timer =
-            keys::due(keys::Kind::Timer, row.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
+        let timer = keys::due(keys::Kind::Timer, row.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
         self.txn.delete_at(timer);
         self.txn.delete_at(keys::row(self.account, keys::Kind::ConversationLock, row.conversation.0));
         self.txn.remove::<ReplyLockRow>(self.account, lock_id)
@@ -235,8 +229,7 @@ impl<'t, 's> Desk<'t, 's> {
     pub fn renew_lock(&mut self, lock_id: LockId, seconds: u64) -> DeskResult<ReplyLockRow> {
         let (stored, principal) = self.lock_and_principal(lock_id)?;
         let row = lock::renew(Some(&stored), stored.token, seconds, principal, self.now)?;
-        let timer =
-            keys::due(keys::Kind::Timer, stored.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
+        let timer = keys::due(keys::Kind::Timer, stored.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
         self.txn.delete_at(timer);
         self.write_lock(lock_id, &row, Change::Updated)?;
         Ok(row)
@@ -292,8 +285,7 @@ impl<'t, 's> Desk<'t, 's> {
         let (name, parent) = match missing {
             Kept::Assigned(owner) => {
                 let person = self.staff.names.get(owner);
-                let name =
-                    person.map_or_else(|| owner.to_string(), |person| self.unique_name(*owner, person));
+                let name = person.map_or_else(|| owner.to_string(), |person| self.unique_name(*owner, person));
                 (name, kept.id(&Kept::AssignedParent))
             }
             Kept::ArchiveCategory(category) => (category.clone(), kept.id(&Kept::Archive)),
@@ -315,17 +307,14 @@ impl<'t, 's> Desk<'t, 's> {
     fn lock_and_principal(&self, lock_id: LockId) -> DeskResult<(ReplyLockRow, PrincipalId)> {
         let stored: Option<ReplyLockRow> = self.read().row(self.account, lock_id)?;
         let gone = Refusal::LockLost { holder: None, expires_at: None };
-        let principal =
-            self.actor.principal().ok_or(Refusal::Forbidden("Only a person holds a reply lock."))?;
+        let principal = self.actor.principal().ok_or(Refusal::Forbidden("Only a person holds a reply lock."))?;
         Ok((stored.ok_or(gone)?, principal))
     }
 
     fn write_lock(&mut self, lock_id: LockId, row: &ReplyLockRow, change: Change) -> StoreResult<()> {
         self.txn.put(self.account, lock_id, row, change)?;
-        self.txn
-            .put_at(keys::row(self.account, keys::Kind::ConversationLock, row.conversation.0), &lock_id)?;
-        let timer =
-            keys::due(keys::Kind::Timer, row.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
+        self.txn.put_at(keys::row(self.account, keys::Kind::ConversationLock, row.conversation.0), &lock_id)?;
+        let timer = keys::due(keys::Kind::Timer, row.expires_at, self.account, TimerKind::Lock as u8, lock_id.0);
         self.txn.put_at(timer, &())
     }
 

@@ -144,7 +144,11 @@ fn follow(
     Ok(None)
 }
 
-fn arriving(prepared: &Prepared, arrival: &Arrival<'_>, mailboxes: BTreeSet<MailboxId>) -> message::NewEmail {
+fn arriving(
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    mailboxes: BTreeSet<MailboxId>,
+) -> message::NewEmail {
     let origin = if prepared.automatic { Origin::Automatic } else { Origin::Inbound };
     prepared.email(arrival.prefix.to_vec(), mailboxes, BTreeSet::new(), arrival.at.date(), origin, None)
 }
@@ -176,19 +180,10 @@ fn inbound(
 }
 
 /// Those among the addresses that are neither the inbox nor a member.
-pub fn outsiders<'a>(
-    desk: &Desk<'_, '_>,
-    addresses: impl Iterator<Item = &'a MailAddress>,
-) -> Vec<Participant> {
+pub fn outsiders<'a>(desk: &Desk<'_, '_>, addresses: impl Iterator<Item = &'a MailAddress>) -> Vec<Participant> {
     let ours: BTreeSet<String> = desk.staff.addresses.iter().map(Address::key).collect();
-    let members: BTreeSet<String> = desk
-        .staff
-        .roster
-        .members
-        .keys()
-        .filter_map(|id| desk.staff.names.get(id))
-        .map(|p| p.email.key())
-        .collect();
+    let members: BTreeSet<String> =
+        desk.staff.roster.members.keys().filter_map(|id| desk.staff.names.get(id)).map(|p| p.email.key()).collect();
     addresses
         .filter_map(participant)
         .filter(|person| !ours.contains(&person.address.key()) && !members.contains(&person.address.key()))

@@ -81,11 +81,7 @@ impl<E: Into<DeskError>> From<E> for SendRefusal {
 }
 
 /// Sends from a person's own account.
-pub fn submit_personal(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    order: &Order<'_>,
-) -> StoreResult<Option<Submitted>> {
+pub fn submit_personal(txn: &mut Txn<'_>, account: AccountId, order: &Order<'_>) -> StoreResult<Option<Submitted>> {
     let Some(email) = (txn as &dyn Read).row::<EmailRow>(account, order.email)? else { return Ok(None) };
     let digests = digests(txn, account, order, &email)?;
     if let Some(earlier) = earlier(txn, account, &digests)? {
@@ -108,9 +104,7 @@ pub fn submit_inbox(
     let row = row.ok_or(Refusal::Forbidden("There is no such Email."))?;
     desk.actor.must_be_agent()?;
     if row.author.is_some_and(|author| author != order.sender) {
-        return Err(
-            Refusal::Forbidden("Only its author may send a draft; copy it to send it yourself.").into()
-        );
+        return Err(Refusal::Forbidden("Only its author may send a draft; copy it to send it yourself.").into());
     }
     let digests = digests(desk.txn, account, order, &row)?;
     if let Some(earlier) = earlier(desk.txn, account, &digests)? {
@@ -148,7 +142,11 @@ pub fn submit_inbox(
 }
 
 /// Writes down what the relay said, and tells the conversation where it failed for good.
-pub fn finish(desk: &mut Desk<'_, '_>, id: SubmissionId, handover: &Handover) -> DeskResult<Finished> {
+pub fn finish(
+    desk: &mut Desk<'_, '_>,
+    id: SubmissionId,
+    handover: &Handover,
+) -> DeskResult<Finished> {
     let finished = outbound::finish(desk.txn, desk.account, id, handover, desk.now)?;
     let row: Option<SubmissionRow> = desk.read().row(desk.account, id)?;
     if let Some(conversation) = row.and_then(|row| row.conversation)
@@ -173,8 +171,7 @@ fn pass_gate(
     conversation: &ConversationRow,
 ) -> Result<(bool, Told), SendRefusal> {
     let account = desk.account;
-    let recipients: Vec<Address> =
-        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let recipients: Vec<Address> = order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     let basis = basis(desk, order.email, id)?;
     let since = team.if_version.map_or(basis, |version| version.min(basis));
     let rows = events_since(desk.read(), account, id, since)?;
@@ -272,8 +269,7 @@ fn outbound(
         }
     }
     let recipients = intake::outsiders(desk, people.iter());
-    let addresses: Vec<Address> =
-        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let addresses: Vec<Address> = order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     let outside_envelope = !recipients.is_empty();
     Ok(Outbound {
         email: order.email,
@@ -416,9 +412,7 @@ fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &[[u8; 16]]) -> Store
     let now = txn.store().clock.now();
     let read: &dyn Read = txn;
     for digest in digests {
-        let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else {
-            continue;
-        };
+        let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else { continue };
         let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
         if !gate::is_duplicate(&seen, now) {
             continue;

@@ -1,10 +1,15 @@
 //! The table of methods: one line each. A name that isn't here is `unknownMethod`.
 
-use super::capability::{Capability, CapabilitySet};
+use super::capability::Capability::{self, Core, Mail};
+use super::capability::CapabilitySet;
 use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
 use super::types;
+use super::types::email::Email;
+use super::types::thread::Thread;
+use super::types::{email_parse, search_snippet};
+use super::{changes, get, query, query_changes};
 use crate::types::AccountId;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -63,11 +68,21 @@ pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Metho
     Method { name, capability, also: &[], effect: Effect::Copy, run }
 }
 
-static CORE: &[Method] = &[read("Core/echo", Capability::Core, echo)];
+static METHODS: &[Method] = &[
+    read("Core/echo", Core, echo),
+    read("Thread/get", Mail, get::run::<Thread>),
+    read("Thread/changes", Mail, changes::run::<Thread>),
+    read("Email/get", Mail, get::run::<Email>),
+    read("Email/changes", Mail, changes::run::<Email>),
+    read("Email/query", Mail, query::run::<Email>),
+    read("Email/queryChanges", Mail, query_changes::run::<Email>),
+    read("Email/parse", Mail, email_parse::run),
+    read("SearchSnippet/get", Mail, search_snippet::run),
+];
 
-/// The lines of each type.
-static TYPES: &[&[Method]] = &[
-    CORE,
+/// All lines: those above, and those of the types that keep theirs in their own files.
+static TABLES: &[&[Method]] = &[
+    METHODS,
     types::conversation::METHODS,
     types::note::METHODS,
     types::reply_lock::METHODS,
@@ -79,9 +94,9 @@ static TYPES: &[&[Method]] = &[
 /// The method of that name.
 pub fn find(name: &str) -> Option<&'static Method> {
     #[cfg(test)]
-    let all = TYPES.iter().copied().flatten().chain(super::example::METHODS);
+    let all = TABLES.iter().copied().flatten().chain(super::example::METHODS);
     #[cfg(not(test))]
-    let all = TYPES.iter().copied().flatten();
+    let all = TABLES.iter().copied().flatten();
     all.into_iter().find(|method| method.name == name)
 }
 

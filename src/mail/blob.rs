@@ -12,9 +12,7 @@ pub fn fetch(read: &dyn Read, account: AccountId, id: &BlobId) -> StoreResult<Op
     let Some(whole) = fetch_root(read, account, &id.root)? else { return Ok(None) };
     let Some((offset, size, encoding)) = id.part else { return Ok(Some(whole)) };
     let (offset, size) = (offset as usize, size as usize);
-    let Some(encoded) = offset.checked_add(size).and_then(|end| whole.get(offset..end)) else {
-        return Ok(None);
-    };
+    let Some(encoded) = offset.checked_add(size).and_then(|end| whole.get(offset..end)) else { return Ok(None) };
     Ok(Some(super::transfer::decode(encoding, encoded)))
 }
 

@@ -99,9 +99,7 @@ pub fn catch_up(store: &Store, index: &SearchIndex, account: AccountId) -> Resul
         };
         for id in &told.created {
             let email = EmailId(*id);
-            if let (Some(row), Some(text)) =
-                (read.row::<EmailRow>(account, email)?, text_of(read, account, email)?)
-            {
+            if let (Some(row), Some(text)) = (read.row::<EmailRow>(account, email)?, text_of(read, account, email)?) {
                 index.add(account, email, row.received_at, &text.indexed())?;
                 fed += 1;
             }

@@ -23,7 +23,7 @@ pub struct Prepared {
 }
 
 /// Addresses kept in a list view's row; the whole field stays in the parsed form.
-const SUMMARY_ADDRESSES_MAX: usize = 8;
+pub const SUMMARY_ADDRESSES_MAX: usize = 8;
 
 /// Prepares a message. `null_path` says that its envelope sender is `<>`.
 pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {

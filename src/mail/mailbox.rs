@@ -88,11 +88,7 @@ pub fn create_defaults(txn: &mut Txn<'_>, account: AccountId, inbox: bool) -> St
     let defaults = if inbox { inbox_defaults() } else { personal_defaults() };
     for (name, role, sort_order, kept) in defaults {
         let name = name.to_owned();
-        write_new(
-            txn,
-            account,
-            MailboxRow { name, parent: None, role, sort_order, unsubscribed: Vec::new(), kept },
-        )?;
+        write_new(txn, account, MailboxRow { name, parent: None, role, sort_order, unsubscribed: Vec::new(), kept })?;
     }
     Ok(())
 }
@@ -116,11 +112,8 @@ pub fn create_kept(
     parent: Option<MailboxId>,
     kept: Kept,
 ) -> StoreResult<MailboxId> {
-    let taken: Vec<String> = all(txn, account)?
-        .into_iter()
-        .filter(|(_, row)| row.parent == parent)
-        .map(|(_, row)| row.name)
-        .collect();
+    let taken: Vec<String> =
+        all(txn, account)?.into_iter().filter(|(_, row)| row.parent == parent).map(|(_, row)| row.name).collect();
     let mut free = name.to_owned();
     let mut number = 2;
     // A folder of somebody's own may have the name already.
@@ -128,14 +121,7 @@ pub fn create_kept(
         free = format!("{name} {number}");
         number += 1;
     }
-    let row = MailboxRow {
-        name: free,
-        parent,
-        role: None,
-        sort_order: 10,
-        unsubscribed: Vec::new(),
-        kept: Some(kept),
-    };
+    let row = MailboxRow { name: free, parent, role: None, sort_order: 10, unsubscribed: Vec::new(), kept: Some(kept) };
     write_new(txn, account, row)
 }
 
@@ -181,12 +167,7 @@ pub fn update(
 }
 
 /// Takes a mailbox away (RFC 8621 §2.5). It must be empty: the caller has dealt with its Emails.
-pub fn destroy(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    mailbox: MailboxId,
-    row: &MailboxRow,
-) -> MailboxResult<()> {
+pub fn destroy(txn: &mut Txn<'_>, account: AccountId, mailbox: MailboxId, row: &MailboxRow) -> MailboxResult<()> {
     if row.kept.is_some() {
         return Err(MailboxRefusal::Kept.into());
     }
@@ -225,11 +206,7 @@ fn write_new(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> StoreRes
     Ok(mailbox)
 }
 
-fn judge(
-    all: &[(MailboxId, MailboxRow)],
-    own: Option<MailboxId>,
-    row: &MailboxRow,
-) -> Result<(), MailboxRefusal> {
+fn judge(all: &[(MailboxId, MailboxRow)], own: Option<MailboxId>, row: &MailboxRow) -> Result<(), MailboxRefusal> {
     if !name_fits(&row.name) {
         return Err(MailboxRefusal::Name);
     }

@@ -159,9 +159,9 @@ fn place(
             unread: is_unread(after),
         };
         // RFC 8621 §3: oldest first; equal dates in the order of arrival.
-        let at = new
-            .emails
-            .partition_point(|other| (other.received_at, other.email) <= (entry.received_at, entry.email));
+        let at = new.emails.partition_point(|other| {
+            (other.received_at, other.email) <= (entry.received_at, entry.email)
+        });
         new.emails.insert(at, entry);
     }
     write_thread(txn, account, thread, &old, &new)?;
@@ -223,8 +223,7 @@ fn place_heads(
     old: &ThreadRow,
     new: &ThreadRow,
 ) -> StoreResult<()> {
-    let lists =
-        mailboxes_of(old, new).into_iter().map(|mailbox| (List::MailboxHeads(mailbox), Some(mailbox)));
+    let lists = mailboxes_of(old, new).into_iter().map(|mailbox| (List::MailboxHeads(mailbox), Some(mailbox)));
     for (heads, mailbox) in lists.chain([(List::AllHeads, None)]) {
         let (was, is) = (head(old, mailbox), head(new, mailbox));
         if was == is {
@@ -321,7 +320,5 @@ fn count(txn: &mut Txn<'_>, account: AccountId, old: &ThreadRow, new: &ThreadRow
 }
 
 fn shift(count: u32, was: u32, is: u32) -> StoreResult<u32> {
-    (count + is)
-        .checked_sub(was)
-        .ok_or_else(|| StoreError::Corrupt("a mailbox's count fell below zero".to_owned()))
+    (count + is).checked_sub(was).ok_or_else(|| StoreError::Corrupt("a mailbox's count fell below zero".to_owned()))
 }

@@ -5,8 +5,8 @@
 //! exact conditions are bitmaps and narrow it first, the others are decided row by row on what
 //! remains, at most [`limits::FILTER_SCAN_EMAILS_MAX`].
 
-use super::date::MailDate;
 use super::search::{SearchError, SearchIndex, TextQuery};
+use super::date::MailDate;
 use super::{blob, headers};
 use crate::store::list::{self, Entry};
 use crate::store::rows::mail::*;
@@ -236,9 +236,7 @@ impl Query<'_> {
         let set = |set: EmailSet| sets::load(self.read, self.account, &set);
         match condition {
             EmailCondition::InMailbox(mailbox) => within.intersect(&set(EmailSet::Mailbox(*mailbox))?),
-            EmailCondition::HasKeyword(keyword) => {
-                within.intersect(&set(EmailSet::Keyword(keyword.clone()))?)
-            }
+            EmailCondition::HasKeyword(keyword) => within.intersect(&set(EmailSet::Keyword(keyword.clone()))?),
             EmailCondition::NotKeyword(keyword) => within.subtract(&set(EmailSet::Keyword(keyword.clone()))?),
             EmailCondition::HasAttachment(true) => within.intersect(&set(EmailSet::Attachment)?),
             EmailCondition::HasAttachment(false) => within.subtract(&set(EmailSet::Attachment)?),
@@ -255,8 +253,7 @@ impl Query<'_> {
     /// Emails received at that time or later.
     fn received_from(&self, date: UtcDate) -> StoreResult<Bitmap> {
         let mut range = keys::list_entries(self.account, List::AllEmails);
-        range =
-            keys::until(range, &keys::list_entry(self.account, List::AllEmails, Place { at: date, id: 0 }));
+        range = keys::until(range, &keys::list_entry(self.account, List::AllEmails, Place { at: date, id: 0 }));
         let mut out = Bitmap::default();
         self.read.scan(&range, false, &mut |key, _| {
             if let Some(place) = keys::read_place(key) {
@@ -413,7 +410,9 @@ impl Query<'_> {
         rows.sort_by(|a, b| {
             let mut order = std::cmp::Ordering::Equal;
             for ((one, other), sort) in a.0.iter().zip(&b.0).zip(sort) {
-                order = order.then_with(|| if sort.ascending { one.cmp(other) } else { other.cmp(one) });
+                order = order.then_with(|| {
+                    if sort.ascending { one.cmp(other) } else { other.cmp(one) }
+                });
             }
             // Whatever the comparators leave open is stable: newest first.
             order.then_with(|| a.1.cmp(&b.1))
@@ -509,14 +508,14 @@ fn sort_key(
     };
     Ok(match &sort.by {
         EmailOrder::ReceivedAt => SortKey::Number(row.received_at.0),
-        EmailOrder::SentAt => SortKey::Number(sent_at(row).0),
+        EmailOrder::SentAt => {
+            SortKey::Number(sent_at(row).0)
+        }
         EmailOrder::Size => SortKey::Number(i64::from(row.size)),
         EmailOrder::From => collate(&first(&row.from), sort.collation),
         EmailOrder::To => collate(&first(&row.to), sort.collation),
         EmailOrder::Subject => collate(&super::subject::base_subject(&row.subject), sort.collation),
-        EmailOrder::HasKeyword(_) => {
-            SortKey::Flag(threads.is_some_and(|threads| threads.set.contains(email)))
-        }
+        EmailOrder::HasKeyword(_) => SortKey::Flag(threads.is_some_and(|threads| threads.set.contains(email))),
         EmailOrder::AllInThreadHaveKeyword(_) => match threads {
             Some(threads) => SortKey::Flag(threads.of(row.thread)?.0),
             None => SortKey::Flag(false),

@@ -2,7 +2,13 @@
 //! kept alive by references.
 //!
 //! Whoever may read a blob has a reference to it in their account; the hash alone opens nothing.
+//!
+//! [`collect`] takes away what nothing refers to. A transaction that stores or refers to a blob
+//! holds its hash in [`InUse`] until it has ended, and asks whether the content is there *after*
+//! that, of a fresh view; the collector looks and deletes under the same mutex. So either the
+//! collector sees the hash held, or the transaction sees the content gone and stores it again.
 
+use super::Store;
 use super::error::{StoreError, StoreResult};
 use super::keys;
 use super::read::Read;
@@ -10,7 +16,10 @@ use super::rows;
 use super::txn::Txn;
 use crate::types::{AccountId, BlobHash, Millis};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Why an account has a blob. The number is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,13 +78,20 @@ impl PreparedBlob {
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, blob: &PreparedBlob) -> StoreResult<()> {
-    if info(txn, &blob.hash)?.is_some() {
+    if is_stored(txn, &blob.hash)? {
         return Ok(());
     }
     let stored_at = txn.store().clock.now();
     txn.put_bytes(keys::blob(&blob.hash), blob.stored.clone());
     txn.put_bytes(keys::blob_info(&blob.hash), rows::encode(&BlobInfo { size: blob.size, stored_at })?);
     Ok(())
+}
+
+/// Keeps the collector off the blob, and says whether its content is there.
+fn is_stored(txn: &mut Txn<'_>, hash: &BlobHash) -> StoreResult<bool> {
+    txn.hold_blob(*hash);
+    // The transaction's own snapshot may be older than a collection.
+    Ok(txn.has_written(&keys::blob_info(hash)) || info(&txn.store().snapshot(), hash)?.is_some())
 }
 
 /// What is known of a blob, whoever may see it.
@@ -106,7 +122,7 @@ pub fn is_visible(read: &dyn Read, account: AccountId, hash: &BlobHash) -> Store
     Ok(visible)
 }
 
-/// Gives the account a reference to a blob.
+/// Gives the account a reference to a blob, which must be stored already or by this transaction.
 pub fn refer(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -114,6 +130,9 @@ pub fn refer(
     why: Referrer,
     id: u32,
 ) -> StoreResult<()> {
+    if !is_stored(txn, hash)? {
+        return Err(StoreError::Corrupt(format!("a reference to blob {hash:?}, which isn't stored")));
+    }
     txn.put_bytes(
         keys::blob_reference(hash, account, why as u8, id),
         rows::encode(&txn.store().clock.now())?,
@@ -124,4 +143,157 @@ pub fn refer(
 /// Takes a reference away. The content goes once nothing has referred to it for a while.
 pub fn unrefer(txn: &mut Txn<'_>, account: AccountId, hash: &BlobHash, why: Referrer, id: u32) {
     txn.delete_bytes(keys::blob_reference(hash, account, why as u8, id));
+    if let Ok(now) = rows::encode(&txn.store().clock.now()) {
+        txn.put_bytes(keys::blob_released(hash), now);
+    }
+}
+
+/// The hashes that running transactions store or refer to, and how often.
+#[derive(Default)]
+pub(super) struct InUse(Mutex<HashMap<BlobHash, u32>>);
+
+impl InUse {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BlobHash, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one transaction holds; dropped with it.
+pub(super) struct Held<'s> {
+    in_use: &'s InUse,
+    hashes: Vec<BlobHash>,
+}
+
+impl<'s> Held<'s> {
+    pub fn none(in_use: &'s InUse) -> Self {
+        Self { in_use, hashes: Vec::new() }
+    }
+
+    pub fn hold(&mut self, hash: BlobHash) {
+        if !self.hashes.contains(&hash) {
+            *self.in_use.lock().entry(hash).or_default() += 1;
+            self.hashes.push(hash);
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.hashes.is_empty() {
+            return;
+        }
+        let mut in_use = self.in_use.lock();
+        for hash in &self.hashes {
+            if let Some(count) = in_use.get_mut(hash) {
+                *count -= 1;
+                if *count == 0 {
+                    in_use.remove(hash);
+                }
+            }
+        }
+    }
+}
+
+/// What [`collect`] took away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Collected {
+    pub blobs: u64,
+    pub uploads: u64,
+}
+
+/// One blob as the collector's scan meets it: info, then references, then when it was released.
+#[derive(Default)]
+struct Candidate {
+    hash: Option<BlobHash>,
+    newest: Option<Millis>,
+    references: u32,
+}
+
+/// Hashes that are looked at again and deleted under the mutex at once.
+const COLLECT_BATCH: usize = 32;
+
+/// Ends uploads that nothing has used for `grace`, and takes away content that nothing has
+/// referred to for as long. Blocks; safe beside running transactions.
+pub fn collect(store: &Store, grace: Duration) -> StoreResult<Collected> {
+    let now = store.clock.now();
+    let is_old = |moment: Millis| moment.after(grace) <= now;
+    let mut uploads = Vec::new();
+    let mut loose = Vec::new();
+    let mut at = Candidate::default();
+    let mut broken = None;
+    (&store.snapshot() as &dyn Read).scan(&keys::all_blob_info(), false, &mut |key, value| {
+        match (keys::read_blob_info(key), moment_of(key, value)) {
+            (Some((hash, reference)), Ok(moment)) => {
+                if at.hash != Some(hash) {
+                    loose.extend(std::mem::take(&mut at).loose(is_old));
+                    at.hash = Some(hash);
+                }
+                match reference {
+                    Some((account, sort, id)) => {
+                        at.references += 1;
+                        if sort == Referrer::Upload as u8 && is_old(moment) {
+                            uploads.push((hash, account, id));
+                        }
+                    }
+                    None => at.newest = at.newest.max(Some(moment)),
+                }
+            }
+            (_, Err(error)) => broken = Some(error),
+            (None, _) => {}
+        }
+        if broken.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    loose.extend(at.loose(is_old));
+    for (hash, account, id) in &uploads {
+        let locked = store.lock_blocking(&[*account]);
+        let mut txn = store.begin(&locked);
+        unrefer(&mut txn, *account, hash, Referrer::Upload, *id);
+        txn.commit()?;
+    }
+    let mut collected = Collected { blobs: 0, uploads: uploads.len() as u64 };
+    for hashes in loose.chunks(COLLECT_BATCH) {
+        collected.blobs += delete_loose(store, hashes)?;
+    }
+    Ok(collected)
+}
+
+impl Candidate {
+    fn loose(self, is_old: impl Fn(Millis) -> bool) -> Option<BlobHash> {
+        self.hash.filter(|_| self.references == 0 && self.newest.is_some_and(is_old))
+    }
+}
+
+/// When a row of the blobs' family was written.
+fn moment_of(key: &[u8], value: &[u8]) -> StoreResult<Millis> {
+    match keys::is_blob_info(key) {
+        true => Ok(rows::decode::<BlobInfo>(value)?.stored_at),
+        false => rows::decode(value),
+    }
+}
+
+/// Deletes those that are still loose.
+fn delete_loose(store: &Store, hashes: &[BlobHash]) -> StoreResult<u64> {
+    let locked = store.lock_blocking(&[]);
+    let in_use = store.blobs_in_use.lock();
+    let mut txn = store.begin(&locked);
+    let mut deleted = 0;
+    for hash in hashes.iter().filter(|hash| !in_use.contains_key(hash)) {
+        let mut referred = false;
+        (&txn as &dyn Read).scan(&keys::blob_references(hash), false, &mut |_, _| {
+            referred = true;
+            ControlFlow::Break(())
+        })?;
+        if !referred {
+            txn.delete_bytes(keys::blob(hash));
+            txn.delete_bytes(keys::blob_info(hash));
+            txn.delete_bytes(keys::blob_released(hash));
+            deleted += 1;
+        }
+    }
+    // The mutex is held until the write is done.
+    txn.commit()?;
+    Ok(deleted)
 }

@@ -10,7 +10,7 @@ use super::read::Read;
 use super::rows::account::AccountState;
 use crate::types::{AccountId, DataType};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// What happened to an object.
@@ -110,7 +110,12 @@ pub fn changes(
             }
         }
     })?;
-    broken.map_or_else(|| Ok(Some(merge.answer())), Err)
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    // A position inside an entry that isn't there, or isn't that long, never was.
+    let beyond = merge.beyond || (since.told > 0 && merge.new_state == since && !merge.has_more);
+    Ok((!beyond).then(|| merge.answer()))
 }
 
 /// The merge of log entries on the way.
@@ -120,14 +125,22 @@ struct Merge {
     max: usize,
     merged: BTreeMap<u32, Change>,
     order: Vec<u32>,
+    /// What is in `order`: an object that went may come back.
+    told: BTreeSet<u32>,
     new_state: Since,
     has_more: bool,
+    /// The position is behind the end of its entry.
+    beyond: bool,
 }
 
 impl Merge {
     fn entry(&mut self, modseq: u64, entry: Vec<(u32, Change)>) -> ControlFlow<()> {
         // `told` counts within the first entry after the state, whichever modseq that has.
         let told = if self.new_state == self.since { self.since.told as usize } else { 0 };
+        if told > 0 && told >= entry.len() {
+            self.beyond = true;
+            return ControlFlow::Break(());
+        }
         for (at, (id, change)) in entry.into_iter().enumerate().skip(told) {
             if !self.merged.contains_key(&id) {
                 if self.merged.len() >= self.max {
@@ -136,7 +149,9 @@ impl Merge {
                     self.new_state.told = at as u32;
                     return ControlFlow::Break(());
                 }
-                self.order.push(id);
+                if self.told.insert(id) {
+                    self.order.push(id);
+                }
             }
             merge(&mut self.merged, id, change);
         }
@@ -165,7 +180,7 @@ impl Merge {
 }
 
 /// Merges a later change of an object into what is known of it. An object that was created and
-/// destroyed stays in the map as nothing, which is told by leaving it out.
+/// destroyed isn't told of: it leaves the map.
 fn merge(merged: &mut BTreeMap<u32, Change>, id: u32, later: Change) {
     let now = match (merged.get(&id), later) {
         (Some(Change::Created), Change::Destroyed) => {

@@ -4,6 +4,9 @@
 //! tickets, syncs once, and moves the watermark up to just below the oldest ticket that is still
 //! being written. Nothing that depends on a ticket leaves the process before the watermark has
 //! passed it. A failed write or sync ends the process: see [`super::StoreOptions::on_fatal`].
+//!
+//! The watermark never moves again once it is over, for whatever reason the thread has ended:
+//! whoever waits for a later ticket gets an error and never hangs.
 
 use super::changes::TypeStates;
 use super::engine::Engine;
@@ -32,8 +35,23 @@ struct Shared {
     wake: Condvar,
     /// Rung when the watermark moved, for those who wait on a thread of their own.
     moved: Condvar,
-    /// The watermark; `None` once the store has failed.
-    durable: watch::Sender<Option<u64>>,
+    durable: watch::Sender<Mark>,
+}
+
+/// The watermark.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// Every ticket up to this one is on disk.
+    upto: u64,
+    /// Nothing more becomes durable.
+    over: bool,
+}
+
+impl Mark {
+    /// Whether the ticket is on disk; `None` where that isn't settled yet.
+    fn judge(self, ticket: Ticket) -> Option<StoreResult<()>> {
+        if self.upto >= ticket.0 { Some(Ok(())) } else { self.over.then_some(Err(StoreError::Dead)) }
+    }
 }
 
 #[derive(Default)]
@@ -54,13 +72,17 @@ impl Flusher {
             state: Mutex::default(),
             wake: Condvar::new(),
             moved: Condvar::new(),
-            durable: watch::Sender::new(Some(0)),
+            durable: watch::Sender::new(Mark::default()),
         });
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("flusher".to_owned())
-                .spawn(move || shared.run(&engine, &hub, on_fatal))
+                .spawn(move || {
+                    // Dropped however the thread ends, by a panic too.
+                    let _over = Over(&shared);
+                    shared.run(&engine, &hub, on_fatal);
+                })
                 // Without this thread nothing can be acknowledged; there is no store without it.
                 .expect("the flusher's thread starts")
         };
@@ -69,56 +91,49 @@ impl Flusher {
 
     /// Takes a ticket for a write that begins now. Readers of these accounts wait for it from
     /// here on, which is before they can see the write.
-    pub fn begin(&self, accounts: impl Iterator<Item = AccountId>) -> Ticket {
+    ///
+    /// Errors with [`StoreError::Dead`] where nothing becomes durable any more.
+    pub fn begin(&self, accounts: &[AccountId]) -> StoreResult<Writing<'_>> {
         let mut state = self.shared.lock();
+        if state.stopping || self.shared.durable.borrow().over {
+            return Err(StoreError::Dead);
+        }
         state.last += 1;
         let ticket = state.last;
         state.writing.insert(ticket);
         for account in accounts {
-            state.of_account.insert(account, ticket);
+            state.of_account.insert(*account, ticket);
         }
-        Ticket(ticket)
+        Ok(Writing { shared: &self.shared, ticket, settled: false })
     }
 
-    /// Says that the write is done and may be synced.
-    pub fn settle(&self, ticket: Ticket, news: News) {
-        let mut state = self.shared.lock();
-        state.writing.remove(&ticket.0);
-        state.settled.insert(ticket.0, news);
-        drop(state);
-        self.shared.wake.notify_one();
-    }
-
-    /// Says that the write failed: nothing becomes durable any more.
-    pub fn fail(&self) {
-        self.shared.fail();
-    }
-
-    pub fn ticket_of(&self, account: AccountId) -> Ticket {
-        Ticket(self.shared.lock().of_account.get(&account).copied().unwrap_or(0))
+    /// The last ticket of these accounts that isn't durable yet.
+    pub fn ticket_of(&self, accounts: &[AccountId]) -> Ticket {
+        let state = self.shared.lock();
+        Ticket(
+            accounts.iter().filter_map(|account| state.of_account.get(account)).copied().max().unwrap_or(0),
+        )
     }
 
     pub async fn wait(&self, ticket: Ticket) -> StoreResult<()> {
         let mut watermark = self.shared.durable.subscribe();
-        let reached = watermark
-            .wait_for(|durable| durable.is_none_or(|durable| durable >= ticket.0))
-            .await
-            .map_err(|_| StoreError::Dead)?;
-        reached.map(|_| ()).ok_or(StoreError::Dead)
+        let mark =
+            watermark.wait_for(|mark| mark.judge(ticket).is_some()).await.map_err(|_| StoreError::Dead)?;
+        mark.judge(ticket).unwrap_or(Err(StoreError::Dead))
     }
 
     pub fn wait_blocking(&self, ticket: Ticket) -> StoreResult<()> {
         let mut state = self.shared.lock();
         loop {
-            match *self.shared.durable.borrow() {
-                None => return Err(StoreError::Dead),
-                Some(durable) if durable >= ticket.0 => return Ok(()),
-                Some(_) => {}
+            // The watermark moves only under the state's lock, so that no move is missed.
+            if let Some(judged) = self.shared.durable.borrow().judge(ticket) {
+                return judged;
             }
             state = self.shared.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// Ends the thread once every begun write is durable; no further write begins.
     pub fn stop(&self) {
         self.shared.lock().stopping = true;
         self.shared.wake.notify_all();
@@ -142,26 +157,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self) {
+    /// Nothing becomes durable any more.
+    fn end(&self) {
         let _state = self.lock();
-        self.durable.send_replace(None);
+        self.durable.send_modify(|mark| mark.over = true);
         self.moved.notify_all();
+        self.wake.notify_all();
     }
 
     fn run(&self, engine: &Engine, hub: &Hub, on_fatal: fn(&StoreError)) {
         let mut synced: BTreeMap<u64, News> = BTreeMap::new();
         loop {
             let mut state = self.lock();
-            while state.settled.is_empty() && !state.stopping {
+            while state.settled.is_empty() {
+                if self.durable.borrow().over || (state.stopping && state.writing.is_empty()) {
+                    return;
+                }
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.settled.is_empty() {
-                return;
             }
             synced.append(&mut state.settled);
             drop(state);
             if let Err(error) = engine.sync() {
-                self.fail();
+                self.end();
                 on_fatal(&error);
                 return;
             }
@@ -177,19 +194,51 @@ impl Shared {
         let barrier = state.settled.keys().next().copied().unwrap_or(u64::MAX).min(barrier);
         let later = synced.split_off(&barrier);
         let ready = std::mem::replace(synced, later);
-        let Some(mark) = ready.keys().next_back().copied() else { return };
-        state.of_account.retain(|_, ticket| *ticket > mark);
+        let Some(upto) = ready.keys().next_back().copied() else { return };
+        state.of_account.retain(|_, ticket| *ticket > upto);
         for (account, states) in ready.into_values().flatten() {
             hub.publish(account, states);
         }
-        self.durable.send_if_modified(|durable| match durable {
-            Some(before) => {
-                *before = mark;
-                true
-            }
-            None => false,
-        });
+        self.durable.send_modify(|mark| mark.upto = upto);
         drop(state);
         self.moved.notify_all();
+    }
+}
+
+/// A write that has begun. Dropped without [`Writing::settle`] it has failed, and nothing becomes
+/// durable any more: what it left behind is unknown.
+pub(super) struct Writing<'f> {
+    shared: &'f Shared,
+    ticket: u64,
+    settled: bool,
+}
+
+impl Writing<'_> {
+    /// Says that the write is done and may be synced.
+    pub fn settle(mut self, news: News) -> Ticket {
+        self.settled = true;
+        let mut state = self.shared.lock();
+        state.writing.remove(&self.ticket);
+        state.settled.insert(self.ticket, news);
+        drop(state);
+        self.shared.wake.notify_one();
+        Ticket(self.ticket)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.shared.end();
+        }
+    }
+}
+
+/// Says at the end of the thread that nothing more becomes durable.
+struct Over<'s>(&'s Shared);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

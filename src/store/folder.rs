@@ -88,23 +88,24 @@ struct Format {
     store_id: [u8; 16],
 }
 
+/// Reads the format and gives the store's id; `None` for a new store.
+pub(super) fn read_format(engine: &Engine) -> StoreResult<Option<[u8; 16]>> {
+    let Some(bytes) = engine.snapshot().bytes(&keys::format())? else { return Ok(None) };
+    let format: Format = rows::decode(&bytes)?;
+    if format.version > FORMAT {
+        return Err(StoreError::Newer { found: format.version, known: FORMAT });
+    }
+    Ok(Some(format.store_id))
+}
+
 /// Reads the format, or writes it to a new store. Gives the store's id.
 pub(super) fn settle_format(engine: &Engine, random: &Random) -> StoreResult<[u8; 16]> {
-    let key = keys::format();
-    let found = engine.snapshot().bytes(&key)?;
-    match found {
-        Some(bytes) => {
-            let format: Format = rows::decode(&bytes)?;
-            if format.version > FORMAT {
-                return Err(StoreError::Newer { found: format.version, known: FORMAT });
-            }
-            Ok(format.store_id)
-        }
-        None => {
-            let format = Format { version: FORMAT, store_id: random.bytes() };
-            engine.write(Batch { ops: vec![(key.cf, key.bytes, Some(rows::encode(&format)?))] })?;
-            engine.sync()?;
-            Ok(format.store_id)
-        }
+    if let Some(store_id) = read_format(engine)? {
+        return Ok(store_id);
     }
+    let key = keys::format();
+    let format = Format { version: FORMAT, store_id: random.bytes() };
+    engine.write(Batch { ops: vec![(key.cf, key.bytes, Some(rows::encode(&format)?))] })?;
+    engine.sync()?;
+    Ok(format.store_id)
 }

@@ -49,6 +49,7 @@
 //! blobinfo  hash:32 what:1 …
 //!   00 info                     ()
 //!   01 reference                (account:4, kind:1, id:4)
+//!   02 released                 ()                             when a reference was last taken away
 //! blobs     hash:32             a format octet, then the content
 //! ```
 
@@ -290,6 +291,21 @@ pub fn set_chunk(account: AccountId, set: u64, chunk: u32) -> Key {
     Build::row(account.0, Kind::Set).u64(set).u32(chunk).key(Cf::Rows)
 }
 
+/// Reads a key of [`set_chunk`]: the set's code and the chunk.
+pub fn read_set_chunk(key: &[u8]) -> Option<(u64, u32)> {
+    Some((u64::from_be_bytes(key.get(5..13)?.try_into().ok()?), read_u32(key, 13)?))
+}
+
+/// The rows of all accounts from one on, tables of the whole server left out.
+pub fn accounts_from(account: u32) -> KeyRange {
+    KeyRange { cf: Cf::Rows, from: account.to_be_bytes().to_vec(), to: GLOBAL.to_be_bytes().to_vec() }
+}
+
+/// The account that a row key starts with.
+pub fn account_of(key: &[u8]) -> Option<AccountId> {
+    read_u32(key, 0).map(AccountId)
+}
+
 /// All chunks of a set.
 pub fn set_chunks(account: AccountId, set: u64) -> KeyRange {
     Build::row(account.0, Kind::Set).u64(set).prefix(Cf::Rows)
@@ -416,6 +432,16 @@ pub fn blob_references_of(hash: &BlobHash, account: AccountId) -> KeyRange {
     Build(hash.0.to_vec()).u8(1).u32(account.0).prefix(Cf::BlobInfo)
 }
 
+/// When a reference to a blob was last taken away.
+pub fn blob_released(hash: &BlobHash) -> Key {
+    Build(hash.0.to_vec()).u8(2).key(Cf::BlobInfo)
+}
+
+/// Whether a key of [`all_blob_info`] is that of the info itself.
+pub fn is_blob_info(key: &[u8]) -> bool {
+    key.get(32) == Some(&0)
+}
+
 /// All references to a blob.
 pub fn blob_references(hash: &BlobHash) -> KeyRange {
     Build(hash.0.to_vec()).u8(1).prefix(Cf::BlobInfo)
@@ -423,14 +449,14 @@ pub fn blob_references(hash: &BlobHash) -> KeyRange {
 
 /// All that is known of all blobs.
 pub fn all_blob_info() -> KeyRange {
-    KeyRange { cf: Cf::BlobInfo, from: Vec::new(), to: vec![u8::MAX; 40] }
+    KeyRange { cf: Cf::BlobInfo, from: Vec::new(), to: vec![u8::MAX; 48] }
 }
 
 /// Reads a key of [`all_blob_info`]: the hash, and for a reference its account, sort and id.
 pub fn read_blob_info(key: &[u8]) -> Option<(BlobHash, Option<(AccountId, u8, u32)>)> {
     let hash = BlobHash(key.get(..32)?.try_into().ok()?);
     match key.get(32)? {
-        0 => Some((hash, None)),
+        0 | 2 => Some((hash, None)),
         _ => Some((hash, Some((AccountId(read_u32(key, 33)?), *key.get(37)?, read_u32(key, 38)?)))),
     }
 }

@@ -30,6 +30,9 @@ pub use read::Read;
 pub use rows::Row;
 pub use txn::{Savepoint, Txn};
 
+#[cfg(all(test, feature = "rocksdb"))]
+mod crash_tests;
+
 use crate::types::{AccountId, Clock, Random};
 use engine::{Engine, Snapshot};
 use std::path::{Path, PathBuf};
@@ -74,6 +77,7 @@ pub struct Store {
     locks: locks::AccountLocks,
     flusher: durable::Flusher,
     hub: Arc<hub::Hub>,
+    blobs_in_use: blobs::InUse,
     options: StoreOptions,
     folder: Option<folder::Folder>,
     store_id: [u8; 16],
@@ -112,7 +116,18 @@ impl Store {
         let hub = Arc::new(hub::Hub::default());
         let flusher = durable::Flusher::start(Arc::clone(&engine), Arc::clone(&hub), options.on_fatal);
         let locks = locks::AccountLocks::default();
-        Ok(Arc::new(Self { engine, locks, flusher, hub, options, folder, store_id, clock, random }))
+        Ok(Arc::new(Self {
+            engine,
+            locks,
+            flusher,
+            hub,
+            blobs_in_use: blobs::InUse::default(),
+            options,
+            folder,
+            store_id,
+            clock,
+            random,
+        }))
     }
 
     /// What names this store for ever; copies by backup keep it.
@@ -148,7 +163,7 @@ impl Store {
     /// The ticket that covers all that a snapshot taken before this call shows of the account. A
     /// response that tells of the account must wait for it.
     pub fn ticket_of(&self, account: AccountId) -> Ticket {
-        self.flusher.ticket_of(account)
+        self.flusher.ticket_of(&[account])
     }
 
     /// Waits until the ticket's commit is on disk.

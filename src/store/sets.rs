@@ -26,7 +26,7 @@ pub enum EmailSet {
 }
 
 impl EmailSet {
-    fn code(&self) -> u64 {
+    pub(super) fn code(&self) -> u64 {
         let name = match self {
             EmailSet::Keyword(keyword) => format!("k{keyword}"),
             EmailSet::Mailbox(mailbox) => format!("m{mailbox}"),
@@ -154,6 +154,25 @@ pub fn load(read: &dyn Read, account: AccountId, set: &EmailSet) -> StoreResult<
             ControlFlow::Break(())
         }
         (None, _) => ControlFlow::Continue(()),
+    })?;
+    broken.map_or(Ok(out), Err)
+}
+
+/// The codes of all sets of an account and what they hold, for the check.
+pub(super) fn load_all(read: &dyn Read, account: AccountId) -> StoreResult<BTreeMap<u64, Bitmap>> {
+    let mut out: BTreeMap<u64, Bitmap> = BTreeMap::new();
+    let mut broken = None;
+    read.scan(&keys::all(account, keys::Kind::Set), false, &mut |key, value| match read_chunk(value) {
+        Ok(words) => {
+            if let Some((code, chunk)) = keys::read_set_chunk(key) {
+                out.entry(code).or_default().chunks.insert(chunk, words);
+            }
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
     })?;
     broken.map_or(Ok(out), Err)
 }

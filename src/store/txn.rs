@@ -8,7 +8,7 @@
 //! corrects behind what a client asked.
 
 use super::Store;
-use super::blobs::PreparedBlob;
+use super::blobs::{Held, PreparedBlob};
 use super::changes::{self, Change, TypeStates};
 use super::durable::{News, Ticket};
 use super::engine::{Batch, Cf, Snapshot, Visit};
@@ -19,7 +19,7 @@ use super::locks::Locked;
 use super::read::Read;
 use super::rows::account::{AccountState, NextIds};
 use super::rows::{self, Row};
-use crate::types::{AccountId, DataType, limits};
+use crate::types::{AccountId, BlobHash, DataType, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -35,6 +35,7 @@ pub struct Txn<'s> {
     accounts: BTreeMap<AccountId, Work>,
     undo: Vec<Undo>,
     savepoints: usize,
+    blobs: Held<'s>,
 }
 
 /// What a transaction does in one account.
@@ -57,6 +58,7 @@ enum Undo {
     Log(AccountId, (u64, DataType), u32, Option<Change>),
     List(AccountId, (u64, List)),
     Ids(AccountId, Box<NextIds>),
+    Correct(AccountId),
 }
 
 /// A point to go back to.
@@ -83,6 +85,7 @@ impl<'s> Txn<'s> {
             accounts: BTreeMap::new(),
             undo: Vec::new(),
             savepoints: 0,
+            blobs: Held::none(&store.blobs_in_use),
         }
     }
 
@@ -158,14 +161,17 @@ impl<'s> Txn<'s> {
     /// From here on changes of the account are corrections by the server, under a second modseq.
     pub fn correct(&mut self, account: AccountId) -> StoreResult<()> {
         let work = self.work(account)?;
-        if work.asked.is_none() && !work.log.is_empty() {
-            let mut states = work.state.types;
-            for (modseq, data_type) in work.log.keys() {
-                states.set(*data_type, *modseq);
-            }
-            work.asked = Some(states);
-            work.modseq += 1;
+        let asked = || work.log.iter().filter(|(_, entry)| !entry.is_empty());
+        if work.asked.is_some() || asked().next().is_none() {
+            return Ok(());
         }
+        let mut states = work.state.types;
+        for ((modseq, data_type), _) in asked() {
+            states.set(*data_type, *modseq);
+        }
+        work.asked = Some(states);
+        work.modseq += 1;
+        self.remember(Undo::Correct(account));
         Ok(())
     }
 
@@ -210,6 +216,12 @@ impl<'s> Txn<'s> {
                         work.state.next = *before;
                     }
                 }
+                Some(Undo::Correct(account)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        work.asked = None;
+                        work.modseq -= 1;
+                    }
+                }
                 None => {}
             }
         }
@@ -231,6 +243,8 @@ impl<'s> Txn<'s> {
             }
         }
         if batch.ops.is_empty() {
+            // Nothing was written, but what was read may be another's commit that isn't durable yet.
+            committed.ticket = self.store.flusher.ticket_of(self.locked.accounts());
             return Ok(committed);
         }
         if bytes > limits::COMMIT_BYTES_MAX {
@@ -241,15 +255,11 @@ impl<'s> Txn<'s> {
     }
 
     fn write(&self, batch: Batch, news: News) -> StoreResult<Ticket> {
-        let flusher = &self.store.flusher;
-        let ticket = flusher.begin(self.locked.accounts().iter().copied());
+        let writing = self.store.flusher.begin(self.locked.accounts())?;
         match self.store.engine.write(batch) {
-            Ok(()) => {
-                flusher.settle(ticket, news);
-                Ok(ticket)
-            }
+            Ok(()) => Ok(writing.settle(news)),
             Err(error) => {
-                flusher.fail();
+                drop(writing);
                 (self.store.options.on_fatal)(&error);
                 Err(error)
             }
@@ -287,6 +297,16 @@ impl<'s> Txn<'s> {
             news.push((account, work.state.types));
         }
         Ok(news)
+    }
+
+    /// Keeps the collector off a blob until this transaction has ended.
+    pub(super) fn hold_blob(&mut self, hash: BlobHash) {
+        self.blobs.hold(hash);
+    }
+
+    /// Whether this transaction puts something at the key.
+    pub(super) fn has_written(&self, key: &Key) -> bool {
+        matches!(self.overlay[key.cf as usize].get(&key.bytes), Some(Some(_)))
     }
 
     pub(super) fn put_bytes(&mut self, key: Key, value: Vec<u8>) {

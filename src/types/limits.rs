@@ -60,6 +60,10 @@ pub const HEADER_FIELDS_MAX: usize = 1000;
 pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 /// `preview` (RFC 8621 §4.1.4), in characters.
 pub const PREVIEW_CHARS_MAX: usize = 256;
+/// `bodyValues` of one response, in octets of text.
+pub const BODY_VALUES_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// `preview` of a SearchSnippet (RFC 8621 §5), markup included.
+pub const SNIPPET_BYTES_MAX: usize = 255;
 /// Text of one message that full-text search reads.
 pub const INDEXED_TEXT_BYTES_MAX: usize = 256 * 1024;
 
@@ -133,6 +137,8 @@ pub const LOGIN_FAILURES_FREE_MAX: u32 = 5;
 pub const LOGIN_DELAY_SECONDS_MAX: u64 = 60;
 /// Addresses and accounts whose failures are remembered.
 pub const LOGIN_FAILURES_TRACKED_MAX: usize = 100_000;
+/// Logins that wait for their turn to be verified; further ones are asked to come again.
+pub const LOGIN_WAITING_MAX: usize = 64;
 /// Verified passwords that are remembered.
 pub const LOGIN_CACHE_ENTRIES_MAX: usize = 10_000;
 

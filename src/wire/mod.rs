@@ -1,5 +1,12 @@
-//! (in work)
+//! Floor 4: sockets, timeouts, HTTP, SMTP, and the work that goes on beside requests.
 
+pub mod blobs;
+pub mod eventsource;
+pub mod http;
+pub mod http_auth;
+pub mod http_jmap;
+pub mod problem;
+pub mod relay;
 pub mod smtp_in;
 pub mod smtp_limits;
 pub mod smtp_out;

@@ -1,1 +1,162 @@
-//! (in work)
+//! Email (RFC 8621 §4.1, §4.2): its table, Email/get and Email/changes.
+//!
+//! Invariants: what a list view asks for comes from the summary rows alone, read in one batch; the
+//! parsed form is read only for header fields and body structure, the content only for
+//! `bodyValues`; a forbidden form of a header field is no property. Deliberately absent: filters
+//! and sorts (`email_query.rs`), creating and changing (`email_set.rs`, `email_import.rs`).
+
+use super::email_body::{Body, BodyArgs};
+use super::email_header::HeaderProperty;
+use super::email_view::{EmailProperty, Message, Shape};
+use crate::jmap::args::Args;
+use crate::jmap::capability::Capability;
+use crate::jmap::context::Ctx;
+use crate::jmap::error::MethodError;
+use crate::jmap::object::{Default, Kind, Object, Property, Props, TypeTable};
+use crate::jmap::session::Account;
+use crate::store::keys::{self, Kind as RowKind};
+use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::{Read, StoreError, blobs};
+use crate::types::{DataType, EmailId, MemberRole};
+use serde_json::{Map, Value};
+
+/// The type.
+pub struct Email;
+
+/// Parsed forms that are read in one batch.
+const MESSAGES_BATCH: usize = 32;
+
+static TABLE: TypeTable = TypeTable {
+    name: "Email",
+    data_type: Some(DataType::Email),
+    capability: Capability::Mail,
+    id: |number| EmailId(number).to_string(),
+    // In the order of RFC 8621 §4.2, where the default of `properties` is.
+    properties: &[
+        Property::ID,
+        Property::server("blobId", Kind::Id),
+        Property::server("threadId", Kind::Id),
+        Property::mutable("mailboxIds", Kind::IdSet, Default::Required),
+        Property::mutable("keywords", Kind::StringSet, Default::EmptyObject),
+        Property::server("size", Kind::UnsignedInt),
+        Property::immutable("receivedAt", Kind::UtcDate, Default::Computed),
+        Property::immutable("messageId", Kind::Strings, Default::Computed).or_null(),
+        Property::immutable("inReplyTo", Kind::Strings, Default::Computed).or_null(),
+        Property::immutable("references", Kind::Strings, Default::Computed).or_null(),
+        Property::immutable("sender", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("from", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("to", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("cc", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("bcc", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("replyTo", Kind::Array, Default::Computed).or_null(),
+        Property::immutable("subject", Kind::String, Default::Computed).or_null(),
+        Property::immutable("sentAt", Kind::Date, Default::Computed).or_null(),
+        Property::server("hasAttachment", Kind::Boolean),
+        Property::server("preview", Kind::String),
+        Property::immutable("bodyValues", Kind::Object, Default::Computed),
+        Property::immutable("textBody", Kind::Array, Default::Computed),
+        Property::immutable("htmlBody", Kind::Array, Default::Computed),
+        Property::immutable("attachments", Kind::Array, Default::Computed),
+        Property::immutable("bodyStructure", Kind::Object, Default::Computed).on_request(),
+        Property::server("headers", Kind::Array).on_request(),
+        // It exists where any capability of ours is in use, which `get_args` sees to.
+        Property::server("conversationId", Kind::Id).or_null().on_request(),
+    ],
+    write_role: MemberRole::Observer,
+    singleton: false,
+    if_version: None,
+    if_owner: None,
+};
+
+impl Object for Email {
+    type GetArgs = BodyArgs;
+
+    fn table() -> &'static TypeTable {
+        &TABLE
+    }
+
+    /// Also `header:…` (RFC 8621 §4.1.3).
+    fn property(name: &str) -> Option<&'static Property> {
+        TABLE.property(name).or_else(|| Some(HeaderProperty::parse(name)?.property()))
+    }
+
+    fn get_args(ctx: &Ctx, args: &mut Args, props: &Props) -> Result<BodyArgs, MethodError> {
+        check_visible(ctx, props.iter())?;
+        BodyArgs::read(args)
+    }
+
+    fn get_many(
+        _ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        ids: &[&str],
+        props: &Props,
+        args: &BodyArgs,
+    ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
+        let shape = Shape::new(props.iter(), args);
+        // No Email has the number 0: it stands for an id that can't be read.
+        let known: Vec<EmailId> = ids.iter().map(|id| EmailId::parse(id).unwrap_or(EmailId(0))).collect();
+        let rows = reader.rows::<EmailRow>(account.id, known.iter().copied())?;
+        let found: Vec<(EmailId, Option<EmailRow>)> = known.into_iter().zip(rows).collect();
+        let mut out = Vec::with_capacity(found.len());
+        let mut told = 0;
+        for batch in found.chunks(MESSAGES_BATCH) {
+            let wants = |row: &Option<EmailRow>| row.as_ref().is_some_and(|row| shape.needs_message(row));
+            let of: Vec<EmailId> = batch.iter().filter(|(_, row)| wants(row)).map(|(id, _)| *id).collect();
+            let mut messages = reader.rows::<StoredMessage>(account.id, of)?.into_iter();
+            for (email, row) in batch {
+                let Some(row) = row else {
+                    out.push(None);
+                    continue;
+                };
+                let stored = match shape.needs_message(row) {
+                    true => Some(messages.next().flatten().ok_or_else(|| lost(*email))?),
+                    false => None,
+                };
+                out.push(Some(object(reader, &shape, (*email, row), stored.as_ref(), &mut told)?));
+            }
+        }
+        Ok(out)
+    }
+
+    fn all_ids(
+        _ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, MethodError> {
+        let ids = reader.ids(&keys::all(account.id, RowKind::Email), false, max + 1)?;
+        Ok((ids.len() <= max).then(|| ids.into_iter().map(|id| EmailId(id).to_string()).collect()))
+    }
+}
+
+/// Refuses `conversationId` where no capability of ours is in use.
+pub(super) fn check_visible<'n>(
+    ctx: &Ctx,
+    mut names: impl Iterator<Item = &'n str>,
+) -> Result<(), MethodError> {
+    if !ctx.using.knows_us() && names.any(|name| name == "conversationId") {
+        return Err(MethodError::argument("properties", "there is no property 'conversationId'"));
+    }
+    Ok(())
+}
+
+fn lost(email: EmailId) -> StoreError {
+    StoreError::Corrupt(format!("the message of Email {email} is gone"))
+}
+
+fn object(
+    reader: &dyn Read,
+    shape: &Shape<'_>,
+    (email, row): (EmailId, &EmailRow),
+    stored: Option<&StoredMessage>,
+    told: &mut usize,
+) -> Result<Map<String, Value>, MethodError> {
+    let known = |property: &EmailProperty| property.from_row(email, row);
+    let Some(stored) = stored else { return shape.object(&known, None, told) };
+    let content = match shape.needs_content() {
+        true => blobs::content(reader, &row.blob)?.unwrap_or_default(),
+        false => Vec::new(),
+    };
+    shape.object(&known, Some(&Message::new(Body::of_email(email, stored, &content))), told)
+}

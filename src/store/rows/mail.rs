@@ -48,7 +48,10 @@ pub enum Kept {
 impl Kept {
     /// True for those that a status or an owner puts Emails in.
     pub fn is_projected(&self) -> bool {
-        !matches!(self, Kept::Sent | Kept::Drafts | Kept::Scheduled | Kept::Memos | Kept::Junk | Kept::Trash)
+        !matches!(
+            self,
+            Kept::Sent | Kept::Drafts | Kept::Scheduled | Kept::Memos | Kept::Junk | Kept::Trash
+        )
     }
 
     /// `mayAddItems` for whoever may work conversations.

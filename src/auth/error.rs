@@ -1,0 +1,42 @@
+//! Why a change of the directory can't be made, in words for whoever asked.
+
+use crate::store::StoreError;
+use crate::types::{Address, CredentialId, MemberRole, PrincipalId};
+
+/// The result of a change of the directory.
+pub type AuthResult<T> = Result<T, AuthError>;
+
+/// A refused change of the directory, or a failed store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AuthError {
+    /// An account, an alias or a person has the address.
+    #[error("the address {0} is taken")]
+    AddressTaken(Address),
+    /// The same address twice in one request.
+    #[error("the address {0} is given twice")]
+    AddressTwice(Address),
+    #[error("the name is longer than {max} bytes or has control characters")]
+    Name { max: usize },
+    #[error("the password is empty or longer than {max} bytes")]
+    Password { max: usize },
+    #[error("there is no person {0}")]
+    UnknownPerson(String),
+    #[error("there is no inbox {0}")]
+    UnknownInbox(String),
+    #[error("there is no app password {0}")]
+    UnknownCredential(CredentialId),
+    #[error("{0} is disabled")]
+    Disabled(Address),
+    #[error("{person} is no member of {inbox}")]
+    NotMember { person: Address, inbox: Address },
+    #[error("{0} is named twice among the members")]
+    MemberTwice(Address),
+    /// The inbox has other members and would be left without an admin.
+    #[error("{person} is the last admin of {inbox}; make somebody else {admin} first", admin = MemberRole::Admin.name())]
+    LastAdmin { person: Address, inbox: Address },
+    /// The directory names a principal that it doesn't have.
+    #[error("the directory is inconsistent about principal {0}")]
+    Inconsistent(PrincipalId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

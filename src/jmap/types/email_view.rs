@@ -1,0 +1,199 @@
+//! The properties of an Email (RFC 8621 §4.1) as they were asked for, and where each comes from:
+//! the summary row, the parsed form, or the content.
+//!
+//! Invariant: a value from the summary is what the parsed form would give; where the summary can't
+//! tell (a list that it may have cut, an empty value that may be a missing field), it isn't asked.
+
+use super::email_body::{Body, BodyArgs};
+use super::email_header::{self, HeaderProperty, addresses_json, headers_json};
+use crate::jmap::error::MethodError;
+use crate::mail::body::{self, BodyLists};
+use crate::mail::ingest::SUMMARY_ADDRESSES_MAX;
+use crate::store::rows::mail::{EmailRow, MailAddress};
+use crate::types::{BlobId, EmailId};
+use serde_json::{Map, Value};
+use std::cell::OnceCell;
+
+/// A property of an Email.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EmailProperty {
+    Id,
+    BlobId,
+    ThreadId,
+    MailboxIds,
+    Keywords,
+    Size,
+    ReceivedAt,
+    HasAttachment,
+    Preview,
+    ConversationId,
+    From,
+    To,
+    Subject,
+    SentAt,
+    Header(HeaderProperty),
+    Headers,
+    BodyStructure,
+    BodyValues,
+    TextBody,
+    HtmlBody,
+    Attachments,
+}
+
+impl EmailProperty {
+    /// Reads the name; `None` where an Email has no such property.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "id" => Self::Id,
+            "blobId" => Self::BlobId,
+            "threadId" => Self::ThreadId,
+            "mailboxIds" => Self::MailboxIds,
+            "keywords" => Self::Keywords,
+            "size" => Self::Size,
+            "receivedAt" => Self::ReceivedAt,
+            "hasAttachment" => Self::HasAttachment,
+            "preview" => Self::Preview,
+            "conversationId" => Self::ConversationId,
+            "from" => Self::From,
+            "to" => Self::To,
+            "subject" => Self::Subject,
+            "sentAt" => Self::SentAt,
+            "headers" => Self::Headers,
+            "bodyStructure" => Self::BodyStructure,
+            "bodyValues" => Self::BodyValues,
+            "textBody" => Self::TextBody,
+            "htmlBody" => Self::HtmlBody,
+            "attachments" => Self::Attachments,
+            other => Self::Header(email_header::convenience(other).or_else(|| HeaderProperty::parse(other))?),
+        })
+    }
+
+    /// The value, where the summary row tells it.
+    pub fn from_row(&self, email: EmailId, row: &EmailRow) -> Option<Value> {
+        Some(match self {
+            Self::Id => email.to_string().into(),
+            Self::BlobId => BlobId::message(email).to_string().into(),
+            Self::ThreadId => row.thread.to_string().into(),
+            Self::MailboxIds => set(row.mailboxes.iter().map(ToString::to_string)),
+            Self::Keywords => set(row.keywords.iter().map(|keyword| keyword.as_str().to_owned())),
+            Self::Size => row.size.into(),
+            Self::ReceivedAt => row.received_at.to_string().into(),
+            Self::HasAttachment => row.has_attachment.into(),
+            Self::Preview => row.preview.as_str().into(),
+            Self::ConversationId => row.conversation.map(|id| id.to_string()).into(),
+            Self::From if is_whole(&row.from) => addresses_json(&row.from),
+            Self::To if is_whole(&row.to) => addresses_json(&row.to),
+            Self::Subject if !row.subject.is_empty() => row.subject.as_str().into(),
+            Self::SentAt => row.sent_at.clone().into(),
+            _ => return None,
+        })
+    }
+
+    /// Does the summary row tell the value?
+    fn is_in_row(&self, row: &EmailRow) -> bool {
+        match self {
+            Self::From => is_whole(&row.from),
+            Self::To => is_whole(&row.to),
+            Self::Subject => !row.subject.is_empty(),
+            Self::Header(_)
+            | Self::Headers
+            | Self::BodyStructure
+            | Self::BodyValues
+            | Self::TextBody
+            | Self::HtmlBody
+            | Self::Attachments => false,
+            _ => true,
+        }
+    }
+}
+
+/// Can the list be neither cut nor that of a field that isn't there?
+fn is_whole(addresses: &[MailAddress]) -> bool {
+    (1..SUMMARY_ADDRESSES_MAX).contains(&addresses.len())
+}
+
+fn set(names: impl Iterator<Item = String>) -> Value {
+    Value::Object(names.map(|name| (name, Value::Bool(true))).collect())
+}
+
+/// What one call wants of each Email, read once.
+pub struct Shape<'a> {
+    wanted: Vec<(&'a str, EmailProperty)>,
+    body: &'a BodyArgs,
+}
+
+impl<'a> Shape<'a> {
+    /// These properties, which are known to exist.
+    pub fn new(names: impl Iterator<Item = &'a str>, body: &'a BodyArgs) -> Self {
+        Self { wanted: names.filter_map(|name| Some((name, EmailProperty::parse(name)?))).collect(), body }
+    }
+
+    /// Must the parsed form be read?
+    pub fn needs_message(&self, row: &EmailRow) -> bool {
+        self.wanted.iter().any(|(_, property)| !property.is_in_row(row))
+    }
+
+    /// Must the content be read?
+    pub fn needs_content(&self) -> bool {
+        self.body.wants_values() && self.wanted.iter().any(|(_, one)| *one == EmailProperty::BodyValues)
+    }
+
+    /// The object. `known` gives what comes from elsewhere than the message; `told` counts the
+    /// octets of body values of one response.
+    pub fn object(
+        &self,
+        known: &dyn Fn(&EmailProperty) -> Option<Value>,
+        message: Option<&Message<'_>>,
+        told: &mut usize,
+    ) -> Result<Map<String, Value>, MethodError> {
+        let mut object = Map::with_capacity(self.wanted.len());
+        for (name, property) in &self.wanted {
+            let value = match (known(property), message) {
+                (Some(value), _) => value,
+                (None, Some(message)) => message.value(property, self.body, told)?,
+                (None, None) => Value::Null,
+            };
+            object.insert((*name).to_owned(), value);
+        }
+        Ok(object)
+    }
+}
+
+/// A message, with what is made of it at most once.
+pub struct Message<'m> {
+    body: Body<'m>,
+    lists: OnceCell<BodyLists>,
+}
+
+impl<'m> Message<'m> {
+    pub fn new(body: Body<'m>) -> Self {
+        Self { body, lists: OnceCell::new() }
+    }
+
+    fn value(
+        &self,
+        property: &EmailProperty,
+        args: &BodyArgs,
+        told: &mut usize,
+    ) -> Result<Value, MethodError> {
+        let convenience = |name| match email_header::convenience(name) {
+            Some(header) => header.value(self.body.fields()),
+            None => Value::Null,
+        };
+        let lists = || self.lists.get_or_init(|| body::lists(self.body.message()));
+        Ok(match property {
+            EmailProperty::From => convenience("from"),
+            EmailProperty::To => convenience("to"),
+            EmailProperty::Subject => convenience("subject"),
+            EmailProperty::SentAt => convenience("sentAt"),
+            EmailProperty::Header(header) => header.value(self.body.fields()),
+            EmailProperty::Headers => headers_json(self.body.fields()),
+            EmailProperty::BodyStructure => self.body.structure(args),
+            EmailProperty::BodyValues => self.body.values(args, lists(), told)?,
+            EmailProperty::TextBody => self.body.list(args, &lists().text),
+            EmailProperty::HtmlBody => self.body.list(args, &lists().html),
+            EmailProperty::Attachments => self.body.list(args, &lists().attachments),
+            _ => Value::Null,
+        })
+    }
+}

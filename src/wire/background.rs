@@ -1,0 +1,100 @@
+//! The work that goes on beside requests: timers, and feeding full text.
+
+use crate::inbox::server::{self, Server};
+use crate::inbox::timers;
+use crate::mail::indexer;
+use crate::store::{Read, StoreError};
+use crate::types::AccountId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often timers are looked at: the most that a snooze or a lock ends late.
+const TIMER_INTERVAL: Duration = Duration::from_millis(200);
+/// Timers fired in one go.
+const TIMERS_AT_ONCE_MAX: usize = 256;
+/// How often blobs that nothing refers to are collected.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Fires timers until `stopping` says true.
+pub async fn timers(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        let found = server
+            .blocking(|server| {
+                let snapshot = server.store.snapshot();
+                timers::due(&snapshot as &dyn Read, server.store.clock.now(), TIMERS_AT_ONCE_MAX)
+            })
+            .await;
+        for due in found.unwrap_or_default() {
+            let locked = server.store.lock(&[due.account]).await;
+            let fired = server
+                .blocking(move |server| {
+                    let staff = server::staff(&server.directory.current(), due.account);
+                    let mut txn = server.store.begin(&locked);
+                    timers::fire(&mut txn, &staff, due).map_err(|error| error.to_string())?;
+                    txn.commit().map(|_| ()).map_err(|error| error.to_string())
+                })
+                .await;
+            if let Err(error) = fired {
+                tracing::error!(%error, account = %due.account, "a timer could not be fired");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TIMER_INTERVAL) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+}
+
+/// Feeds full text: first what it missed, then what changes, until `stopping` says true.
+pub async fn index(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    let bell = server.store.hub().bell();
+    let all: Vec<AccountId> = server.directory.current().accounts().map(|(id, _)| id).collect();
+    let count = all.len();
+    for (done, account) in all.into_iter().enumerate() {
+        if *stopping.borrow() {
+            return;
+        }
+        let fed = feed(&server, account).await;
+        if fed > 0 {
+            tracing::info!(%account, messages = fed, accounts_done = done + 1, accounts = count, "full text caught up");
+        }
+    }
+    loop {
+        let accounts = tokio::select! {
+            accounts = bell.rung() => accounts,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        for account in accounts {
+            feed(&server, account).await;
+        }
+    }
+}
+
+async fn feed(server: &Arc<Server>, account: AccountId) -> usize {
+    let fed = server
+        .blocking(move |server| match &server.search {
+            Some(search) => indexer::catch_up(&server.store, search, account),
+            None => Ok(0),
+        })
+        .await;
+    fed.unwrap_or_else(|error| {
+        tracing::error!(%error, %account, "full text could not be fed");
+        0
+    })
+}
+
+/// Collects blobs that nothing refers to, until `stopping` says true.
+pub async fn collect(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(COLLECT_INTERVAL) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let done: Result<_, StoreError> =
+            server.blocking(|server| crate::store::blobs::collect(&server.store)).await;
+        if let Err(error) = done {
+            tracing::error!(%error, "unused blobs could not be collected");
+        }
+    }
+}

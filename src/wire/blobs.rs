@@ -1,0 +1,234 @@
+//! Upload and download (RFC 8620 §6.1, §6.2).
+//!
+//! A download is never shown by a browser as a page of ours: it is an attachment, sandboxed, with
+//! exactly the type that the URL names. A blob of another account doesn't exist.
+
+use super::http::{Peer, Web};
+use super::http_auth::{self, Use};
+use super::http_jmap;
+use super::problem::Problem;
+use crate::mail::blob;
+use crate::store::blobs::{self, Referrer};
+use crate::store::{PreparedBlob, StoreError};
+use crate::types::{AccountId, BlobId, limits};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+use std::ops::Range;
+
+/// `POST /jmap/upload/{accountId}/`.
+pub async fn upload(
+    State(web): State<Web>,
+    Extension(peer): Extension<Peer>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let login = http_auth::login(&web, &headers, peer).await?;
+    let session = http_auth::session(&web, &login, &headers)?;
+    let account = AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
+    let _pass = web
+        .gate
+        .enter(login.principal, Use::Upload, limits::UPLOADS_CONCURRENT_MAX)
+        .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentUpload"))?;
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .filter(|kind| !kind.is_empty())
+        .unwrap_or("application/octet-stream")
+        .to_owned();
+    web.server.store.check_space().map_err(store_problem)?;
+    let content = http_jmap::read_body(body, limits::UPLOAD_SIZE_BYTES_MAX)
+        .await?
+        .ok_or_else(|| Problem::limit(StatusCode::PAYLOAD_TOO_LARGE, "maxSizeUpload"))?;
+    let prepared = web.server.blocking(move |_| PreparedBlob::of(&content)).await.map_err(store_problem)?;
+    let (hash, size) = (prepared.hash, prepared.size);
+    let locked = web.server.store.lock(&[account]).await;
+    let ticket = web
+        .server
+        .blocking(move |server| {
+            let mut txn = server.store.begin(&locked);
+            let number = txn.allot(account, |next| &mut next.upload)?;
+            txn.put_blob(&prepared)?;
+            blobs::refer(&mut txn, account, &prepared.hash, Referrer::Upload, number)?;
+            Ok(txn.commit()?.ticket)
+        })
+        .await
+        .map_err(store_problem)?;
+    web.server.store.durable(ticket).await.map_err(store_problem)?;
+    let answer = json!({
+        "accountId": account.to_string(),
+        "blobId": BlobId::content(hash).to_string(),
+        "type": media_type,
+        "size": size
+    });
+    Ok(http_jmap::json(StatusCode::CREATED, &answer))
+}
+
+/// What a download's URL says beside its path.
+#[derive(Deserialize)]
+pub struct DownloadQuery {
+    #[serde(rename = "type", alias = "accept")]
+    media_type: Option<String>,
+}
+
+/// `GET /jmap/download/{accountId}/{blobId}/{name}?type=…`.
+pub async fn download(
+    State(web): State<Web>,
+    Extension(peer): Extension<Peer>,
+    Path((account, blob_id, name)): Path<(String, String, String)>,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let login = http_auth::login(&web, &headers, peer).await?;
+    let session = http_auth::session(&web, &login, &headers)?;
+    let account = AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
+    let id = BlobId::parse(&blob_id).ok_or_else(not_found)?;
+    let (content, ticket) = web
+        .server
+        .blocking(move |server| {
+            let content = blob::fetch(&server.store.snapshot(), account, &id);
+            content.map(|content| (content, server.store.ticket_of(account)))
+        })
+        .await
+        .map_err(store_problem)?;
+    web.server.store.durable(ticket).await.map_err(store_problem)?;
+    answer(content.ok_or_else(not_found)?, &blob_id, &name, query.media_type.as_deref(), &headers)
+}
+
+fn answer(
+    content: Vec<u8>,
+    blob_id: &str,
+    name: &str,
+    media_type: Option<&str>,
+    asked: &HeaderMap,
+) -> Result<Response, Problem> {
+    let text = |value: String| HeaderValue::from_str(&value).map_err(|_| bad("The name or type can't be a header."));
+    let etag = format!("\"{blob_id}\"");
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, text(etag.clone())?);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, immutable, max-age=31536000"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_TYPE, text(media_type.unwrap_or("application/octet-stream").to_owned())?);
+    headers.insert(header::CONTENT_DISPOSITION, text(disposition(name))?);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let sandbox = HeaderValue::from_static("default-src 'none'; sandbox");
+    headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
+    let unchanged = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    if unchanged.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*")) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
+    let range = asked.get(header::RANGE).and_then(|range| range.to_str().ok());
+    match range.map(|range| byte_range(range, content.len())) {
+        None | Some(Asked::Whole) => *response.body_mut() = Body::from(content),
+        Some(Asked::Part(range)) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let told = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
+            response.headers_mut().insert(header::CONTENT_RANGE, text(told)?);
+            let part = content.get(range).unwrap_or_default().to_vec();
+            *response.body_mut() = Body::from(part);
+        }
+        Some(Asked::Nowhere) => {
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            response.headers_mut().insert(header::CONTENT_RANGE, text(format!("bytes */{}", content.len()))?);
+        }
+    }
+    Ok(response)
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum Asked {
+    Whole,
+    Part(Range<usize>),
+    Nowhere,
+}
+
+/// One range of octets (RFC 9110 §14.2); several, or one that can't be read, give the whole.
+fn byte_range(header: &str, size: usize) -> Asked {
+    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+        return Asked::Whole;
+    };
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let range = match (number(first), number(last), first.trim().is_empty(), last.trim().is_empty()) {
+        (Some(first), Some(last), ..) if first <= last => first..last.saturating_add(1).min(size),
+        (Some(first), None, _, true) => first..size,
+        (None, Some(suffix), true, _) => size.saturating_sub(suffix)..size,
+        _ => return Asked::Whole,
+    };
+    if range.start >= range.end { Asked::Nowhere } else { Asked::Part(range) }
+}
+
+/// RFC 6266: an attachment with its name, in ASCII and in UTF-8.
+fn disposition(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
+        .collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+}
+
+fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is no such account or blob.")
+}
+
+fn bad(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn store_problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::DiskLow { .. } => {
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The server has too little disk to store anything.")
+        }
+        error => {
+            tracing::error!(%error, "a blob could not be stored or read");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The store has failed.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_of_octets_is_read_as_rfc_9110_says() {
+        for (header, asked) in [
+            ("bytes=0-3", Asked::Part(0..4)),
+            ("bytes=4-", Asked::Part(4..10)),
+            ("bytes=-3", Asked::Part(7..10)),
+            ("bytes=-30", Asked::Part(0..10)),
+            ("bytes=8-99", Asked::Part(8..10)),
+            ("bytes=10-", Asked::Nowhere),
+            ("bytes=-0", Asked::Nowhere),
+            ("bytes=5-3", Asked::Whole),
+            ("bytes=1-2,4-5", Asked::Whole),
+            ("bytes=-", Asked::Whole),
+            ("lines=1-2", Asked::Whole),
+        ] {
+            assert_eq!(byte_range(header, 10), asked, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_name_can_do_nothing_to_the_header() {
+        assert_eq!(
+            disposition("a\"b\r\nX: y\u{e4}.pdf"),
+            "attachment; filename=\"a_b__X: y_.pdf\"; filename*=UTF-8''a%22b%0D%0AX%3A%20y%C3%A4.pdf"
+        );
+    }
+}

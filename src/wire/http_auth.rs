@@ -1,0 +1,153 @@
+//! Who asks: HTTP Basic and Bearer credentials to a session, and how much one may do at once.
+//!
+//! A login that was verified before costs a lookup; others go to a blocking thread. Whatever is
+//! wrong with credentials gets the same 401 (RFC 9110 §11.6.1).
+
+use super::http::{Peer, Web};
+use super::problem::Problem;
+use crate::auth::{self, Credentials, Login, LoginError};
+use crate::jmap::capability::{Capability, CapabilitySet};
+use crate::jmap::session::{Account, Owner, SessionData, Urls};
+use crate::jmap::types::email_query::SORT_OPTIONS;
+use crate::types::{MemberRole, PrincipalId};
+use axum::http::{HeaderMap, StatusCode, header};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What one principal does at once, kind by kind.
+#[derive(Default)]
+pub struct Gate(Mutex<HashMap<(PrincipalId, Use), usize>>);
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Use {
+    Request,
+    Upload,
+    Channel,
+}
+
+/// One use in progress; dropping it gives it back.
+pub struct Pass {
+    gate: Arc<Gate>,
+    key: (PrincipalId, Use),
+}
+
+impl Gate {
+    /// Begins a use; `None` where there are `max` already.
+    pub fn enter(self: &Arc<Self>, principal: PrincipalId, kind: Use, max: usize) -> Option<Pass> {
+        let key = (principal, kind);
+        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = uses.entry(key).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Pass { gate: Arc::clone(self), key })
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut uses = self.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = uses.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                uses.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Who asks; 401 where that can't be told.
+pub async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, Problem> {
+    let credentials = credentials(headers).ok_or_else(unauthorized)?;
+    if let Some(login) = web.server.authenticator.try_cached(&credentials) {
+        return Ok(login);
+    }
+    let done = web.server.blocking(move |server| server.authenticator.login(&credentials, peer.0)).await;
+    done.map_err(|error| match error {
+        LoginError::Throttled { retry_after } => {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins; wait, then try again.")
+                .retry_after(retry_after.as_secs().max(1))
+        }
+        LoginError::Unavailable => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Logins can't be checked right now.")
+        }
+        _ => unauthorized(),
+    })
+}
+
+/// What the login sees now; 401 where it was revoked meanwhile.
+pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<SessionData, Problem> {
+    let view = web.server.directory.current();
+    let session = auth::Session::open(&view, login).ok_or_else(unauthorized)?;
+    Ok(session_data(&session, urls(web, headers)))
+}
+
+/// The answer to missing or wrong credentials.
+pub fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "Give the address and password of a person, or an app password.")
+        .with(header::WWW_AUTHENTICATE, "Basic realm=\"Postroom\", charset=\"UTF-8\"")
+        .with(header::WWW_AUTHENTICATE, "Bearer realm=\"Postroom\"")
+}
+
+/// RFC 7617, RFC 6750. Scheme names have no case.
+fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?;
+        let (user, password) = decoded.split_once(':')?;
+        Some(Credentials::Basic { user: user.to_owned(), password: password.to_owned() })
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        Some(Credentials::Bearer { token: rest.to_owned() })
+    } else {
+        None
+    }
+}
+
+/// The session in the words of JMAP.
+fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
+    let accounts = session.accounts().iter().map(|account| {
+        let mut capabilities = CapabilitySet::of(&[Capability::Mail, Capability::Submission, Capability::Principals]);
+        if account.role.is_some() {
+            Capability::VENDOR.iter().for_each(|one| capabilities.insert(*one));
+        }
+        Account {
+            id: account.id,
+            name: account.name.clone(),
+            is_personal: account.is_personal,
+            is_read_only: false,
+            role: account.role,
+            capabilities,
+            owner: account.owner.map(|principal_id| Owner { account_id_for_principal: account.id, principal_id }),
+            current_user_principal_id: Some(session.principal()),
+            may_create_top_level_mailbox: account.role.is_none_or(|role| role >= MemberRole::Agent),
+        }
+    });
+    SessionData::new(
+        session.principal(),
+        session.username().to_owned(),
+        accounts.collect(),
+        session.primary(),
+        urls,
+        SORT_OPTIONS,
+    )
+}
+
+/// Where this client reaches us: as configured, else as it asked.
+fn urls(web: &Web, headers: &HeaderMap) -> Urls {
+    let base = web.server.settings.base_url.clone().unwrap_or_else(|| {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        format!("http://{host}")
+    });
+    Urls {
+        api: format!("{base}/jmap"),
+        download: format!("{base}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),
+        upload: format!("{base}/jmap/upload/{{accountId}}/"),
+        event_source: format!("{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
+    }
+}

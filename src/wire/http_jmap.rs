@@ -1,0 +1,127 @@
+//! The session resource and the API (RFC 8620 §2, §3).
+
+use super::http::{Peer, Web};
+use super::http_auth::{self, Use};
+use super::problem::Problem;
+use crate::inbox::server::Server;
+use crate::jmap::context::{Ctx, Host};
+use crate::jmap::error::RequestError;
+use crate::jmap::methods;
+use crate::jmap::process::{self, Response as JmapResponse};
+use crate::jmap::request::{self, Request};
+use crate::jmap::session::SessionData;
+use crate::store::Locked;
+use crate::types::{AccountId, limits};
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `GET /.well-known/jmap`: the Session object, without a redirect.
+pub async fn session(
+    State(web): State<Web>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let login = http_auth::login(&web, &headers, peer).await?;
+    let session = http_auth::session(&web, &login, &headers)?;
+    Ok(json(StatusCode::OK, &session.to_json()))
+}
+
+/// `POST /jmap`: a request (RFC 8620 §3.3).
+pub async fn api(
+    State(web): State<Web>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let login = http_auth::login(&web, &headers, peer).await?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    // RFC 8620 §3.3: the client MUST say application/json; parameters don't matter.
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "A request is application/json."));
+    }
+    let _pass = web
+        .gate
+        .enter(login.principal, Use::Request, limits::REQUESTS_CONCURRENT_MAX)
+        .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentRequests"))?;
+    let body = read_body(body, limits::REQUEST_SIZE_BYTES_MAX)
+        .await?
+        .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxSizeRequest"))?;
+    let request = parse(&web, body).await.map_err(problem)?;
+    // Seen after the locks are held, so that a right that was taken away is gone here too.
+    let written = methods::accounts_written(&request);
+    let before = http_auth::session(&web, &login, &headers)?;
+    let visible: Vec<AccountId> = written.into_iter().filter(|id| before.account(*id).is_some()).collect();
+    let locked = web.server.store.lock(&visible).await;
+    let session = http_auth::session(&web, &login, &headers)?;
+    let response = web.server.blocking(move |server| run(server, session, request, locked)).await;
+    web.server.store.durable(response.ticket).await.map_err(|error| {
+        tracing::error!(%error, "a response could not be made durable");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The store has failed.")
+    })?;
+    Ok(json(StatusCode::OK, &response.into_json()))
+}
+
+fn run(server: &Arc<Server>, session: SessionData, request: Request, locked: Locked) -> JmapResponse {
+    let staff = |account| server.staff(account);
+    let host = Host {
+        store: &server.store,
+        search: server.search.as_ref(),
+        staff: &staff,
+        hostname: &server.settings.hostname,
+    };
+    process::process(Ctx::new(host, &session, request.using, locked), request)
+}
+
+/// Parsing a small request is quicker than going to another thread.
+const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+async fn parse(web: &Web, body: Bytes) -> Result<Request, RequestError> {
+    if body.len() <= PARSE_INLINE_BYTES_MAX {
+        return request::parse(&body);
+    }
+    web.server.blocking(move |_| request::parse(&body)).await
+}
+
+fn problem(error: RequestError) -> Problem {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    Problem::jmap(status, error.to_json())
+}
+
+/// Reads a body of at most `max` octets; `None` where it is larger. A client that stops sending is
+/// given up.
+pub async fn read_body(body: Body, max: usize) -> Result<Option<Bytes>, Problem> {
+    let mut body = body;
+    let mut read: Vec<u8> = Vec::new();
+    let wait = Duration::from_secs(limits::HTTP_BODY_SECONDS_MAX);
+    loop {
+        let frame = match tokio::time::timeout(wait, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return Ok(Some(read.into())),
+            Ok(Some(Err(_))) => return Err(Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")),
+            Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.")),
+        };
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > max {
+                return Ok(None);
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+}
+
+/// A JSON response that nobody keeps.
+pub fn json(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    response
+}
