@@ -16,11 +16,13 @@ pub mod machine;
 pub mod merge;
 pub mod messages;
 pub mod moves;
+pub mod notes;
 pub mod ownership;
 pub mod projection;
 pub mod refusal;
 pub mod sending;
 pub mod server;
+pub mod settings;
 pub mod status;
 pub mod timers;
 

@@ -8,9 +8,9 @@ use super::machine::{Entry, Event, Value};
 use super::projection::{self, Move};
 use super::refusal::Refusal;
 use crate::mail::{ingest, message};
+use crate::store::StoreResult;
 use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
 use crate::store::rows::team::{ActivityKind, ActivityValue};
-use crate::store::StoreResult;
 use crate::types::*;
 use std::collections::BTreeSet;
 

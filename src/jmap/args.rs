@@ -99,6 +99,11 @@ impl Args {
         Ok(members)
     }
 
+    /// Was it given, and not taken yet?
+    pub fn left_has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The first name that nobody took.
     pub fn left_over(&self) -> Option<&str> {
         self.0.keys().next().map(String::as_str)

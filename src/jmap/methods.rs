@@ -1,9 +1,11 @@
 //! The table of methods: one line each. A name that isn't here is `unknownMethod`.
 
 use super::capability::Capability::{self, Core, Mail, Submission};
+use super::capability::CapabilitySet;
 use super::context::Ctx;
 use super::error::MethodError;
 use super::request::Request;
+use super::types;
 use super::types::email::Email;
 use super::types::identity::Identity;
 use super::types::mailbox::Mailbox;
@@ -34,23 +36,39 @@ pub type Run = fn(&mut Ctx<'_>, &Method, Map<String, Value>) -> Result<(), Metho
 pub struct Method {
     pub name: &'static str,
     pub capability: Capability,
+    /// Capabilities of which one will do as well: a type that two of them show half of exists for
+    /// a client of either. They are in every account that `capability` is in.
+    pub also: &'static [Capability],
     pub effect: Effect,
     pub run: Run,
 }
 
+impl Method {
+    /// The same method, for clients that use one of these instead.
+    pub const fn or(mut self, also: &'static [Capability]) -> Self {
+        self.also = also;
+        self
+    }
+
+    /// Does the method exist for a client that uses these?
+    pub fn is_in_use(&self, using: CapabilitySet) -> bool {
+        using.contains(self.capability) || self.also.iter().any(|&one| using.contains(one))
+    }
+}
+
 /// A method that reads: `read("Thread/get", Mail, get::run::<Thread>)`.
 pub const fn read(name: &'static str, capability: Capability, run: Run) -> Method {
-    Method { name, capability, effect: Effect::Read, run }
+    Method { name, capability, also: &[], effect: Effect::Read, run }
 }
 
 /// A method that writes: `write("Email/set", Mail, set::run::<Email>)`.
 pub const fn write(name: &'static str, capability: Capability, run: Run) -> Method {
-    Method { name, capability, effect: Effect::Write, run }
+    Method { name, capability, also: &[], effect: Effect::Write, run }
 }
 
 /// A /copy: `copy("Email/copy", Mail, copy::run::<Email>)`.
 pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Method {
-    Method { name, capability, effect: Effect::Copy, run }
+    Method { name, capability, also: &[], effect: Effect::Copy, run }
 }
 
 static METHODS: &[Method] = &[
@@ -80,12 +98,23 @@ static METHODS: &[Method] = &[
     write("EmailSubmission/set", Submission, set::run::<EmailSubmission>),
 ];
 
+/// All lines: those above, and those of the types that keep theirs in their own files.
+static TABLES: &[&[Method]] = &[
+    METHODS,
+    types::conversation::METHODS,
+    types::note::METHODS,
+    types::reply_lock::METHODS,
+    types::activity::METHODS,
+    types::inbox_settings::METHODS,
+    types::principal::METHODS,
+];
+
 /// The method of that name.
 pub fn find(name: &str) -> Option<&'static Method> {
     #[cfg(test)]
-    let all = METHODS.iter().chain(super::example::METHODS);
+    let all = TABLES.iter().copied().flatten().chain(super::example::METHODS);
     #[cfg(not(test))]
-    let all = METHODS.iter();
+    let all = TABLES.iter().copied().flatten();
     all.into_iter().find(|method| method.name == name)
 }
 
@@ -96,7 +125,7 @@ pub fn find(name: &str) -> Option<&'static Method> {
 pub fn accounts_written(request: &Request) -> Vec<AccountId> {
     let mut accounts = BTreeSet::new();
     for call in &request.calls {
-        let Some(method) = find(&call.name).filter(|method| request.using.contains(method.capability)) else {
+        let Some(method) = find(&call.name).filter(|method| method.is_in_use(request.using)) else {
             continue;
         };
         let named = |argument: &str| call.arguments.get(argument)?.as_str().and_then(AccountId::parse);

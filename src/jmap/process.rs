@@ -64,7 +64,7 @@ fn run(ctx: &mut Ctx<'_>, call: Invocation, budget: &mut ReferenceBudget) -> Res
     let Some(method) = methods::find(&call.name) else {
         return Err(MethodErrorKind::UnknownMethod.into());
     };
-    if !ctx.using.contains(method.capability) {
+    if !method.is_in_use(ctx.using) {
         let missing = method.capability.uri();
         let why = format!("The capability '{missing}' must be in \"using\" for this method.");
         return Err(MethodError::new(MethodErrorKind::UnknownMethod, why));

@@ -55,7 +55,7 @@ pub fn run<T: SetObject>(
     arguments: Map<String, Value>,
 ) -> Result<(), MethodError> {
     let mut args = Args::new(arguments);
-    let plan = plan::<T>(ctx, &mut args)?;
+    let plan = plan::<T>(ctx, method, &mut args)?;
     let own = T::set_args(ctx, &mut args)?;
     args.finish()?;
     let account = ctx.writable(&plan.account_id, method.capability, T::table().write_role)?;
@@ -71,10 +71,12 @@ pub fn run<T: SetObject>(
     Ok(())
 }
 
-fn plan<T: SetObject>(ctx: &Ctx, args: &mut Args) -> Result<Plan, MethodError> {
+fn plan<T: SetObject>(ctx: &Ctx, method: &Method, args: &mut Args) -> Result<Plan, MethodError> {
     let table = T::table();
     let mut expected = Expected::default();
-    if table.if_version.is_some_and(|capability| ctx.using.contains(capability)) {
+    // Where it is the method's own capability, one that shows the method as well shows it too.
+    let shown = |capability| capability == method.capability || ctx.using.contains(capability);
+    if table.if_version.is_some_and(shown) {
         expected.versions = args.object("ifVersion")?.unwrap_or_default();
     }
     if table.if_owner.is_some_and(|capability| ctx.using.contains(capability)) {

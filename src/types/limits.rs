@@ -157,6 +157,16 @@ pub const NOTE_BYTES_MAX: usize = 256 * 1024;
 pub const NOTE_MENTIONS_MAX: usize = 100;
 /// Attachments of a note.
 pub const NOTE_ATTACHMENTS_MAX: usize = 50;
+/// Conversations that a filter or sort without a list of its own may look at, one by one.
+pub const FILTER_SCAN_CONVERSATIONS_MAX: usize = 100_000;
+/// The same of notes.
+pub const FILTER_SCAN_NOTES_MAX: usize = 100_000;
+/// The same of activities.
+pub const FILTER_SCAN_ACTIVITIES_MAX: usize = 100_000;
+/// Categories, resolutions or trusted senders that an inbox lists, each.
+pub const WORDS_MAX: usize = 200;
+/// An inbox's guide and its signature, each.
+pub const GUIDE_BYTES_MAX: usize = 64 * 1024;
 /// Tags on a conversation.
 pub const TAGS_MAX: usize = 64;
 /// One tag or category, in octets.

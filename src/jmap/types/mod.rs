@@ -2,6 +2,8 @@
 
 pub mod activity;
 pub mod conversation;
+pub mod conversation_query;
+pub mod conversation_set;
 pub mod email;
 pub mod email_body;
 pub mod email_create;
@@ -12,11 +14,16 @@ pub mod email_query;
 pub mod email_set;
 pub mod email_view;
 pub mod identity;
+pub mod inbox_settings;
 pub mod mailbox;
 pub mod note;
+pub mod principal;
 pub mod reply_lock;
 pub mod search_snippet;
 pub mod submission;
 pub mod submission_set;
 pub mod team;
+
+#[cfg(test)]
+mod team_tests;
 pub mod thread;

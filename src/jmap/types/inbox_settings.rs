@@ -1,0 +1,189 @@
+//! InboxSettings: how a team works, one object per inbox. Every member sees it, a lead changes it.
+//!
+//! It exists for a client that uses any of our capabilities. The name and the addresses are the
+//! directory's and can't be changed here.
+
+use super::team;
+use crate::inbox::desk;
+use crate::inbox::settings::SINGLETON;
+use crate::jmap::args::{Args, as_int};
+use crate::jmap::capability::Capability::{self, Ownership};
+use crate::jmap::context::Ctx;
+use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
+use crate::jmap::methods::{Method, read, write};
+use crate::jmap::object::*;
+use crate::jmap::session::Account;
+use crate::jmap::{changes, get, set};
+use crate::store::Read;
+use crate::store::rows::team::{InboxSettingsRow, PlainCollision, Status};
+use crate::types::{Address, DataType, MemberRole};
+use serde_json::{Map, Value, json};
+
+const OURS: &[Capability] = Capability::VENDOR;
+
+/// One line a method.
+pub static METHODS: &[Method] = &[
+    read("InboxSettings/get", Ownership, get::run::<InboxSettings>).or(OURS),
+    read("InboxSettings/changes", Ownership, changes::run::<InboxSettings>).or(OURS),
+    write("InboxSettings/set", Ownership, set::run::<InboxSettings>).or(OURS),
+];
+
+/// The type.
+pub struct InboxSettings;
+
+/// The id of the only object (RFC 8620 §5.3 lets a type have one).
+const ID: &str = "singleton";
+
+static TABLE: TypeTable = TypeTable {
+    name: "InboxSettings",
+    data_type: Some(DataType::InboxSettings),
+    capability: Ownership,
+    id: |_| ID.to_owned(),
+    properties: &[
+        Property::ID,
+        Property::server("name", Kind::String),
+        Property::server("addresses", Kind::Strings),
+        Property::mutable("statusAfterReply", Kind::String, Initial::Text("pending")),
+        Property::mutable("ownOnReply", Kind::Boolean, Initial::Bool(true)),
+        Property::mutable("reopenWithin", Kind::UnsignedInt, Initial::Required),
+        Property::mutable("requireCategory", Kind::Boolean, Initial::Bool(false)),
+        Property::mutable("requireResolution", Kind::Boolean, Initial::Bool(false)),
+        Property::mutable("requireOwner", Kind::Boolean, Initial::Bool(false)),
+        Property::mutable("categories", Kind::Strings, Initial::EmptyArray),
+        Property::mutable("resolutions", Kind::Strings, Initial::EmptyArray),
+        Property::mutable("plainCollision", Kind::String, Initial::Text("confirm")),
+        Property::mutable("lockSeconds", Kind::UnsignedInt, Initial::Required),
+        Property::mutable("trustedAutomatic", Kind::Strings, Initial::EmptyArray),
+        Property::mutable("guide", Kind::String, Initial::Text("")),
+        Property::mutable("signature", Kind::String, Initial::Text("")),
+    ],
+    write_role: MemberRole::Observer,
+    singleton: true,
+    if_version: None,
+    if_owner: None,
+};
+
+impl Object for InboxSettings {
+    type GetArgs = ();
+
+    fn table() -> &'static TypeTable {
+        &TABLE
+    }
+
+    fn get_many(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        ids: &[&str],
+        props: &Props,
+        _args: &(),
+    ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
+        let row = desk::settings(reader, account.id)?;
+        Ok(ids.iter().map(|id| (*id == ID).then(|| to_json(ctx, account, &row, props))).collect())
+    }
+
+    fn all_ids(
+        _ctx: &Ctx,
+        _reader: &dyn Read,
+        _account: &Account,
+        _max: usize,
+    ) -> Result<Option<Vec<String>>, MethodError> {
+        debug_assert_eq!((TABLE.id)(SINGLETON), ID);
+        Ok(Some(vec![ID.to_owned()]))
+    }
+}
+
+fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) -> Map<String, Value> {
+    let addresses = |all: &[Address]| all.iter().map(|one| Value::from(one.as_str())).collect::<Value>();
+    let value = |name: &str| match name {
+        "id" => json!(ID),
+        "name" => json!(account.name),
+        "addresses" => addresses(&team::staff(ctx, account).addresses),
+        "statusAfterReply" => json!(row.status_after_reply.name()),
+        "ownOnReply" => json!(row.own_on_reply),
+        "reopenWithin" => json!(row.reopen_within_days),
+        "requireCategory" => json!(row.require_category),
+        "requireResolution" => json!(row.require_resolution),
+        "requireOwner" => json!(row.require_owner),
+        "categories" => json!(row.categories),
+        "resolutions" => json!(row.resolutions),
+        "plainCollision" => json!(row.plain_collision.name()),
+        "lockSeconds" => json!(row.lock_seconds),
+        "trustedAutomatic" => addresses(&row.trusted_automatic),
+        "guide" => json!(row.guide),
+        "signature" => json!(row.signature),
+        _ => Value::Null,
+    };
+    props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+/// Writes one property into the row; `None` where the value is none that it can have.
+fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
+    let text = || value.as_str();
+    let number = || as_int(value).and_then(|number| u64::try_from(number).ok());
+    let words = || -> Option<Vec<String>> {
+        let mut out: Vec<String> = Vec::new();
+        for item in value.as_array()? {
+            let word = item.as_str()?.to_owned();
+            if !out.contains(&word) {
+                out.push(word);
+            }
+        }
+        Some(out)
+    };
+    match name {
+        "statusAfterReply" => row.status_after_reply = Status::parse(text()?)?,
+        "ownOnReply" => row.own_on_reply = value.as_bool()?,
+        "reopenWithin" => row.reopen_within_days = u32::try_from(number()?).ok()?,
+        "requireCategory" => row.require_category = value.as_bool()?,
+        "requireResolution" => row.require_resolution = value.as_bool()?,
+        "requireOwner" => row.require_owner = value.as_bool()?,
+        "categories" => row.categories = words()?,
+        "resolutions" => row.resolutions = words()?,
+        "plainCollision" => row.plain_collision = PlainCollision::parse(text()?)?,
+        "lockSeconds" => row.lock_seconds = number()?,
+        "trustedAutomatic" => {
+            row.trusted_automatic =
+                words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
+        }
+        "guide" => row.guide = text()?.to_owned(),
+        "signature" => row.signature = text()?.to_owned(),
+        _ => {}
+    }
+    Some(())
+}
+
+type Set<'c, 't> = SetCall<'c, 't, ()>;
+
+impl SetObject for InboxSettings {
+    type SetArgs = ();
+
+    fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn create(_set: &mut Set<'_, '_>, _properties: Map<String, Value>) -> Result<Created, Refusal> {
+        Err(SetErrorKind::Singleton.into())
+    }
+
+    fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
+        let staff = team::staff(set.ctx, set.account);
+        let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+        let mut row = desk.settings.clone();
+        let differ = |name: &&String| update.old.get(*name) != update.new.get(*name);
+        let names: Vec<&str> = update.new.keys().filter(differ).map(String::as_str).collect();
+        for &name in &names {
+            let value = update.new.get(name).unwrap_or(&Value::Null);
+            fill(&mut row, name, value)
+                .ok_or_else(|| SetError::properties([name], "It can't have that value."))?;
+        }
+        desk.set_settings(row.clone(), &names.join(" ")).map_err(|error| team::refused(error, &staff))?;
+        let mut told = to_json(set.ctx, set.account, &row, &Props::of(names));
+        told.retain(|name, value| name != "id" && update.new.get(name) != Some(value));
+        Ok((!told.is_empty()).then_some(told))
+    }
+
+    fn destroy(_set: &mut Set<'_, '_>, _id: &str) -> Result<(), Refusal> {
+        Err(SetErrorKind::Singleton.into())
+    }
+}

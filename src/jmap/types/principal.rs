@@ -1,0 +1,221 @@
+//! Principal (RFC 9670 §2), as much as a client needs to show names: the people of an inbox, or in
+//! an account of one's own oneself. Nothing here tells of anybody else, or of what they may see.
+//!
+//! They come from the directory, which keeps no log that this account may read: the state is a
+//! digest of what is shown, and changes can't be calculated (RFC 9670 §2.2, §2.5).
+
+use super::team;
+use crate::jmap::args::Args;
+use crate::jmap::capability::Capability::Principals;
+use crate::jmap::changes::ChangedIds;
+use crate::jmap::context::Ctx;
+use crate::jmap::error::{MethodError, MethodErrorKind};
+use crate::jmap::methods::{Method, read};
+use crate::jmap::object::*;
+use crate::jmap::query::{Comparator, Materialised, QueryResult};
+use crate::jmap::query_changes::QueryDelta;
+use crate::jmap::session::Account;
+use crate::jmap::{changes, get, query, query_changes};
+use crate::store::Read;
+use crate::types::{MemberRole, PrincipalId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// One line a method.
+pub static METHODS: &[Method] = &[
+    read("Principal/get", Principals, get::run::<Principal>),
+    read("Principal/changes", Principals, changes::run::<Principal>),
+    read("Principal/query", Principals, query::run::<Principal>),
+    read("Principal/queryChanges", Principals, query_changes::run::<Principal>),
+];
+
+/// The type.
+pub struct Principal;
+
+static TABLE: TypeTable = TypeTable {
+    name: "Principal",
+    data_type: None,
+    capability: Principals,
+    id: |number| PrincipalId(number).to_string(),
+    properties: &[
+        Property::ID,
+        Property::server("type", Kind::String),
+        Property::server("name", Kind::String),
+        Property::server("description", Kind::String).or_null(),
+        Property::server("email", Kind::String).or_null(),
+        Property::server("timeZone", Kind::String).or_null(),
+        Property::server("capabilities", Kind::Object),
+        Property::server("accounts", Kind::Object).or_null(),
+    ],
+    write_role: MemberRole::Observer,
+    singleton: false,
+    if_version: None,
+    if_owner: None,
+};
+
+/// What is shown of a person.
+struct Shown {
+    name: String,
+    email: String,
+}
+
+/// The people of the account, by their numbers.
+fn people(ctx: &Ctx, account: &Account) -> BTreeMap<PrincipalId, Shown> {
+    let staff = team::staff(ctx, account);
+    let shown =
+        |id| staff.names.get(&id).map(|one| Shown { name: one.name.clone(), email: one.email.to_string() });
+    if account.is_inbox() {
+        let named = staff.names.keys().filter(|id| !staff.roster.teams.contains(id));
+        return named.filter_map(|&id| Some((id, shown(id)?))).collect();
+    }
+    let own = ctx.session.principal;
+    let username = &ctx.session.username;
+    let unnamed = || Shown { name: username.clone(), email: username.clone() };
+    BTreeMap::from([(own, shown(own).unwrap_or_else(unnamed))])
+}
+
+impl Object for Principal {
+    type GetArgs = ();
+
+    fn table() -> &'static TypeTable {
+        &TABLE
+    }
+
+    fn get_many(
+        ctx: &Ctx,
+        _reader: &dyn Read,
+        account: &Account,
+        ids: &[&str],
+        props: &Props,
+        _args: &(),
+    ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
+        let people = people(ctx, account);
+        let found = |id: &&str| Some(to_json(id, people.get(&PrincipalId::parse(id)?)?, props));
+        Ok(ids.iter().map(found).collect())
+    }
+
+    fn all_ids(
+        ctx: &Ctx,
+        _reader: &dyn Read,
+        account: &Account,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, MethodError> {
+        let people = people(ctx, account);
+        Ok((people.len() <= max).then(|| people.keys().map(PrincipalId::to_string).collect()))
+    }
+
+    fn state(ctx: &Ctx, _reader: &dyn Read, account: &Account) -> Result<String, MethodError> {
+        let mut hasher = blake3::Hasher::new();
+        for (id, one) in people(ctx, account) {
+            hasher.update(json!([id.0, one.name, one.email]).to_string().as_bytes());
+        }
+        Ok(hasher.finalize().to_hex().chars().take(16).collect())
+    }
+
+    fn changes(ctx: &Ctx, account: &Account, since: &str, _max: usize) -> Result<ChangedIds, MethodError> {
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        if since != state {
+            return Err(MethodErrorKind::CannotCalculateChanges.into());
+        }
+        Ok(ChangedIds { new_state: state, ..ChangedIds::default() })
+    }
+}
+
+fn to_json(id: &str, one: &Shown, props: &Props) -> Map<String, Value> {
+    let value = |name: &str| match name {
+        "id" => json!(id),
+        "type" => json!("individual"),
+        "name" => json!(one.name),
+        "email" => json!(one.email),
+        "capabilities" => json!({}),
+        _ => Value::Null,
+    };
+    props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+/// One test (RFC 9670 §2.4.1); texts are in small letters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Test {
+    Email(String),
+    Name(String),
+    Text(String),
+    Type(String),
+    /// On a property that nobody has here.
+    Never,
+}
+
+impl Test {
+    fn holds(&self, one: &Shown) -> bool {
+        let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
+        match self {
+            Self::Email(part) => contains(&one.email, part),
+            Self::Name(part) => contains(&one.name, part),
+            Self::Text(part) => contains(&one.name, part) || contains(&one.email, part),
+            Self::Type(name) => name == "individual",
+            Self::Never => false,
+        }
+    }
+}
+
+impl QueryObject for Principal {
+    type Condition = Vec<Test>;
+    /// By name; true: ascending.
+    type Sort = bool;
+    type QueryArgs = ();
+
+    fn condition(_ctx: &Ctx, args: &mut Args) -> Result<Vec<Test>, MethodError> {
+        let mut tests = Vec::new();
+        tests.extend(args.string("email")?.map(|text| Test::Email(text.to_lowercase())));
+        tests.extend(args.string("name")?.map(|text| Test::Name(text.to_lowercase())));
+        tests.extend(args.string("text")?.map(|text| Test::Text(text.to_lowercase())));
+        tests.extend(args.string("type")?.map(Test::Type));
+        tests.extend(args.string("timeZone")?.map(|_| Test::Never));
+        tests.extend(args.strings("accountIds")?.map(|_| Test::Never));
+        Ok(tests)
+    }
+
+    fn sort(_ctx: &Ctx, comparator: Comparator) -> Result<bool, MethodError> {
+        match comparator.property.as_str() {
+            "name" => Ok(comparator.is_ascending),
+            _ => Err(MethodErrorKind::UnsupportedSort.into()),
+        }
+    }
+
+    fn query_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn query<'q>(
+        ctx: &'q Ctx,
+        account: &'q Account,
+        query: &'q Query<Self>,
+    ) -> Result<QueryResult<'q>, MethodError> {
+        let mut found: Vec<(PrincipalId, Shown)> = people(ctx, account).into_iter().collect();
+        if let Some(filter) = &query.filter {
+            found.retain(|(_, one)| {
+                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one)))
+            });
+        }
+        if let Some(ascending) = query.sort.first() {
+            found.sort_by_cached_key(|(_, one)| one.name.to_lowercase());
+            if !ascending {
+                found.reverse();
+            }
+        }
+        let ids = found.into_iter().map(|(id, _)| id).collect();
+        Ok(QueryResult {
+            results: Box::new(Materialised { ids, spell: PrincipalId::to_string }),
+            query_state: Self::state(ctx, ctx.reader(), account)?,
+            can_calculate_changes: false,
+        })
+    }
+
+    fn query_changes(
+        _ctx: &Ctx,
+        _account: &Account,
+        _query: &Query<Self>,
+        _since: &Since<'_>,
+    ) -> Result<QueryDelta, MethodError> {
+        Err(MethodErrorKind::CannotCalculateChanges.into())
+    }
+}
