@@ -141,6 +141,10 @@ pub const LOGIN_FAILURES_TRACKED_MAX: usize = 100_000;
 pub const LOGIN_WAITING_MAX: usize = 64;
 /// Verified passwords that are remembered.
 pub const LOGIN_CACHE_ENTRIES_MAX: usize = 10_000;
+/// Session objects kept ready, for all logins.
+pub const SESSIONS_KEPT_MAX: usize = 1024;
+/// The longest Host of a request for which a Session object is kept.
+pub const HOST_BYTES_MAX: usize = 255;
 
 // ── Push ───────────────────────────────────────────────────────────────────────────────────────
 /// EventSource channels of one principal.
