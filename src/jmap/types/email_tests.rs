@@ -10,7 +10,9 @@ use crate::mail::message::{self, Added};
 use crate::mail::{blob, headers, ingest, mailbox};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::{Read, Store, StoreOptions, Txn};
-use crate::types::{AccountId, BlobId, Clock, EmailId, Keyword, MailboxId, MemberRole, Millis, Random, UtcDate};
+use crate::types::{
+    AccountId, BlobId, Clock, EmailId, Keyword, MailboxId, MemberRole, Millis, Random, UtcDate,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ use std::sync::Arc;
 const PLAIN: &[Capability] = &[Capability::Core, Capability::Mail];
 const OURS: &[Capability] = &[Capability::Core, Capability::Mail, Capability::Status];
 const ACCOUNT: AccountId = AccountId(1);
-const PREFIX: &[u8] = b"Return-Path: <j@example.com>\r\nReceived: from a by b; Tue, 10 Jul 2018 01:03:12 +0200\r\n";
+const PREFIX: &[u8] =
+    b"Return-Path: <j@example.com>\r\nReceived: from a by b; Tue, 10 Jul 2018 01:03:12 +0200\r\n";
 const MESSAGE: &[u8] = b"From: =?utf-8?q?J=C3=B6?= <j@example.com>\r\nTo: ann@example.org, \"B, C\" <b@example.org>\r\n\
 Subject: Dinner & <more>\r\nDate: Tue, 10 Jul 2018 01:03:11 +0200\r\nMessage-ID: <1@example.com>\r\n\
 X-Two: one\r\nX-Two: two\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
@@ -35,7 +38,8 @@ impl World {
     /// Account `ab` with the usual mailboxes: `mb` the Inbox, `mc` the Archive.
     fn new() -> Self {
         let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
-        let store = Store::in_memory(options, Clock::manual(Millis(1_700_000_000_000)), Random::seeded(1)).unwrap();
+        let store =
+            Store::in_memory(options, Clock::manual(Millis(1_700_000_000_000)), Random::seeded(1)).unwrap();
         let session = session(vec![account(1, None), account(2, Some(MemberRole::Agent))]);
         let world = Self { store, session };
         world.write(|txn| mailbox::create_defaults(txn, ACCOUNT, false).unwrap());
@@ -122,8 +126,21 @@ fn a_list_view_has_what_the_message_says() {
     let world = World::new();
     let added = world.add(MESSAGE, &[1], &["$seen", "Work"], 1_000_000_000);
     let wanted = json!([
-        "id", "blobId", "threadId", "mailboxIds", "keywords", "size", "receivedAt", "from", "to", "cc",
-        "subject", "sentAt", "messageId", "hasAttachment", "preview"
+        "id",
+        "blobId",
+        "threadId",
+        "mailboxIds",
+        "keywords",
+        "size",
+        "receivedAt",
+        "from",
+        "to",
+        "cc",
+        "subject",
+        "sentAt",
+        "messageId",
+        "hasAttachment",
+        "preview"
     ]);
     assert_eq!(
         world.get("eb", wanted),
@@ -149,9 +166,30 @@ fn the_default_properties_are_those_of_the_rfc() {
     assert_eq!(
         names,
         [
-            "id", "blobId", "threadId", "mailboxIds", "keywords", "size", "receivedAt", "messageId", "inReplyTo",
-            "references", "sender", "from", "to", "cc", "bcc", "replyTo", "subject", "sentAt", "hasAttachment",
-            "preview", "bodyValues", "textBody", "htmlBody", "attachments"
+            "id",
+            "blobId",
+            "threadId",
+            "mailboxIds",
+            "keywords",
+            "size",
+            "receivedAt",
+            "messageId",
+            "inReplyTo",
+            "references",
+            "sender",
+            "from",
+            "to",
+            "cc",
+            "bcc",
+            "replyTo",
+            "subject",
+            "sentAt",
+            "hasAttachment",
+            "preview",
+            "bodyValues",
+            "textBody",
+            "htmlBody",
+            "attachments"
         ]
     );
     assert_eq!(object["list"][0]["bodyValues"], json!({}));
@@ -165,7 +203,10 @@ fn what_the_summary_cannot_tell_comes_from_the_fields() {
     world.add(b"Subject:\r\n\r\n", &[1], &[], 5);
     let first = world.get("eb", json!(["to", "from", "subject", "sentAt"]));
     assert_eq!(first["to"].as_array().map(Vec::len), Some(20));
-    assert_eq!((&first["from"], &first["subject"], &first["sentAt"]), (&json!([]), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&first["from"], &first["subject"], &first["sentAt"]),
+        (&json!([]), &Value::Null, &Value::Null)
+    );
     let second = world.get("ec", json!(["to", "subject"]));
     assert_eq!((&second["to"], &second["subject"]), (&Value::Null, &json!("")));
 }
@@ -175,8 +216,14 @@ fn header_properties_come_as_they_were_spelled_and_forbidden_ones_are_refused() 
     let world = World::new();
     world.add(MESSAGE, &[1], &[], 5);
     let wanted = json!([
-        "header:x-two", "header:X-Two:all", "header:X-Two:asText:all", "header:None", "header:None:all",
-        "header:Return-Path", "header:from:asGroupedAddresses", "header:DATE:asDate"
+        "header:x-two",
+        "header:X-Two:all",
+        "header:X-Two:asText:all",
+        "header:None",
+        "header:None:all",
+        "header:Return-Path",
+        "header:from:asGroupedAddresses",
+        "header:DATE:asDate"
     ]);
     assert_eq!(
         world.get("eb", wanted),
@@ -273,7 +320,8 @@ fn snippets_are_marked_and_escaped() {
     let filter = json!({"operator": "OR", "conditions": [
         {"text": "dinner foo"}, {"body": "needle"}, {"operator": "NOT", "conditions": [{"text": "fine"}]}
     ]});
-    let response = world.answer("SearchSnippet/get", json!({"filter": filter, "emailIds": ["eb", "ec", "ez"]}));
+    let response =
+        world.answer("SearchSnippet/get", json!({"filter": filter, "emailIds": ["eb", "ec", "ez"]}));
     assert_eq!(response["notFound"], json!(["ez"]));
     assert_eq!(
         response["list"][0],
@@ -390,13 +438,20 @@ fn pages_collapse_sort_and_anchor() {
         (json!({"collapseThreads": true, "position": -2, "limit": 1}), json!(["ed"]), 1),
         (json!({"anchor": "ed", "anchorOffset": 1, "limit": 1}), json!(["ec"]), 2),
         (json!({"sort": oldest, "anchor": "ed", "anchorOffset": -1, "limit": 2}), json!(["ec", "ed"]), 1),
-        (json!({"sort": [{"property": "subject"}, {"property": "receivedAt"}]}), json!(["eb", "ed", "ec", "ee"]), 0),
+        (
+            json!({"sort": [{"property": "subject"}, {"property": "receivedAt"}]}),
+            json!(["eb", "ed", "ec", "ee"]),
+            0,
+        ),
         (json!({"position": 9}), json!([]), 9),
     ] {
         let response = query(arguments.clone());
         assert_eq!((&response["ids"], &response["position"]), (&ids, &json!(position)), "{arguments}");
     }
-    assert_eq!(world.error("Email/query", json!({"collapseThreads": true, "anchor": "eb"})), "anchorNotFound");
+    assert_eq!(
+        world.error("Email/query", json!({"collapseThreads": true, "anchor": "eb"})),
+        "anchorNotFound"
+    );
     assert_eq!(query(json!({"filter": inbox}))["canCalculateChanges"], json!(true));
     assert_eq!(query(json!({"filter": {"hasKeyword": "x"}}))["canCalculateChanges"], json!(false));
 }
