@@ -68,6 +68,8 @@ pub const SNIPPET_BYTES_MAX: usize = 255;
 pub const INDEXED_TEXT_BYTES_MAX: usize = 256 * 1024;
 
 // ── SMTP (RFC 5321 §4.5.3) ─────────────────────────────────────────────────────────────────────
+/// The part of an address before the `@`; VERP and SRS make long ones.
+pub const LOCAL_PART_BYTES_MAX: usize = 255;
 /// Recipients of one transaction.
 pub const SMTP_RECIPIENTS_MAX: usize = 1000;
 /// A command line with its CR LF; §4.5.3.1.4 asks for 512 and extensions add to it.
