@@ -89,11 +89,11 @@ impl Letters {
     }
 
     fn prose(&self, out: &mut String, dice: &mut Dice, number: usize, bytes: usize) {
-        if number < 1000 && number % 10 == 0 {
+        if number < 1000 && number.is_multiple_of(10) {
             let _ = write!(
                 out,
                 "About the {RARE_WORD}{}.\r\n",
-                if number % 20 == 0 { " and quicksilver" } else { "" }
+                if number.is_multiple_of(20) { " and quicksilver" } else { "" }
             );
         }
         if number % 10 == 5 {
