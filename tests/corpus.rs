@@ -1,6 +1,5 @@
 //! Every file of the fuzz corpora, replayed as an ordinary test: what a fuzzer once found stays found, and
 //! CI needs no fuzz build.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::PathBuf;
