@@ -20,8 +20,15 @@ async fn every_command_prints_json_whether_a_server_runs_or_not() {
         let made = server.json(&["person", "password", &email]);
         assert!(made["password"].as_str().is_some_and(|made| made.len() >= 16), "{made}");
         let added = server.json(&[
-            "inbox", "add", &inbox, "--name", "Support", "--alias", &format!("help@{round}.example"),
-            "--member", &format!("{email}:admin"),
+            "inbox",
+            "add",
+            &inbox,
+            "--name",
+            "Support",
+            "--alias",
+            &format!("help@{round}.example"),
+            "--member",
+            &format!("{email}:admin"),
         ]);
         let account = added["accountId"].clone();
         assert_eq!(added, json!({"done": "inbox", "email": inbox, "name": "Support", "accountId": account}));
@@ -55,7 +62,10 @@ async fn every_command_prints_json_whether_a_server_runs_or_not() {
         server.json(&["person", "disable", &bob]);
         let people = server.json(&["person", "list"]);
         let last = people["people"].as_array().unwrap().last().unwrap().clone();
-        assert_eq!((&last["email"], &last["disabled"], &last["accountId"]), (&json!(bob), &json!(true), &json!(null)));
+        assert_eq!(
+            (&last["email"], &last["disabled"], &last["accountId"]),
+            (&json!(bob), &json!(true), &json!(null))
+        );
         server.check();
         if round == "running" {
             assert!(server.stop().await.success(), "{}", server.log());
@@ -117,7 +127,13 @@ async fn a_stopped_server_exits_with_0_and_keeps_everything() {
 async fn a_backup_of_the_running_server_is_restored_and_complete() {
     let mut server = TestServer::office(&[]).await;
     for n in 0..20 {
-        let text = message(&format!("{n}@c.example"), "m@c.example", "support@x.example", &format!("Hello {n}"), "Berth");
+        let text = message(
+            &format!("{n}@c.example"),
+            "m@c.example",
+            "support@x.example",
+            &format!("Hello {n}"),
+            "Berth",
+        );
         assert!(server.deliver("m@c.example", &["support@x.example"], &text).await.starts_with("250"));
     }
     let before = server.check();
@@ -126,7 +142,8 @@ async fn a_backup_of_the_running_server_is_restored_and_complete() {
     // What comes after the backup isn't in it.
     let text = message("later@c.example", "m@c.example", "support@x.example", "Later", "Later");
     server.deliver("m@c.example", &["support@x.example"], &text).await;
-    let restore = |to: &std::path::Path| postroom().arg("restore").arg(&backup).arg("--data").arg(to).output().unwrap();
+    let restore =
+        |to: &std::path::Path| postroom().arg("restore").arg(&backup).arg("--data").arg(to).output().unwrap();
     let output = restore(&restored);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let again = restore(&restored);

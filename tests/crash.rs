@@ -16,7 +16,8 @@ async fn deliver_until_broken(smtp: String, name: String, taken: Arc<Mutex<Vec<S
     let mut gateway = Gateway::connect(&smtp).await;
     for n in 0.. {
         let id = format!("{name}.{n}@customer.example");
-        let text = message(&id, "marta@customer.example", "support@x.example", &format!("Load {id}"), "Hello");
+        let text =
+            message(&id, "marta@customer.example", "support@x.example", &format!("Load {id}"), "Hello");
         // The last words of a killed server may be cut.
         for line in ["MAIL FROM:<marta@customer.example>", "RCPT TO:<support@x.example>", "DATA"] {
             if gateway.send(format!("{line}\r\n").as_bytes()).await.is_err() {
@@ -48,7 +49,8 @@ async fn message_ids(client: &Client) -> BTreeMap<String, usize> {
                 "#ids": {"resultOf": "q", "name": "Email/query", "path": "/ids"}}, "g"],
         ]);
         let reply = client.request(crate::support::TEAM, calls).await;
-        let list = reply["methodResponses"][1][1]["list"].as_array().unwrap_or_else(|| panic!("{reply}")).clone();
+        let list =
+            reply["methodResponses"][1][1]["list"].as_array().unwrap_or_else(|| panic!("{reply}")).clone();
         if list.is_empty() {
             return seen;
         }
@@ -106,7 +108,9 @@ async fn reply(client: &Client, id: &str, drafts: &str, identity: &str) -> Value
     let made = client.call("Email/set", create).await;
     let email = made["created"]["r"]["id"].clone();
     assert!(email.is_string(), "{made}");
-    client.call("EmailSubmission/set", json!({"create": {"s": {"emailId": email, "identityId": identity}}})).await
+    client
+        .call("EmailSubmission/set", json!({"create": {"s": {"emailId": email, "identityId": identity}}}))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,10 +41,8 @@ struct Asked {
 /// A type and the properties that /get shows.
 type Shown = (&'static str, Option<&'static [&'static str]>);
 
-const OWN: &[Shown] = &[
-    ("Mailbox", None),
-    ("Email", Some(&["mailboxIds", "keywords", "subject", "threadId", "blobId"])),
-];
+const OWN: &[Shown] =
+    &[("Mailbox", None), ("Email", Some(&["mailboxIds", "keywords", "subject", "threadId", "blobId"]))];
 const INBOX: &[Shown] = &[
     ("Mailbox", None),
     ("Email", Some(&["mailboxIds", "keywords", "subject", "threadId", "blobId"])),
@@ -71,7 +69,8 @@ async fn replay(client: &Client, shown: Shown, then: &Seen, now: &Seen, page: us
     let mut objects = then.objects.clone();
     let mut since = then.state.clone();
     loop {
-        let told = client.call(&format!("{name}/changes"), json!({"sinceState": since, "maxChanges": page})).await;
+        let told =
+            client.call(&format!("{name}/changes"), json!({"sinceState": since, "maxChanges": page})).await;
         assert_eq!(told["oldState"], json!(since), "{name}: {told}");
         let ids = |list: &str| -> Vec<String> {
             let list = told[list].as_array().unwrap_or_else(|| panic!("{name}: {told}"));
@@ -140,12 +139,16 @@ async fn step(server: &TestServer, client: &Client, to: &str, n: usize, dice: &m
     let mailboxes = ids(get(client, OWN[0]).await);
     let email = dice.pick(&emails).cloned().unwrap_or_default();
     let mailbox = dice.pick(&mailboxes).cloned().unwrap_or_default();
-    let patch = |path: String, value: Value| {
-        json!({"update": {&email: Value::Object(Map::from_iter([(path, value)]))}})
-    };
+    let patch = |path: String, value: Value| json!({"update": {&email: Value::Object(Map::from_iter([(path, value)]))}});
     match dice.roll(if client.account == client.own().account { 8 } else { 13 }) {
         0..=2 => {
-            let mut text = message(&format!("m{n}@c.example"), "m@c.example", to, &format!("Subject {}", n % 5), "Hello");
+            let mut text = message(
+                &format!("m{n}@c.example"),
+                "m@c.example",
+                to,
+                &format!("Subject {}", n % 5),
+                "Hello",
+            );
             if n > 3 && dice.roll(2) == 0 {
                 let other = dice.roll(n);
                 text = format!("References: <m{other}@c.example>\r\n{text}");
@@ -195,13 +198,15 @@ async fn team_step(client: &Client, n: usize, dice: &mut Dice) {
         }
         3 => {
             let notes: Vec<String> = get(client, INBOX[3]).await.objects.into_keys().collect();
-            let destroy: Vec<&String> = if dice.roll(3) == 0 { dice.pick(&notes).into_iter().collect() } else { vec![] };
+            let destroy: Vec<&String> =
+                if dice.roll(3) == 0 { dice.pick(&notes).into_iter().collect() } else { vec![] };
             let create = json!({"n": {"conversationId": id, "body": format!("Note {n}")}});
             client.call("Note/set", json!({"create": create, "destroy": destroy})).await;
         }
         _ => {
             let locks: Vec<String> = get(client, INBOX[4]).await.objects.into_keys().collect();
-            let destroy: Vec<&String> = if dice.roll(2) == 0 { dice.pick(&locks).into_iter().collect() } else { vec![] };
+            let destroy: Vec<&String> =
+                if dice.roll(2) == 0 { dice.pick(&locks).into_iter().collect() } else { vec![] };
             let create = json!({"l": {"conversationId": id}});
             client.call("ReplyLock/set", json!({"create": create, "destroy": destroy})).await;
         }

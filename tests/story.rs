@@ -3,7 +3,7 @@
 
 use crate::support::client::PLAIN;
 use crate::support::relay::Relay;
-use crate::support::{Client, PASSWORD, TestServer, eventually, message};
+use crate::support::{Client, TestServer, eventually, message};
 use jmap_client::email::Property;
 use jmap_client::mailbox::Role;
 use jmap_client::{email, mailbox};
@@ -13,7 +13,13 @@ use std::time::Duration;
 const CUSTOMER: &str = "marta@customer.example";
 
 async fn deliver(server: &TestServer) {
-    let text = message("one@customer.example", CUSTOMER, "support@x.example", "Where is it?", "Where is my booking?");
+    let text = message(
+        "one@customer.example",
+        CUSTOMER,
+        "support@x.example",
+        "Where is it?",
+        "Where is my booking?",
+    );
     assert!(server.deliver(CUSTOMER, &["support@x.example"], &text).await.starts_with("250"));
 }
 
@@ -149,14 +155,22 @@ async fn a_jmap_library_reads_answers_and_files_without_knowing_us() {
     }
     let [inbox, drafts, sent, archive] = <[String; 4]>::try_from(mailboxes).unwrap();
     let filter = email::query::Filter::in_mailbox(&inbox);
-    let ids = client.email_query(filter.into(), [email::query::Comparator::received_at()].into()).await.unwrap().take_ids();
+    let ids = client
+        .email_query(filter.into(), [email::query::Comparator::received_at()].into())
+        .await
+        .unwrap()
+        .take_ids();
     let mail = client.email_get(&ids[0], [Property::Subject, Property::From].into()).await.unwrap().unwrap();
     assert_eq!(mail.subject(), Some("Where is it?"));
     assert_eq!(mail.from().unwrap()[0].email(), CUSTOMER);
 
     let raw = message("re@x.example", "support@x.example", CUSTOMER, "Re: Where is it?", "It is back.")
-        .replace("MIME-Version", "In-Reply-To: <one@customer.example>\r\nReferences: <one@customer.example>\r\nMIME-Version");
-    let reply = client.email_import(raw.into_bytes(), [&drafts], ["$draft", "$seen"].into(), None).await.unwrap();
+        .replace(
+            "MIME-Version",
+            "In-Reply-To: <one@customer.example>\r\nReferences: <one@customer.example>\r\nMIME-Version",
+        );
+    let reply =
+        client.email_import(raw.into_bytes(), [&drafts], ["$draft", "$seen"].into(), None).await.unwrap();
     // The library names only core and mail for these (JMAP.md), so their calls are plain JSON.
     let bob = Client::bearer(&server.http, secret).await;
     let identity = bob.call_with(PLAIN, "Identity/get", json!({"ids": null})).await["list"][0]["id"].clone();
@@ -176,7 +190,10 @@ async fn a_jmap_library_reads_answers_and_files_without_knowing_us() {
     assert!(sent_reply["created"]["s"]["id"].is_string(), "{sent_reply}");
     let taken = relay.wait_for(1).await;
     assert!(taken[0].text().contains("It is back."));
-    let copy = client.email_get(reply.id().unwrap(), [Property::MailboxIds, Property::Keywords].into()).await.unwrap();
+    let copy = client
+        .email_get(reply.id().unwrap(), [Property::MailboxIds, Property::Keywords].into())
+        .await
+        .unwrap();
     let copy = copy.unwrap();
     assert_eq!((copy.mailbox_ids(), copy.keywords()), (vec![sent.as_str()], vec!["$seen"]));
 

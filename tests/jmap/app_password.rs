@@ -7,8 +7,15 @@ use serde_json::json;
 async fn an_app_password_bound_to_an_inbox_shows_that_inbox_as_the_own_account() {
     let server = TestServer::office(&[]).await;
     let ann = server.client("ann@x.example").await;
-    let made =
-        server.json(&["app-password", "add", "ann@x.example", "--inbox", "support@x.example", "--label", "phone"]);
+    let made = server.json(&[
+        "app-password",
+        "add",
+        "ann@x.example",
+        "--inbox",
+        "support@x.example",
+        "--label",
+        "phone",
+    ]);
     let phone = Client::bearer(&server.http, made["secret"].as_str().unwrap()).await;
     let session = &phone.session;
     let accounts = session["accounts"].as_object().unwrap();
@@ -22,7 +29,10 @@ async fn an_app_password_bound_to_an_inbox_shows_that_inbox_as_the_own_account()
     // It reaches nothing else.
     let own = phone.at(&ann.own().account);
     assert_eq!(own.call("Email/get", json!({"ids": []})).await["type"], "accountNotFound");
-    assert_eq!(own.post(&format!("/jmap/upload/{}/", own.account), "text/plain", b"x".to_vec()).await.status, 404);
+    assert_eq!(
+        own.post(&format!("/jmap/upload/{}/", own.account), "text/plain", b"x".to_vec()).await.status,
+        404
+    );
     // As the password of HTTP Basic it is the same.
     let basic = Client::basic(&server.http, "ann@x.example", made["secret"].as_str().unwrap()).await;
     assert_eq!(basic.session, *session);

@@ -9,7 +9,13 @@ const CUSTOMER: &str = "marta@customer.example";
 #[tokio::test]
 async fn a_delivered_message_is_found_by_query_and_got_by_reference() {
     let server = TestServer::office(&[]).await;
-    let text = message("one@customer.example", "Marta <marta@customer.example>", "support@x.example", "Hello", "Where is it?");
+    let text = message(
+        "one@customer.example",
+        "Marta <marta@customer.example>",
+        "support@x.example",
+        "Hello",
+        "Where is it?",
+    );
     let reply = server.deliver(CUSTOMER, &["support@x.example"], &text).await;
     assert!(reply.starts_with("250 2.0.0 "), "{reply}");
     let ann = server.client("ann@x.example").await;
@@ -66,7 +72,13 @@ async fn a_delivered_message_is_found_by_query_and_got_by_reference() {
 async fn one_message_to_two_inboxes_and_a_person_is_an_email_in_each_with_the_same_content() {
     let server = TestServer::office(&[]).await;
     server.inbox("billing@x.example", &["ann@x.example:agent"]);
-    let text = message("two@customer.example", CUSTOMER, "support@x.example, billing@x.example", "Both", "Hello both");
+    let text = message(
+        "two@customer.example",
+        CUSTOMER,
+        "support@x.example, billing@x.example",
+        "Both",
+        "Hello both",
+    );
     let to = ["support@x.example", "billing@x.example", "ann@x.example"];
     let reply = server.deliver(CUSTOMER, &to, &text).await;
     assert!(reply.starts_with("250 "), "{reply}");
@@ -74,7 +86,9 @@ async fn one_message_to_two_inboxes_and_a_person_is_an_email_in_each_with_the_sa
     let mut seen = Vec::new();
     for account in ann.session["accounts"].as_object().unwrap().keys() {
         let client = ann.at(account);
-        let found = client.call_with(PLAIN, "Email/get", json!({"ids": null, "properties": ["blobId", "messageId"]})).await;
+        let found = client
+            .call_with(PLAIN, "Email/get", json!({"ids": null, "properties": ["blobId", "messageId"]}))
+            .await;
         assert_eq!(found["list"].as_array().unwrap().len(), 1, "{account}: {found}");
         let blob = found["list"][0]["blobId"].as_str().unwrap();
         let raw = client.get(&format!("/jmap/download/{account}/{blob}/m.eml?type=message/rfc822")).await;
@@ -146,7 +160,9 @@ async fn every_message_of_the_demo_is_delivered_and_readable() {
     let mut gateway = server.gateway().await;
     for file in &files {
         let raw = std::fs::read(file).unwrap();
-        assert!(gateway.say("MAIL FROM:<marta@customer.example> BODY=8BITMIME SMTPUTF8").await.starts_with("250"));
+        assert!(
+            gateway.say("MAIL FROM:<marta@customer.example> BODY=8BITMIME SMTPUTF8").await.starts_with("250")
+        );
         assert!(gateway.say("RCPT TO:<support@x.example>").await.starts_with("250"));
         assert!(gateway.say("DATA").await.starts_with("354"));
         gateway.send(&raw).await.unwrap();

@@ -20,7 +20,10 @@ async fn a_delivered_message_is_told_with_the_states_that_get_gives() {
     for kind in ["Conversation", "Email", "Mailbox", "Thread"] {
         states[kind] = ann.call(&format!("{kind}/get"), json!({"ids": []})).await["state"].clone();
     }
-    assert_eq!((name.as_str(), &data), ("state", &json!({"@type": "StateChange", "changed": {&ann.account: states}})));
+    assert_eq!(
+        (name.as_str(), &data),
+        ("state", &json!({"@type": "StateChange", "changed": {&ann.account: states}}))
+    );
 }
 
 #[tokio::test]

@@ -67,15 +67,10 @@ async fn a_call_that_fails_stops_no_other_call() {
     let reply = ann.request(PLAIN, calls).await;
     let answers: Vec<_> = reply["methodResponses"].as_array().unwrap().iter().collect();
     let seen: Vec<_> = answers.iter().map(|one| (&one[0], &one[1]["type"], &one[2])).collect();
-    for (at, kind) in [
-        "accountNotFound",
-        "invalidArguments",
-        "unknownMethod",
-        "unknownMethod",
-        "invalidResultReference",
-    ]
-    .iter()
-    .enumerate()
+    for (at, kind) in
+        ["accountNotFound", "invalidArguments", "unknownMethod", "unknownMethod", "invalidResultReference"]
+            .iter()
+            .enumerate()
     {
         assert_eq!((seen[at].0, seen[at].1), (&json!("error"), &json!(kind)), "{reply}");
     }

@@ -13,7 +13,8 @@ async fn found(client: &Client, filter: Value) -> Vec<String> {
     ]);
     let reply = client.request(PLAIN, calls).await;
     let list = reply["methodResponses"][1][1]["list"].as_array().unwrap_or_else(|| panic!("{reply}"));
-    let mut subjects: Vec<String> = list.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect();
+    let mut subjects: Vec<String> =
+        list.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect();
     subjects.sort();
     subjects
 }

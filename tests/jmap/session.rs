@@ -40,7 +40,8 @@ async fn the_session_is_served_without_a_redirect_and_shows_own_account_and_inbo
     assert_eq!(session["apiUrl"], json!(format!("{base}/jmap")));
     assert_eq!(session["uploadUrl"], json!(format!("{base}/jmap/upload/{{accountId}}/")));
     let accounts = session["accounts"].as_object().unwrap();
-    let shown: Vec<_> = accounts.values().map(|one| (one["name"].clone(), one["isPersonal"].clone())).collect();
+    let shown: Vec<_> =
+        accounts.values().map(|one| (one["name"].clone(), one["isPersonal"].clone())).collect();
     assert_eq!(shown, [(json!("Ann"), json!(true)), (json!("support@x.example"), json!(false))]);
     let own = &session["primaryAccounts"];
     for capability in ["core", "mail", "submission"] {

@@ -7,7 +7,6 @@ use std::time::Duration;
 pub const CORE: &str = "urn:ietf:params:jmap:core";
 pub const MAIL: &str = "urn:ietf:params:jmap:mail";
 pub const SUBMISSION: &str = "urn:ietf:params:jmap:submission";
-pub const VENDOR: &str = "https://postroom.dev/jmap/";
 /// What a client names that knows the team capabilities.
 pub const TEAM: &[&str] = &[
     CORE,
@@ -107,7 +106,10 @@ impl Client {
     /// Who this is, as the inbox's account says (RFC 9670 §1.5.1).
     pub fn principal(&self) -> String {
         let account = &self.session["accounts"][&self.account]["accountCapabilities"];
-        account["urn:ietf:params:jmap:principals"]["currentUserPrincipalId"].as_str().expect("an id").to_owned()
+        account["urn:ietf:params:jmap:principals"]["currentUserPrincipalId"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
     }
 
     pub async fn get(&self, path: &str) -> Reply {

@@ -6,7 +6,7 @@ pub mod gateway;
 pub mod relay;
 pub mod server;
 
-pub use client::{Client, CORE, MAIL, SUBMISSION, TEAM, VENDOR};
+pub use client::{CORE, Client, MAIL, TEAM};
 pub use gateway::Gateway;
 pub use server::TestServer;
 
@@ -14,7 +14,7 @@ pub use server::TestServer;
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// Waits until `done` gives something; panics after twenty seconds.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut done: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..400 {
         if let Some(value) = done().await {
             return value;

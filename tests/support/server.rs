@@ -83,7 +83,8 @@ impl TestServer {
         let child = self.child.insert(child);
         let began = Instant::now();
         let told: Value = loop {
-            if let Some(told) = std::fs::read(&addresses).ok().and_then(|text| serde_json::from_slice(&text).ok())
+            if let Some(told) =
+                std::fs::read(&addresses).ok().and_then(|text| serde_json::from_slice(&text).ok())
             {
                 break told;
             }
@@ -102,11 +103,6 @@ impl TestServer {
     /// What the server wrote so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.beside("log")).unwrap_or_default()
-    }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running server").id()
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
