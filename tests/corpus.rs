@@ -1,6 +1,5 @@
 //! Every file of the fuzz corpora, replayed as an ordinary test: what a fuzzer once found stays found, and
 //! CI needs no fuzz build.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,8 +29,7 @@ fn every_smtp_session_of_the_corpus_is_the_same_however_it_is_cut() {
 
 fn replay(folder: &str, drive: fn(&[u8])) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     for file in files {

@@ -1,0 +1,163 @@
+//! The command line: every command, on a running server and on a folder that nobody serves.
+
+use crate::support::server::{postroom, start};
+use crate::support::{Client, TestServer, message};
+use serde_json::json;
+
+#[tokio::test]
+async fn every_command_prints_json_whether_a_server_runs_or_not() {
+    let mut server = start().await;
+    for round in ["running", "stopped"] {
+        let (email, inbox) = (format!("ann@{round}.example"), format!("support@{round}.example"));
+        let person = server.person(&email, "Ann");
+        assert_eq!(
+            person,
+            json!({
+                "done": "person", "email": email, "name": "Ann", "id": person["id"],
+                "accountId": person["accountId"], "password": null
+            })
+        );
+        let made = server.json(&["person", "password", &email]);
+        assert!(made["password"].as_str().is_some_and(|made| made.len() >= 16), "{made}");
+        let added = server.json(&[
+            "inbox",
+            "add",
+            &inbox,
+            "--name",
+            "Support",
+            "--alias",
+            &format!("help@{round}.example"),
+            "--member",
+            &format!("{email}:admin"),
+        ]);
+        let account = added["accountId"].clone();
+        assert_eq!(added, json!({"done": "inbox", "email": inbox, "name": "Support", "accountId": account}));
+        server.json(&["person", "add", &format!("bob@{round}.example"), "--name", "Bob", "--no-mailbox"]);
+        let bob = format!("bob@{round}.example");
+        assert_eq!(
+            server.json(&["inbox", "member", "add", &inbox, &format!("{bob}:observer")]),
+            json!({"done": "done"})
+        );
+        let inboxes = server.json(&["inbox", "list"]);
+        assert_eq!(
+            inboxes["inboxes"].as_array().unwrap().last().unwrap(),
+            &json!({
+                "accountId": account, "email": inbox, "name": "Support",
+                "aliases": [format!("help@{round}.example")],
+                "members": [[email, "admin"], [bob, "observer"]]
+            })
+        );
+        server.json(&["inbox", "member", "remove", &inbox, &bob]);
+        let made = server.json(&["app-password", "add", &email, "--inbox", &inbox, "--label", "phone"]);
+        let listed = server.json(&["app-password", "list", &email]);
+        assert_eq!(
+            listed,
+            json!({
+                "done": "appPasswords",
+                "passwords": [{"id": made["id"], "email": email, "inbox": inbox, "label": "phone"}]
+            })
+        );
+        server.json(&["app-password", "revoke", made["id"].as_str().unwrap()]);
+        assert_eq!(server.json(&["app-password", "list", &email])["passwords"], json!([]));
+        server.json(&["person", "disable", &bob]);
+        let people = server.json(&["person", "list"]);
+        let last = people["people"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(
+            (&last["email"], &last["disabled"], &last["accountId"]),
+            (&json!(bob), &json!(true), &json!(null))
+        );
+        server.check();
+        if round == "running" {
+            assert!(server.stop().await.success(), "{}", server.log());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_says_what_is_wrong_and_changes_nothing() {
+    let server = TestServer::office(&[]).await;
+    for (arguments, told) in [
+        (vec!["person", "add", "ann@x.example", "--name", "Again"], "ann@x.example"),
+        (vec!["person", "add", "no address", "--name", "X"], "no address"),
+        (vec!["person", "disable", "nobody@x.example"], "nobody@x.example"),
+        (vec!["inbox", "add", "y@x.example", "--name", "Y", "--member", "ann@x.example:king"], "king"),
+        (vec!["inbox", "member", "add", "nothing@x.example", "ann@x.example:agent"], "nothing@x.example"),
+        (vec!["app-password", "revoke", "?"], "?"),
+    ] {
+        let output = server.command(&arguments, "");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains(told), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(server.json(&["inbox", "list"])["inboxes"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_folder_is_refused_with_a_clear_message() {
+    let server = start().await;
+    let second = postroom()
+        .args(["serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--data"])
+        .arg(server.data())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{error}");
+    assert!(error.contains("in use") || error.contains("another"), "{error}");
+    assert!(error.contains(&server.data().display().to_string()), "{error}");
+    server.check();
+}
+
+#[tokio::test]
+async fn a_stopped_server_exits_with_0_and_keeps_everything() {
+    let mut server = TestServer::office(&[]).await;
+    let addresses = std::fs::read(server.data().join("addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_slice(&addresses).unwrap();
+    assert_eq!(addresses, json!({"http": server.http, "smtp": server.smtp}));
+    let text = message("one@c.example", "m@c.example", "support@x.example", "Hello", "Hello");
+    server.deliver("m@c.example", &["support@x.example"], &text).await;
+    let status = server.stop().await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    server.start().await;
+    let ann = server.client("ann@x.example").await;
+    assert_eq!(ann.call("Email/query", json!({"calculateTotal": true})).await["total"], 1);
+}
+
+#[tokio::test]
+async fn a_backup_of_the_running_server_is_restored_and_complete() {
+    let mut server = TestServer::office(&[]).await;
+    for n in 0..20 {
+        let text = message(
+            &format!("{n}@c.example"),
+            "m@c.example",
+            "support@x.example",
+            &format!("Hello {n}"),
+            "Berth",
+        );
+        assert!(server.deliver("m@c.example", &["support@x.example"], &text).await.starts_with("250"));
+    }
+    let before = server.check();
+    let (backup, restored) = (server.beside("backup"), server.beside("restored"));
+    assert_eq!(server.json(&["backup", backup.to_str().unwrap()]), json!({"done": "done"}));
+    // What comes after the backup isn't in it.
+    let text = message("later@c.example", "m@c.example", "support@x.example", "Later", "Later");
+    server.deliver("m@c.example", &["support@x.example"], &text).await;
+    let restore =
+        |to: &std::path::Path| postroom().arg("restore").arg(&backup).arg("--data").arg(to).output().unwrap();
+    let output = restore(&restored);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let again = restore(&restored);
+    assert!(!again.status.success(), "a folder that isn't empty is refused");
+    let check = postroom().args(["check", "--json", "--data"]).arg(&restored).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(report, before);
+
+    // A server on the restored folder serves it, full text included.
+    server.kill();
+    std::fs::remove_dir_all(server.data()).unwrap();
+    std::fs::rename(&restored, server.data()).unwrap();
+    server.start().await;
+    let ann = Client::basic(&server.http, "ann@x.example", crate::support::PASSWORD).await;
+    let found = ann.call("Email/query", json!({"filter": {"text": "berth"}, "calculateTotal": true})).await;
+    assert_eq!(found["total"], 20, "{found}");
+}

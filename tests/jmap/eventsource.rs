@@ -1,0 +1,93 @@
+//! Push over EventSource (RFC 8620 §7.3).
+
+use crate::support::{Client, TestServer, message};
+use serde_json::json;
+
+async fn deliver(server: &TestServer, id: &str) {
+    let text = message(id, "marta@customer.example", "support@x.example", "Hello", "Hello");
+    assert!(server.deliver("marta@customer.example", &["support@x.example"], &text).await.starts_with("250"));
+}
+
+#[tokio::test]
+async fn a_delivered_message_is_told_with_the_states_that_get_gives() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=Email,Mailbox,Thread,Conversation&closeafter=no&ping=0").await;
+    assert_eq!(events.next().await.unwrap(), ": connected");
+    deliver(&server, "one@customer.example").await;
+    let (name, data) = events.event().await;
+    let mut states = json!({});
+    for kind in ["Conversation", "Email", "Mailbox", "Thread"] {
+        states[kind] = ann.call(&format!("{kind}/get"), json!({"ids": []})).await["state"].clone();
+    }
+    assert_eq!(
+        (name.as_str(), &data),
+        ("state", &json!({"@type": "StateChange", "changed": {&ann.account: states}}))
+    );
+}
+
+#[tokio::test]
+async fn a_star_tells_of_registered_types_only() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=*&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    deliver(&server, "one@customer.example").await;
+    let (_, data) = events.event().await;
+    let told: Vec<&String> = data["changed"][&ann.account].as_object().unwrap().keys().collect();
+    assert!(told.iter().any(|name| *name == "Email"), "{data}");
+    for ours in ["Conversation", "Note", "ReplyLock", "Activity", "InboxSettings"] {
+        assert!(!told.iter().any(|name| *name == ours), "{data}");
+    }
+}
+
+#[tokio::test]
+async fn a_channel_that_closes_after_a_state_ends_after_one_and_resumes_by_its_id() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=Email&closeafter=state&ping=0").await;
+    events.next().await.unwrap();
+    deliver(&server, "one@customer.example").await;
+    let (name, _) = events.event().await;
+    assert_eq!(name, "state");
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_ping_comes_as_often_as_the_server_says() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=*&closeafter=no&ping=1").await;
+    events.next().await.unwrap();
+    let (name, data) = events.event().await;
+    let interval = data["interval"].as_u64().unwrap();
+    assert_eq!((name.as_str(), data), ("ping", json!({"interval": interval})));
+}
+
+#[tokio::test]
+async fn a_revoked_app_password_ends_its_channel_at_once() {
+    let server = TestServer::office(&[]).await;
+    let made = server.json(&["app-password", "add", "ann@x.example", "--label", "laptop"]);
+    let laptop = Client::bearer(&server.http, made["secret"].as_str().unwrap()).await;
+    let mut events = laptop.events("types=*&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    server.json(&["app-password", "revoke", made["id"].as_str().unwrap()]);
+    assert_eq!(events.next().await, None);
+    assert_eq!(laptop.get("/.well-known/jmap").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_member_who_leaves_hears_nothing_of_the_inbox_any_more() {
+    let server = TestServer::office(&[]).await;
+    let bob = server.client("bob@x.example").await;
+    let mut events = bob.events("types=Email&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    server.json(&["inbox", "member", "remove", "support@x.example", "bob@x.example"]);
+    deliver(&server, "one@customer.example").await;
+    let text = message("own@customer.example", "marta@customer.example", "bob@x.example", "Hello", "Hello");
+    server.deliver("marta@customer.example", &["bob@x.example"], &text).await;
+    let (_, data) = events.event().await;
+    let told: Vec<&String> = data["changed"].as_object().unwrap().keys().collect();
+    assert_eq!(told, [&bob.own().account]);
+    assert_eq!(bob.call("Email/get", json!({"ids": []})).await["type"], "accountNotFound");
+}
