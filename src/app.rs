@@ -1,14 +1,15 @@
 //! The server from start to stop: what is opened in which order, which tasks run, how they end.
 
 use crate::auth::{Authenticator, Directory};
-use crate::config::{Config, LmtpAddress};
+use crate::config::Config;
 use crate::inbox::delivery::{self, Delivery, Known};
 use crate::inbox::server::{Server, ServerSettings};
 use crate::mail::search::SearchIndex;
 use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
-use crate::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener};
+use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
+use crate::wire::smtp_in::{SmtpConfig, SmtpHooks};
 use crate::wire::smtp_limits::IpNetwork;
 use crate::wire::smtp_out::RelayConfig;
 use crate::wire::{admin_socket, background, http, relay, smtp_in};
@@ -16,7 +17,6 @@ use serde_json::json;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,8 +28,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("full text can't be opened: {0}")]
     Search(String),
-    #[error("can't listen on {what}: {error}")]
-    Listen { what: String, error: std::io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("relay: {0}")]
     Relay(String),
     #[error("gateways: {0:?} is no network such as 10.0.0.0/8")]
@@ -67,7 +67,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relay = relay_config(config)?;
-    let sockets = Sockets::bind(config).await?;
+    let addresses =
+        Addresses { http: config.http, smtp: config.smtp, lmtp: config.lmtp.as_ref(), data: &config.data };
+    let sockets = Listeners::bind(addresses).await?;
     let (stop, stopping) = watch::channel(false);
     write_addresses(config, &sockets)?;
     let mut tasks: Vec<(&str, JoinHandle<()>)> = Vec::new();
@@ -118,41 +120,8 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
     Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))
 }
 
-/// All that listens.
-struct Sockets {
-    http: TcpListener,
-    mail: Vec<(SmtpListener, Dialect)>,
-    admin: tokio::net::UnixListener,
-}
-
-impl Sockets {
-    async fn bind(config: &Config) -> Result<Self, AppError> {
-        let failed = |what: String| move |error| AppError::Listen { what, error };
-        let http =
-            TcpListener::bind(config.http).await.map_err(failed(format!("{} for HTTP", config.http)))?;
-        let smtp =
-            SmtpListener::tcp(config.smtp).await.map_err(failed(format!("{} for SMTP", config.smtp)))?;
-        let mut mail = vec![(smtp, Dialect::Smtp)];
-        match &config.lmtp {
-            Some(LmtpAddress::Tcp(address)) => {
-                let lmtp =
-                    SmtpListener::tcp(*address).await.map_err(failed(format!("{address} for LMTP")))?;
-                mail.push((lmtp, Dialect::Lmtp));
-            }
-            Some(LmtpAddress::Unix(path)) => {
-                let lmtp =
-                    SmtpListener::unix(path).await.map_err(failed(format!("{} for LMTP", path.display())))?;
-                mail.push((lmtp, Dialect::Lmtp));
-            }
-            None => {}
-        }
-        let admin = admin_socket::listen(&config.data).map_err(failed("the admin socket".to_owned()))?;
-        Ok(Self { http, mail, admin })
-    }
-}
-
 /// Tells the addresses in use: on standard output and in `DIR/addresses.json`.
-fn write_addresses(config: &Config, sockets: &Sockets) -> Result<(), AppError> {
+fn write_addresses(config: &Config, sockets: &Listeners) -> Result<(), AppError> {
     let failed = |error| AppError::Io { what: "the addresses can't be written", error };
     let mut addresses = serde_json::Map::new();
     addresses.insert("http".into(), json!(sockets.http.local_addr().map_err(failed)?.to_string()));

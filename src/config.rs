@@ -22,6 +22,7 @@
 //! log_format = "text"               # text, json
 //! ```
 
+use crate::wire::listeners::LmtpAddress;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,13 +57,6 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
-}
-
-/// Where LMTP listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LmtpAddress {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
 }
 
 /// The checked configuration of a server.

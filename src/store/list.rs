@@ -73,29 +73,6 @@ pub struct Place {
     pub id: u32,
 }
 
-/// Times are kept in 40 bits, from some 8,700 years before 1970 to as many after.
-const TIME_BIAS: i64 = 1 << 38;
-const TIME_MAX: i64 = (1 << 40) - 1;
-
-impl Place {
-    pub(super) fn bytes(self) -> [u8; 9] {
-        let seconds = self.at.0.saturating_add(TIME_BIAS).clamp(0, TIME_MAX);
-        let mut out = [0u8; 9];
-        out[..5].copy_from_slice(&(!(seconds as u64)).to_be_bytes()[3..]);
-        out[5..].copy_from_slice(&(!self.id).to_be_bytes());
-        out
-    }
-
-    pub(super) fn from_bytes(bytes: [u8; 9]) -> Self {
-        let mut time = [0xff_u8; 8];
-        time[3..].copy_from_slice(&bytes[..5]);
-        let mut id = [0u8; 4];
-        id.copy_from_slice(&bytes[5..]);
-        let seconds = !u64::from_be_bytes(time) as i64;
-        Self { at: UtcDate(seconds - TIME_BIAS), id: !u32::from_be_bytes(id) }
-    }
-}
-
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.bytes().cmp(&other.bytes())
@@ -148,22 +125,6 @@ impl Node {
     }
 }
 
-/// How deep the nodes below a node at `depth` are.
-fn below(depth: usize) -> usize {
-    if depth == 0 { 4 } else { depth + 1 }
-}
-
-/// The digits of a place by which a node at `depth` divides.
-fn digits(place: &[u8; 9], depth: usize) -> u16 {
-    if depth == 0 {
-        u16::from_be_bytes([place[0], place[1]])
-    } else if depth.is_multiple_of(2) {
-        u16::from(place[depth / 2] >> 4)
-    } else {
-        u16::from(place[depth / 2] & 15)
-    }
-}
-
 /// Puts an entry in; nothing happens where it stands there already.
 pub fn insert(txn: &mut Txn<'_>, account: AccountId, list: List, entry: Entry) -> StoreResult<()> {
     let key = keys::list_entry(account, list, entry.place);
@@ -175,19 +136,19 @@ pub fn insert(txn: &mut Txn<'_>, account: AccountId, list: List, entry: Entry) -
     let place = entry.place.bytes();
     let mut depth = 0;
     let mut node = load(txn, account, list, &place, depth)?;
-    node.child(digits(&place, depth)).count += 1;
+    node.child(keys::digits(&place, depth)).count += 1;
     loop {
-        let child = node.child(digits(&place, depth));
-        let splits = !child.burst && child.count > BURST && below(depth) < NIBBLES;
+        let child = node.child(keys::digits(&place, depth));
+        let splits = !child.burst && child.count > BURST && keys::below(depth) < NIBBLES;
         let descends = child.burst;
         child.burst |= splits;
         save(txn, account, list, &place, depth, &node)?;
-        depth = below(depth);
+        depth = keys::below(depth);
         if splits {
             node = count(txn, account, list, &place, depth)?;
         } else if descends {
             node = load(txn, account, list, &place, depth)?;
-            node.child(digits(&place, depth)).count += 1;
+            node.child(keys::digits(&place, depth)).count += 1;
         } else {
             return Ok(());
         }
@@ -206,14 +167,14 @@ pub fn remove(txn: &mut Txn<'_>, account: AccountId, list: List, place: Place) -
     let mut depth = 0;
     loop {
         let mut node = load(txn, account, list, &place, depth)?;
-        let child = node.child(digits(&place, depth));
+        let child = node.child(keys::digits(&place, depth));
         child.count = child.count.saturating_sub(1);
         let joins = child.burst && child.count < BURST / 2;
         let descends = child.burst && !joins;
         child.burst = descends;
         node.0.retain(|child| child.count > 0);
         save(txn, account, list, &place, depth, &node)?;
-        depth = below(depth);
+        depth = keys::below(depth);
         if joins {
             return drop_nodes(txn, account, list, place, depth);
         }
@@ -234,23 +195,9 @@ fn drop_nodes(
     let node = load(txn, account, list, &place, depth)?;
     txn.delete_bytes(keys::list_node(account, list, &place, depth));
     for child in node.0.into_iter().filter(|child| child.burst) {
-        drop_nodes(txn, account, list, with_digits(place, depth, child.digits), below(depth))?;
+        drop_nodes(txn, account, list, keys::with_digits(place, depth, child.digits), keys::below(depth))?;
     }
     Ok(())
-}
-
-/// The place with other digits at `depth`.
-fn with_digits(mut place: [u8; 9], depth: usize, digits: u16) -> [u8; 9] {
-    let [high, low] = digits.to_be_bytes();
-    if depth == 0 {
-        place[0] = high;
-        place[1] = low;
-    } else if depth.is_multiple_of(2) {
-        place[depth / 2] = (place[depth / 2] & 0x0f) | (low << 4);
-    } else {
-        place[depth / 2] = (place[depth / 2] & 0xf0) | low;
-    }
-    place
 }
 
 /// How many entries the list has.
@@ -270,10 +217,10 @@ pub fn rank(read: &dyn Read, account: AccountId, list: List, place: Place) -> St
     let mut depth = 0;
     loop {
         let node = load(read, account, list, &bytes, depth)?;
-        let own = digits(&bytes, depth);
+        let own = keys::digits(&bytes, depth);
         rank += node.0.iter().take_while(|child| child.digits < own).map(|child| child.count).sum::<u32>();
         let burst = node.0.iter().any(|child| child.digits == own && child.burst);
-        depth = below(depth);
+        depth = keys::below(depth);
         if !burst {
             break;
         }
@@ -341,8 +288,8 @@ fn find(
             rest -= child.count;
         }
         let Some(child) = within else { return Ok(None) };
-        place = with_digits(place, depth, child.digits);
-        depth = below(depth);
+        place = keys::with_digits(place, depth, child.digits);
+        depth = keys::below(depth);
         if !child.burst {
             let mut range = keys::list_entries_with(account, list, &place, depth);
             range.to = whole.to;
@@ -464,7 +411,7 @@ fn count(
     let mut node = Node::default();
     read.scan(&keys::list_entries_with(account, list, place, depth), false, &mut |key, _| {
         if let Some(place) = keys::read_place(key) {
-            node.child(digits(&place.bytes(), depth)).count += 1;
+            node.child(keys::digits(&place.bytes(), depth)).count += 1;
         }
         ControlFlow::Continue(())
     })?;
@@ -490,7 +437,7 @@ fn check_node(
     let mut truth = count(read, account, list, &place, depth)?;
     for child in &kept.0 {
         truth.child(child.digits).burst = child.burst;
-        if child.count > BURST && !child.burst && below(depth) < NIBBLES {
+        if child.count > BURST && !child.burst && keys::below(depth) < NIBBLES {
             faults
                 .push(format!("list {list:?} of {account}: a full rank node at depth {depth} has no child"));
         }
@@ -499,7 +446,14 @@ fn check_node(
         faults.push(format!("list {list:?} of {account}: ranks at depth {depth} don't fit the entries"));
     }
     for child in kept.0.iter().filter(|child| child.burst) {
-        check_node(read, account, list, with_digits(place, depth, child.digits), below(depth), faults)?;
+        check_node(
+            read,
+            account,
+            list,
+            keys::with_digits(place, depth, child.digits),
+            keys::below(depth),
+            faults,
+        )?;
     }
     Ok(())
 }

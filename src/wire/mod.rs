@@ -7,6 +7,7 @@ pub mod eventsource;
 pub mod http;
 pub mod http_auth;
 pub mod http_jmap;
+pub mod listeners;
 pub mod problem;
 pub mod relay;
 pub mod smtp_in;

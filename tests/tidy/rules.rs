@@ -14,8 +14,13 @@ const FILE_LINES_MAX: usize = 600;
 const TABLES: &[(&str, &str)] = &[];
 
 /// Files that may write numbers big-endian beside store/keys.rs, each with its reason.
-const BIG_ENDIAN: &[(&str, &str)] =
-    &[("store/keys.rs", "the keys themselves"), ("types/clock.rs", "random octets from a seed, not keys")];
+const BIG_ENDIAN: &[(&str, &str)] = &[
+    ("store/keys.rs", "the keys themselves"),
+    ("types/clock.rs", "random octets from a seed, not keys"),
+    ("inbox/activity.rs", "the encoding that the hash chain is made of, which must never change"),
+    ("inbox/gate.rs", "lengths that go into a digest, not keys"),
+    ("mail/search/engine.rs", "the terms of the full-text index, which has its own order"),
+];
 
 /// A broken rule: where, and why the rule is there.
 #[derive(Debug, PartialEq)]
@@ -86,6 +91,10 @@ pub fn rocksdb_only_in_store(source: &Source) -> Vec<Finding> {
 }
 
 pub fn json_not_below_jmap(source: &Source) -> Vec<Finding> {
+    // The index library keeps its own list of files as JSON, which a backup has to write.
+    if source.path == "mail/search/engine.rs" {
+        return Vec::new();
+    }
     let places = ["jmap", "wire", "config", "admin", "cli", "app", "main"];
     let reason = "JSON is the form of the edge: below jmap/ values have types";
     only_in(source, &places, reason, |name| name.starts_with(&["serde_json"]))
