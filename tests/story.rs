@@ -5,6 +5,7 @@ use crate::support::client::PLAIN;
 use crate::support::relay::Relay;
 use crate::support::{Client, TestServer, eventually, message};
 use jmap_client::URI;
+use jmap_client::core::set::SetObject;
 use jmap_client::email::Property;
 use jmap_client::mailbox::Role;
 use jmap_client::{email, mailbox};
