@@ -40,7 +40,7 @@ run: need ## serve ./data on the default ports (ARGS="…" adds arguments)
 	cargo run --locked --bin postroom -- serve $(ARGS)
 
 bench: need ## print the figures of the speed table; no pass or fail
-	CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo bench --locked --profile dev
+	CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo bench --locked --profile dev --bench load
 
 fuzz: need ## run one fuzz target (TARGET=mime, FUZZ_SECONDS=60); needs nightly and cargo-fuzz
 	@cargo fuzz --version >/dev/null 2>&1 || { \

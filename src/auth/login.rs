@@ -196,7 +196,7 @@ fn app_password(view: &View, user: Option<&str>, secret: &str) -> Option<Login> 
     let (id, row) = view.credential_by_hash(&credentials::hash(view, secret)?)?;
     let person = view.principal(row.principal)?;
     let is_user = user.is_none_or(|user| person.email.key() == user.to_lowercase());
-    (is_user && !person.disabled).then(|| Login {
+    (is_user && !person.disabled).then_some(Login {
         principal: row.principal,
         inbox: row.inbox,
         credential: Some(id),

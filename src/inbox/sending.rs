@@ -56,7 +56,7 @@ pub struct Submitted {
 #[derive(Debug)]
 pub enum SendRefusal {
     Desk(DeskError),
-    Gate { refusal: Refusal, remember: Option<Remember> },
+    Gate { refusal: Box<Refusal>, remember: Option<Box<Remember>> },
 }
 
 /// A refusal that decides about the next attempt: to be written after the rollback.
@@ -205,9 +205,9 @@ fn pass_gate(
     match decision {
         Decision::Pass { end_lock, over } => Ok((end_lock, over)),
         Decision::Refuse { refusal, remember } => {
-            let remember =
-                remember.map(|row| Remember { account, conversation: id, principal: order.sender, row });
-            Err(SendRefusal::Gate { refusal, remember })
+            let remember = remember
+                .map(|row| Box::new(Remember { account, conversation: id, principal: order.sender, row }));
+            Err(SendRefusal::Gate { refusal: Box::new(refusal), remember })
         }
     }
 }

@@ -141,6 +141,11 @@ pub fn accounts_written(request: &Request) -> Vec<AccountId> {
     accounts.into_iter().collect()
 }
 
+/// Does the request read the store or take long? Core/echo alone, with nothing to refer to, doesn't.
+pub fn may_block(request: &Request) -> bool {
+    !matches!(request.calls.as_slice(), [call] if call.name == "Core/echo")
+}
+
 /// RFC 8620 §4.
 fn echo(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Result<(), MethodError> {
     ctx.respond(method.name, arguments);

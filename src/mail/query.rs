@@ -368,7 +368,9 @@ impl Query<'_> {
         let count = found.len();
         let total = list::total(self.read, self.account, List::AllEmails)? as usize;
         let mut out: Vec<(Place, ThreadId)> = Vec::with_capacity(count);
-        if count * 8 > total {
+        // A row costs more than this many entries of the list, which lie side by side.
+        const ENTRIES_FOR_A_ROW: usize = 32;
+        if count * ENTRIES_FOR_A_ROW > total {
             // Much of the account: its list has the order already.
             let entries: Vec<Entry> =
                 list::page(self.read, self.account, List::AllEmails, 0, usize::MAX, false)?;

@@ -1,6 +1,8 @@
 //! The store under test as a whole: durability under parallel commits, death at every write and
 //! sync, ranked lists against a sorted vector, blobs and backup.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a helper of a test is to fail the test")]
+
 use super::blobs::{self, Referrer};
 use super::engine::{Hook, Point};
 use super::list::{self, Entry};

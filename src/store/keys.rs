@@ -452,8 +452,11 @@ pub fn all_blob_info() -> KeyRange {
     KeyRange { cf: Cf::BlobInfo, from: Vec::new(), to: vec![u8::MAX; 48] }
 }
 
+/// A reference as its key names it: account, sort, id.
+pub type BlobReference = (AccountId, u8, u32);
+
 /// Reads a key of [`all_blob_info`]: the hash, and for a reference its account, sort and id.
-pub fn read_blob_info(key: &[u8]) -> Option<(BlobHash, Option<(AccountId, u8, u32)>)> {
+pub fn read_blob_info(key: &[u8]) -> Option<(BlobHash, Option<BlobReference>)> {
     let hash = BlobHash(key.get(..32)?.try_into().ok()?);
     match key.get(32)? {
         0 | 2 => Some((hash, None)),

@@ -1,10 +1,12 @@
 //! Mail addresses: the addr-spec of RFC 5322 §3.4.1 and the Mailbox of RFC 5321 §4.1.2, with
 //! UTF-8 where RFC 6531 allows it.
 
+use super::limits::LOCAL_PART_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An address `local@domain`: each side non-empty, at most 64 and 255 octets, no white space or
+/// An address `local@domain`: each side non-empty and of at most 255 octets (RFC 5321 §4.5.3.1.1
+/// asks for 64 on the left, and real return paths are longer), no white space or
 /// control character outside a quoted local part. Kept as given.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Address(String);
@@ -15,13 +17,15 @@ impl Address {
         let (local, domain) = text.rsplit_once('@')?;
         let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
         let local_fits = if quoted { quoted_fits(&local[1..local.len() - 1]) } else { dot_atom_fits(local) };
-        let domain_fits = if domain.starts_with('[') {
-            domain.ends_with(']')
-                && domain[1..].bytes().all(|b| b.is_ascii_graphic() && b != b'[' && b != b'\\')
-        } else {
-            dot_atom_fits(domain) && !domain.starts_with('-')
+        let domain_fits = match domain.strip_prefix('[') {
+            Some(literal) => literal.strip_suffix(']').is_some_and(|literal| {
+                !literal.is_empty()
+                    && literal.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'\\'))
+            }),
+            None => dot_atom_fits(domain) && !domain.starts_with('-'),
         };
-        (local.len() <= 64 && domain.len() <= 255 && local_fits && domain_fits).then(|| Self(text.to_owned()))
+        (local.len() <= LOCAL_PART_BYTES_MAX && domain.len() <= 255 && local_fits && domain_fits)
+            .then(|| Self(text.to_owned()))
     }
 
     /// The address as it was given.

@@ -68,6 +68,8 @@ pub const SNIPPET_BYTES_MAX: usize = 255;
 pub const INDEXED_TEXT_BYTES_MAX: usize = 256 * 1024;
 
 // ── SMTP (RFC 5321 §4.5.3) ─────────────────────────────────────────────────────────────────────
+/// The part of an address before the `@`; VERP and SRS make long ones.
+pub const LOCAL_PART_BYTES_MAX: usize = 255;
 /// Recipients of one transaction.
 pub const SMTP_RECIPIENTS_MAX: usize = 1000;
 /// A command line with its CR LF; §4.5.3.1.4 asks for 512 and extensions add to it.
@@ -141,6 +143,10 @@ pub const LOGIN_FAILURES_TRACKED_MAX: usize = 100_000;
 pub const LOGIN_WAITING_MAX: usize = 64;
 /// Verified passwords that are remembered.
 pub const LOGIN_CACHE_ENTRIES_MAX: usize = 10_000;
+/// Session objects kept ready, for all logins.
+pub const SESSIONS_KEPT_MAX: usize = 1024;
+/// The longest Host of a request for which a Session object is kept.
+pub const HOST_BYTES_MAX: usize = 255;
 
 // ── Push ───────────────────────────────────────────────────────────────────────────────────────
 /// EventSource channels of one principal.

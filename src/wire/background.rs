@@ -16,6 +16,9 @@ const TIMERS_AT_ONCE_MAX: usize = 256;
 /// How often blobs that nothing refers to are collected.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How long full text rests between two feedings, which is the most that it lags behind.
+const FEED_REST: Duration = Duration::from_millis(10);
+
 /// How long content that nothing refers to is kept.
 const GRACE: Duration = Duration::from_secs(crate::types::limits::BLOB_GRACE_SECONDS);
 
@@ -71,6 +74,8 @@ pub async fn index(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
         for account in accounts {
             feed(&server, account).await;
         }
+        // The first change is fed at once; a stream of them is fed in batches.
+        tokio::time::sleep(FEED_REST).await;
     }
 }
 

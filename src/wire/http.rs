@@ -3,7 +3,7 @@
 //! Invariants: a connection that sends nothing is closed; connections are bounded in all; a stop
 //! accepts no new ones, and lets running requests end within a bounded time.
 
-use super::http_auth::Gate;
+use super::http_auth::{Gate, Sessions};
 use super::{blobs, eventsource, http_jmap};
 use crate::inbox::server::Server;
 use crate::types::limits;
@@ -29,6 +29,7 @@ pub struct Web {
     pub server: Arc<Server>,
     /// Who is let in, and how much at once.
     pub gate: Arc<Gate>,
+    pub sessions: Arc<Sessions>,
     /// Rings when the server stops, so that open channels end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -45,7 +46,7 @@ pub struct Peer(pub IpAddr);
 
 /// Serves until `stopping` says true, then lets running requests end.
 pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::Receiver<bool>) {
-    let web = Web { gate: Arc::new(Gate::default()), server, stopping: stopping.clone() };
+    let web = Web { gate: Arc::default(), sessions: Arc::default(), server, stopping: stopping.clone() };
     let routes = routes(web);
     let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let mut stop = stopping.clone();

@@ -5,10 +5,11 @@
 
 use super::http::{Peer, Web};
 use super::problem::Problem;
-use crate::auth::{self, Credentials, Login, LoginError};
+use crate::auth::{self, Credentials, Login, LoginError, View};
 use crate::jmap::capability::{Capability, CapabilitySet};
 use crate::jmap::session::{Account, Owner, SessionData, Urls};
 use crate::jmap::types::email_query::SORT_OPTIONS;
+use crate::types::limits::{HOST_BYTES_MAX, SESSIONS_KEPT_MAX};
 use crate::types::{MemberRole, PrincipalId};
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine;
@@ -76,11 +77,42 @@ pub async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, 
     })
 }
 
+/// Sessions as they were made from one view of the directory: making one, with its state, costs more
+/// than most requests. Another view empties it, so that no right outlives its end.
+#[derive(Default)]
+pub struct Sessions(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    view: Option<Arc<View>>,
+    /// By login and by the host that the client asked for, which stands in the URLs.
+    sessions: HashMap<(Login, String), Arc<SessionData>>,
+}
+
 /// What the login sees now; 401 where it was revoked meanwhile.
-pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<SessionData, Problem> {
+pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<Arc<SessionData>, Problem> {
     let view = web.server.directory.current();
-    let session = auth::Session::of(view, login.clone()).ok_or_else(unauthorized)?;
-    Ok(session_data(&session, urls(web, headers)))
+    let host = host(headers);
+    let key = (login.clone(), host.to_owned());
+    {
+        let mut known = web.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) {
+            *known = Known { view: Some(Arc::clone(&view)), sessions: HashMap::new() };
+        }
+        if let Some(session) = known.sessions.get(&key) {
+            return Ok(Arc::clone(session));
+        }
+    }
+    let session = auth::Session::of(Arc::clone(&view), login.clone()).ok_or_else(unauthorized)?;
+    let session = Arc::new(session_data(&session, urls(web, host)));
+    let mut known = web.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) && host.len() <= HOST_BYTES_MAX {
+        if known.sessions.len() >= SESSIONS_KEPT_MAX {
+            known.sessions.clear();
+        }
+        known.sessions.insert(key, Arc::clone(&session));
+    }
+    Ok(session)
 }
 
 /// The answer to missing or wrong credentials.
@@ -139,12 +171,14 @@ fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
     )
 }
 
+/// What the client calls us.
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
+}
+
 /// Where this client reaches us: as configured, else as it asked.
-fn urls(web: &Web, headers: &HeaderMap) -> Urls {
-    let base = web.server.settings.base_url.clone().unwrap_or_else(|| {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        format!("http://{host}")
-    });
+fn urls(web: &Web, host: &str) -> Urls {
+    let base = web.server.settings.base_url.clone().unwrap_or_else(|| format!("http://{host}"));
     Urls {
         api: format!("{base}/jmap"),
         download: format!("{base}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),

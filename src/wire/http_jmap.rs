@@ -7,10 +7,10 @@ use crate::inbox::server::Server;
 use crate::jmap::context::{Ctx, Host};
 use crate::jmap::error::RequestError;
 use crate::jmap::methods;
-use crate::jmap::process::{self, Response as JmapResponse};
+use crate::jmap::process;
 use crate::jmap::request::{self, Request};
 use crate::jmap::session::SessionData;
-use crate::store::Locked;
+use crate::store::{Locked, Ticket};
 use crate::types::{AccountId, limits};
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -60,15 +60,20 @@ pub async fn api(
     let visible: Vec<AccountId> = written.into_iter().filter(|id| before.account(*id).is_some()).collect();
     let locked = web.server.store.lock(&visible).await;
     let session = http_auth::session(&web, &login, &headers)?;
-    let response = web.server.blocking(move |server| run(server, session, request, locked)).await;
-    web.server.store.durable(response.ticket).await.map_err(|error| {
+    // A hop to a thread that may block costs more than a call that never does.
+    let (ticket, text) = match methods::may_block(&request) {
+        true => web.server.blocking(move |server| run(server, &session, request, locked)).await,
+        false => run(&web.server, &session, request, locked),
+    };
+    web.server.store.durable(ticket).await.map_err(|error| {
         tracing::error!(%error, "a response could not be made durable");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The store has failed.")
     })?;
-    Ok(json(StatusCode::OK, &response.into_json()))
+    Ok(json_text(StatusCode::OK, text))
 }
 
-fn run(server: &Arc<Server>, session: SessionData, request: Request, locked: Locked) -> JmapResponse {
+/// The response's text, and what must be durable before it is sent.
+fn run(server: &Arc<Server>, session: &SessionData, request: Request, locked: Locked) -> (Ticket, String) {
     let staff = |account| server.staff(account);
     let host = Host {
         store: &server.store,
@@ -76,7 +81,8 @@ fn run(server: &Arc<Server>, session: SessionData, request: Request, locked: Loc
         staff: &staff,
         hostname: &server.settings.hostname,
     };
-    process::process(Ctx::new(host, &session, request.using, locked), request)
+    let response = process::process(Ctx::new(host, session, request.using, locked), request);
+    (response.ticket, response.into_json().to_string())
 }
 
 /// Parsing a small request is quicker than going to another thread.
@@ -118,7 +124,11 @@ pub async fn read_body(body: Body, max: usize) -> Result<Option<Bytes>, Problem>
 
 /// A JSON response that nobody keeps.
 pub fn json(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+    json_text(status, value.to_string())
+}
+
+fn json_text(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -34,6 +34,9 @@ pub const SORT_OPTIONS: &[&str] = &[
     "someInThreadHaveKeyword",
 ];
 
+/// Makes a condition of its value.
+type Make<T> = fn(T) -> EmailCondition;
+
 impl QueryObject for Email {
     /// All of them; none for a condition that is always true.
     type Condition = Vec<EmailCondition>;
@@ -301,7 +304,7 @@ fn places(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(), MethodEr
 }
 
 fn sizes_and_dates(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(), MethodError> {
-    let dates: [(_, fn(UtcDate) -> EmailCondition); 2] =
+    let dates: [(_, Make<UtcDate>); 2] =
         [("before", EmailCondition::Before), ("after", EmailCondition::After)];
     for (name, condition) in dates {
         if let Some(date) = text(args, name)? {
@@ -309,7 +312,7 @@ fn sizes_and_dates(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(),
             all.push(condition(UtcDate::parse(&date).ok_or_else(wrong)?));
         }
     }
-    let sizes: [(_, fn(u64) -> EmailCondition); 2] =
+    let sizes: [(_, Make<u64>); 2] =
         [("minSize", EmailCondition::MinSize), ("maxSize", EmailCondition::MaxSize)];
     for (name, condition) in sizes {
         if let Some(value) = args.given(name) {
@@ -327,7 +330,7 @@ fn sizes_and_dates(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(),
 }
 
 fn keywords(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(), MethodError> {
-    let wanted: [(_, fn(Keyword) -> EmailCondition); 3] = [
+    let wanted: [(_, Make<Keyword>); 3] = [
         ("allInThreadHaveKeyword", EmailCondition::AllInThreadHaveKeyword),
         ("someInThreadHaveKeyword", EmailCondition::SomeInThreadHaveKeyword),
         ("hasKeyword", EmailCondition::HasKeyword),
@@ -338,7 +341,7 @@ fn keywords(args: &mut Args, all: &mut Vec<EmailCondition>) -> Result<(), Method
             all.push(Keyword::parse(&keyword).map_or(EmailCondition::Nothing, condition));
         }
     }
-    let unwanted: [(_, fn(Keyword) -> EmailCondition); 2] = [
+    let unwanted: [(_, Make<Keyword>); 2] = [
         ("noneInThreadHaveKeyword", EmailCondition::NoneInThreadHaveKeyword),
         ("notKeyword", EmailCondition::NotKeyword),
     ];

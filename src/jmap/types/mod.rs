@@ -12,6 +12,8 @@ pub mod email_import;
 pub mod email_parse;
 pub mod email_query;
 pub mod email_set;
+#[cfg(test)]
+mod email_tests;
 pub mod email_view;
 pub mod identity;
 pub mod inbox_settings;

@@ -175,7 +175,7 @@ fn submit_inbox(
         Err(SendRefusal::Gate { refusal, remember }) => {
             let error = team::set_error(&refusal, &staff);
             Err(match remember {
-                Some(remember) => Refusal::Remembered(error, Box::new(remember)),
+                Some(remember) => Refusal::Remembered(error, remember),
                 None => error.into(),
             })
         }

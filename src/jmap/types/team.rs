@@ -112,7 +112,7 @@ pub fn set_names(value: &Value) -> impl Iterator<Item = &String> {
 }
 
 /// What to call everybody who may be named.
-pub fn person<'s>(staff: &'s Staff, principal: PrincipalId) -> Option<&'s PersonName> {
+pub fn person(staff: &Staff, principal: PrincipalId) -> Option<&PersonName> {
     staff.names.get(&principal)
 }
 

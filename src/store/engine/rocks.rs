@@ -9,7 +9,7 @@ use crate::store::error::{StoreError, StoreResult};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Direction, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager,
+    FlushOptions, Options, ReadOptions, WriteBatch, WriteBufferManager,
 };
 use std::path::Path;
 
@@ -166,13 +166,25 @@ impl RocksSnapshot<'_> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
-        let mode = if backwards { IteratorMode::End } else { IteratorMode::From(from, Direction::Forward) };
-        for entry in self.snapshot.iterator_cf_opt(self.rocks.family(cf)?, options, mode) {
-            let (key, value) = entry.map_err(engine_error)?;
-            if visit(&key, &value).is_break() {
-                break;
+        // The raw iterator lends its entries; the plain one copies each.
+        let mut entries = self.snapshot.raw_iterator_cf_opt(self.rocks.family(cf)?, options);
+        if backwards {
+            entries.seek_to_last();
+        } else {
+            entries.seek_to_first();
+        }
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            if backwards {
+                entries.prev();
+            } else {
+                entries.next();
             }
         }
+        // The end of the range looks like a failed read but for this.
+        entries.status().map_err(engine_error)?;
         Ok(())
     }
 }

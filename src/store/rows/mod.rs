@@ -14,13 +14,16 @@ use crate::types::{AccountId, DataType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// The type whose log tells of a row, and the id that it names there.
+pub type Logged<Id> = (DataType, fn(Id) -> u32);
+
 /// A stored struct: where it is kept, and whose change log tells of it.
 pub trait Row: Serialize + DeserializeOwned {
     /// What names a row in its account.
     type Id: Copy;
     /// The type whose change log gets an entry with every write, and the id that it names; `None`
     /// for rows that no client sees as an object.
-    const LOGGED: Option<(DataType, fn(Self::Id) -> u32)>;
+    const LOGGED: Option<Logged<Self::Id>>;
     /// Where the row is.
     fn key(account: AccountId, id: Self::Id) -> Key;
 }
