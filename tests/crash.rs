@@ -131,20 +131,17 @@ async fn a_kill_while_replies_go_out_sends_each_of_them_once() {
         server.kill();
         server.start().await;
     }
-    let count = eventually("every reply at the relay", async || {
-        let to = recipients(&relay);
-        (to.len() >= submitted).then_some(to)
-    });
-    let to = count.await;
-    // Nothing more comes.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(recipients(&relay), to);
-    let log = server.log();
-    for (recipient, count) in &to {
-        // A connection lost after the final dot is the one case that nobody can know; it is logged.
-        let unknown = log.lines().any(|line| line.contains("unknown"));
-        assert!(*count == 1 || unknown, "{recipient} got {count}: {log}");
-    }
+    eventually("every reply at the relay", async || (recipients(&relay).len() >= submitted).then_some(()))
+        .await;
+    // What is taken up again after the last kill comes within these seconds, and then nothing more.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (to, log) = (recipients(&relay), server.log());
+    assert_eq!(to.len(), submitted, "nobody else: {to:?}");
+    // A process that died between the last octets and the relay's answer can't know: the one case in
+    // which a message is sent again, and then it is on record.
+    let twice = to.values().sum::<usize>() - submitted;
+    let unknown = log.lines().filter(|line| line.contains("sending again")).count();
+    assert!(twice <= unknown, "{twice} sent twice, {unknown} on record: {to:?}\n{log}");
     server.check();
 }
 

@@ -536,7 +536,9 @@ fn make_backup(office: Office<'_>, to: &Path) -> Result<(), AdminError> {
     backup::backup(office.store, to, &mut |part| match search {
         // The index must never be ahead of the store: its files come first.
         Some(search) => {
-            search.link_committed_files(&part.join("index")).map(|_| ()).map_err(std::io::Error::other)
+            let index = part.join("index");
+            std::fs::create_dir(&index)?;
+            search.link_committed_files(&index).map(|_| ()).map_err(std::io::Error::other)
         }
         None => Ok(()),
     })?;
