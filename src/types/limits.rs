@@ -261,5 +261,7 @@ pub const HTTP_HEADER_SECONDS_MAX: u64 = 60;
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 100;
+/// Octets beyond a body's limit that are read and thrown away, so that the client hears why.
+pub const HTTP_DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Wait for the next octets of a request's body.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 60;

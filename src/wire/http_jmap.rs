@@ -100,24 +100,31 @@ fn problem(error: RequestError) -> Problem {
     Problem::jmap(status, error.to_json())
 }
 
-/// Reads a body of at most `max` octets; `None` where it is larger. A client that stops sending is
-/// given up.
+/// Reads a body of at most `max` octets; `None` where it is larger. What is too much is read on and
+/// thrown away, within a limit, since most clients read no answer before they have sent all. A
+/// client that stops sending is given up.
 pub async fn read_body(body: Body, max: usize) -> Result<Option<Bytes>, Problem> {
     let mut body = body;
     let mut read: Vec<u8> = Vec::new();
+    let mut size = 0;
     let wait = Duration::from_secs(limits::HTTP_BODY_SECONDS_MAX);
     loop {
         let frame = match tokio::time::timeout(wait, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok(Some(read.into())),
+            Ok(None) => return Ok((size <= max).then(|| read.into())),
             Ok(Some(Err(_))) => return Err(Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")),
             Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.")),
         };
         if let Ok(data) = frame.into_data() {
-            if read.len() + data.len() > max {
+            size += data.len();
+            if size > max.saturating_add(limits::HTTP_DISCARDED_BYTES_MAX) {
                 return Ok(None);
             }
-            read.extend_from_slice(&data);
+            if size > max {
+                read = Vec::new();
+            } else {
+                read.extend_from_slice(&data);
+            }
         }
     }
 }
