@@ -17,6 +17,7 @@ const TABLES: &[(&str, &str)] = &[];
 const BIG_ENDIAN: &[(&str, &str)] = &[
     ("store/keys.rs", "the keys themselves"),
     ("types/clock.rs", "random octets from a seed, not keys"),
+    ("auth/login.rs", "what a keyed hash of the login cache is made of, not keys"),
     ("inbox/activity.rs", "the encoding that the hash chain is made of, which must never change"),
     ("inbox/gate.rs", "lengths that go into a digest, not keys"),
     ("mail/search/engine.rs", "the terms of the full-text index, which has its own order"),
