@@ -4,6 +4,7 @@ mod app_password;
 mod blobs;
 mod delivery;
 mod eventsource;
+mod low_disk;
 mod request;
 mod search;
 mod session;
