@@ -225,6 +225,8 @@ pub struct Brought {
     pub mailboxes: BTreeSet<MailboxId>,
     pub keywords: BTreeSet<Keyword>,
     pub received_at: UtcDate,
+    /// Trace header fields that stand before the content; those of the original, in a copy.
+    pub trace: Vec<u8>,
 }
 
 impl Brought {
@@ -242,7 +244,7 @@ pub fn bring_personal(
     brought: Brought,
 ) -> StoreResult<Added> {
     let new = prepared.email(
-        Vec::new(),
+        brought.trace,
         brought.mailboxes,
         brought.keywords,
         brought.received_at,
@@ -260,7 +262,7 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
     let is_draft = brought.is_draft();
     let author = desk.actor.principal();
     let new = prepared.email(
-        Vec::new(),
+        brought.trace,
         brought.mailboxes,
         brought.keywords,
         brought.received_at,

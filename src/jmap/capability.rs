@@ -13,6 +13,8 @@ pub enum Capability {
     Submission,
     /// RFC 9670 §1.5.1.
     Principals,
+    /// RFC 9404 §3.1.
+    Blob,
     /// Owner, team, claim, hand-off, watchers of a conversation.
     Ownership,
     /// Status, category, tags, priority of a conversation.
@@ -36,11 +38,12 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 9] = [
+    pub const ALL: [Capability; 10] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
         Capability::Principals,
+        Capability::Blob,
         Capability::Ownership,
         Capability::Status,
         Capability::Notes,
@@ -64,6 +67,7 @@ impl Capability {
             Self::Mail => "urn:ietf:params:jmap:mail",
             Self::Submission => "urn:ietf:params:jmap:submission",
             Self::Principals => "urn:ietf:params:jmap:principals",
+            Self::Blob => "urn:ietf:params:jmap:blob",
             Self::Ownership => vendor!("ownership"),
             Self::Status => vendor!("status"),
             Self::Notes => vendor!("notes"),

@@ -88,6 +88,7 @@ static METHODS: &[Method] = &[
     read("Email/query", Mail, query::run::<Email>),
     read("Email/queryChanges", Mail, query_changes::run::<Email>),
     write("Email/set", Mail, set::run::<Email>),
+    copy("Email/copy", Mail, super::copy::run::<Email>),
     write("Email/import", Mail, email_import::run),
     read("Email/parse", Mail, email_parse::run),
     read("SearchSnippet/get", Mail, search_snippet::run),
@@ -101,6 +102,7 @@ static METHODS: &[Method] = &[
 /// All lines: those above, and those of the types that keep theirs in their own files.
 static TABLES: &[&[Method]] = &[
     METHODS,
+    types::blob::METHODS,
     types::conversation::METHODS,
     types::note::METHODS,
     types::reply_lock::METHODS,

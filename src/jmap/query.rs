@@ -8,6 +8,7 @@ use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
 use super::object::{Query, QueryObject};
+pub use crate::mail::collation::Collation;
 use crate::types::limits::{COMPARATORS_MAX, FILTER_NODES_MAX, QUERY_IDS_MAX};
 use serde_json::{Map, Value};
 
@@ -40,27 +41,6 @@ impl<C> Filter<C> {
             Self::And(all) | Self::Or(all) | Self::Not(all) => {
                 all.iter().for_each(|one| one.for_each(visit));
             }
-        }
-    }
-}
-
-/// The collations that the session names (RFC 4790, RFC 5051).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Collation {
-    AsciiNumeric,
-    AsciiCasemap,
-    UnicodeCasemap,
-}
-
-impl Collation {
-    pub const ALL: [Collation; 3] = [Self::AsciiNumeric, Self::AsciiCasemap, Self::UnicodeCasemap];
-
-    /// The registered name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AsciiNumeric => "i;ascii-numeric",
-            Self::AsciiCasemap => "i;ascii-casemap",
-            Self::UnicodeCasemap => "i;unicode-casemap",
         }
     }
 }

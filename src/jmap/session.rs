@@ -6,6 +6,7 @@
 
 use super::capability::{Capability, CapabilitySet, PRINCIPALS_OWNER};
 use super::query::Collation;
+use super::types::blob_get;
 use crate::types::limits::{self, *};
 use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde_json::{Map, Value, json};
@@ -167,6 +168,12 @@ impl SessionData {
             }),
             Capability::Principals => json!({
                 "currentUserPrincipalId": account.current_user_principal_id.map(|id| id.to_string())
+            }),
+            Capability::Blob => json!({
+                "maxSizeBlobSet": UPLOAD_SIZE_BYTES_MAX,
+                "maxDataSources": BLOB_SOURCES_MAX,
+                "supportedTypeNames": blob_get::TYPE_NAMES,
+                "supportedDigestAlgorithms": blob_get::DIGESTS.map(|(name, _)| name)
             }),
             Capability::Ownership => json!({"myRole": account.role.map(MemberRole::name)}),
             Capability::Status => json!({"maxTags": TAGS_MAX, "maxSizeTag": TAG_BYTES_MAX}),

@@ -234,7 +234,7 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         let Value::Object(object) = object else { return Err(SetErrorKind::Forbidden.into()) };
         let (properties, defaults) = set_check::create::<T>(self.ctx, object)?;
         let created = T::create(&mut self.call(), properties)?;
-        Ok(created_object(created, defaults))
+        Ok(created_object(created, if T::TELLS_DEFAULTS { defaults } else { Map::new() }))
     }
 
     fn update(&mut self, id: &str, patch: &Value) -> Result<Option<Map<String, Value>>, Refusal> {

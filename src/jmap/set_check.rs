@@ -106,7 +106,7 @@ pub fn update<T: Object>(
             Some(property) if property.access != Access::Mutable => {
                 // RFC 8620 §5.3: a whole object may be sent back, as long as these are equal.
                 if patch::find(&current, path).unwrap_or(&Value::Null) != path.value {
-                    wrong.add(property.name, "can't be changed");
+                    wrong.add(path.property(), "can't be changed");
                 }
             }
             Some(property) => settable.push((path, property)),

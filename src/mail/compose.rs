@@ -105,10 +105,30 @@ pub enum ComposeError {
     Structure,
 }
 
+impl ComposeError {
+    /// The field or property at fault.
+    pub fn culprit(&self) -> &str {
+        match self {
+            Self::FieldName(name)
+            | Self::Control(name)
+            | Self::LineTooLong(name)
+            | Self::Value(name)
+            | Self::ContentOnMessage(name)
+            | Self::ServerSet(name) => name,
+            Self::Structure => "subParts",
+        }
+    }
+}
+
 /// Writes the message.
 pub fn compose(draft: &Draft, defaults: &ComposeDefaults) -> Result<Vec<u8>, ComposeError> {
     let mut writer = HeaderWriter::default();
-    let given = |name: &str| draft.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
+    let empty = DraftPart::default();
+    let body = draft.body.as_ref().unwrap_or(&empty);
+    // The root part's fields stand in the same block.
+    let given = |name: &str| {
+        draft.headers.iter().chain(&body.headers).any(|header| header.name.eq_ignore_ascii_case(name))
+    };
     if !given("Date") {
         writer.field("Date", &DraftValue::Date(defaults.date))?;
     }
@@ -124,10 +144,7 @@ pub fn compose(draft: &Draft, defaults: &ComposeDefaults) -> Result<Vec<u8>, Com
         }
         writer.field(&header.name, &header.value)?;
     }
-    let empty = DraftPart::default();
-    let body = draft.body.as_ref().unwrap_or(&empty);
-    let on_part = body.headers.iter().any(|header| header.name.eq_ignore_ascii_case("MIME-Version"));
-    if !given("MIME-Version") && !on_part {
+    if !given("MIME-Version") {
         writer.field("MIME-Version", &DraftValue::Raw(" 1.0".to_owned()))?;
     }
     let mut out = writer.into_bytes();

@@ -24,6 +24,15 @@ pub fn write(part: &DraftPart, seed: &[u8; 16], out: &mut Vec<u8>) -> Result<(),
     write_part(part, &stem, &mut number, out)
 }
 
+/// Whether the part's own fields can be written, its content and sub-parts apart.
+pub fn check_fields(part: &DraftPart) -> Result<(), ComposeError> {
+    let (media_type, params) = content_type(part)?;
+    let mut writer = HeaderWriter::default();
+    let borrowed: Vec<(&str, &str)> = params.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    writer.structured("Content-Type", &media_type, &borrowed)?;
+    described(part, &mut writer)
+}
+
 /// Bounds the structure before anything is written, and hashes the content.
 fn survey(
     part: &DraftPart,

@@ -5,6 +5,7 @@ use super::addresses::{EmailAddressGroup, MailAddress, Scan, Token, parse_addres
 use super::date::MailDate;
 use super::words;
 use crate::store::rows::message::{HeaderField, MessageRow};
+use crate::types::UtcDate;
 
 /// A form that a header field can be fetched or set in (RFC 8621 §4.1.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -181,6 +182,15 @@ pub fn date(row: &MessageRow, name: &str) -> Option<String> {
 /// The last field of that name as a date.
 pub fn mail_date(row: &MessageRow, name: &str) -> Option<MailDate> {
     MailDate::parse_rfc5322(&words::unfold(&row.field(name)?.value.0))
+}
+
+/// When the message was last received: the date of its newest Received field, which stands first
+/// (RFC 5321 §4.4), after the last semicolon.
+pub fn received_at(row: &MessageRow) -> Option<UtcDate> {
+    let field = fields_named(row.fields(), "Received").next()?;
+    let text = words::unfold(&field.value.0);
+    let (_, date) = text.rsplit_once(';')?;
+    MailDate::parse_rfc5322(date).map(MailDate::date)
 }
 
 /// A convenience property of an Email (RFC 8621 §4.1.3): the header field that it stands for and

@@ -10,6 +10,7 @@ pub mod automatic;
 pub mod blob;
 pub mod body;
 pub mod charset;
+pub mod collation;
 pub mod compose;
 pub mod compose_headers;
 pub mod compose_parts;

@@ -5,6 +5,8 @@
 //! exact conditions are bitmaps and narrow it first, the others are decided row by row on what
 //! remains, at most [`limits::FILTER_SCAN_EMAILS_MAX`].
 
+pub use super::collation::Collation;
+use super::collation::CollationKey;
 use super::date::MailDate;
 use super::search::{SearchError, SearchIndex, TextQuery};
 use super::{blob, headers};
@@ -75,15 +77,6 @@ pub enum EmailOrder {
     HasKeyword(Keyword),
     AllInThreadHaveKeyword(Keyword),
     SomeInThreadHaveKeyword(Keyword),
-}
-
-/// How strings compare (RFC 8620 §5.5; RFC 4790, RFC 5051).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Collation {
-    #[default]
-    UnicodeCasemap,
-    AsciiCasemap,
-    AsciiNumeric,
 }
 
 /// Why a query can't be answered.
@@ -490,9 +483,7 @@ impl<'q> Threads<'q> {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum SortKey {
     Number(i64),
-    /// `None` sorts behind all numbers (RFC 4790 §9.1.1).
-    Numeric(Option<u128>),
-    Text(String),
+    Text(CollationKey),
     Flag(bool),
 }
 
@@ -513,9 +504,11 @@ fn sort_key(
         EmailOrder::ReceivedAt => SortKey::Number(row.received_at.0),
         EmailOrder::SentAt => SortKey::Number(sent_at(row).0),
         EmailOrder::Size => SortKey::Number(i64::from(row.size)),
-        EmailOrder::From => collate(&first(&row.from), sort.collation),
-        EmailOrder::To => collate(&first(&row.to), sort.collation),
-        EmailOrder::Subject => collate(&super::subject::base_subject(&row.subject), sort.collation),
+        EmailOrder::From => SortKey::Text(sort.collation.key(&first(&row.from))),
+        EmailOrder::To => SortKey::Text(sort.collation.key(&first(&row.to))),
+        EmailOrder::Subject => {
+            SortKey::Text(sort.collation.key(&super::subject::base_subject(&row.subject)))
+        }
         EmailOrder::HasKeyword(_) => {
             SortKey::Flag(threads.is_some_and(|threads| threads.set.contains(email)))
         }
@@ -534,15 +527,4 @@ fn sort_key(
 fn sent_at(row: &EmailRow) -> UtcDate {
     let sent = row.sent_at.as_deref().and_then(MailDate::parse_rfc3339);
     sent.map_or(row.received_at, MailDate::date)
-}
-
-fn collate(text: &str, collation: Collation) -> SortKey {
-    match collation {
-        Collation::UnicodeCasemap => SortKey::Text(text.to_lowercase()),
-        Collation::AsciiCasemap => SortKey::Text(text.to_ascii_uppercase()),
-        Collation::AsciiNumeric => {
-            let digits: String = text.chars().take_while(char::is_ascii_digit).take(38).collect();
-            SortKey::Numeric(Some(digits.parse().unwrap_or(u128::MAX)))
-        }
-    }
 }

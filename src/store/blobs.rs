@@ -124,6 +124,25 @@ pub fn is_visible(read: &dyn Read, account: AccountId, hash: &BlobHash) -> Store
     Ok(visible)
 }
 
+/// The ids of what refers to a blob in an account, of one sort.
+pub fn referrers(
+    read: &dyn Read,
+    account: AccountId,
+    hash: &BlobHash,
+    why: Referrer,
+) -> StoreResult<Vec<u32>> {
+    let mut out = Vec::new();
+    read.scan(&keys::blob_references_of(hash, account), false, &mut |key, _| {
+        if let Some((_, Some((_, sort, id)))) = keys::read_blob_info(key)
+            && sort == why as u8
+        {
+            out.push(id);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(out)
+}
+
 /// Gives the account a reference to a blob, which must be stored already or by this transaction.
 pub fn refer(
     txn: &mut Txn<'_>,

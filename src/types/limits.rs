@@ -18,6 +18,12 @@ pub const UPLOAD_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
 pub const UPLOADS_CONCURRENT_MAX: usize = 4;
 /// How often a /set is begun anew without the objects that its final state can't have.
 pub const SET_ROUNDS_MAX: usize = 16;
+/// `maxDataSources` (RFC 9404 §3.1), which asks for 64 at least.
+pub const BLOB_SOURCES_MAX: usize = 256;
+/// Octets that one Blob/upload or Blob/copy makes, all its blobs together.
+pub const BLOBS_MADE_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Octets that one Blob/get reads, all its blobs together.
+pub const BLOBS_READ_SIZE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How deep the JSON of a request may nest.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// How many octets all result references of one request may resolve to.

@@ -142,8 +142,12 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
     let accounts = session.accounts().iter().map(|account| {
         let (id, role) = (account.access.account(), account.access.role());
-        let mut capabilities =
-            CapabilitySet::of(&[Capability::Mail, Capability::Submission, Capability::Principals]);
+        let mut capabilities = CapabilitySet::of(&[
+            Capability::Mail,
+            Capability::Submission,
+            Capability::Principals,
+            Capability::Blob,
+        ]);
         if role.is_some() {
             Capability::VENDOR.iter().for_each(|one| capabilities.insert(*one));
         }

@@ -1,17 +1,19 @@
 //! The message of an Email/set create (RFC 8621 §4.6): from JSON to what `mail::compose` writes.
 //!
-//! Every wrong property of the object is named in one `invalidProperties`; missing blobs in one
-//! `blobNotFound`.
+//! Every wrong property of the object is named in one `invalidProperties`, as the client spelled
+//! it, those of parts by their path; missing blobs in one `blobNotFound`.
 
 use super::email_header::{self, HeaderProperty};
+use crate::jmap::args::as_int;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::mail::addresses::{EmailAddressGroup, MailAddress};
-use crate::mail::blob;
 use crate::mail::compose::{
-    self, ComposeDefaults, ComposeError, Draft, DraftContent, DraftHeader, DraftPart, DraftValue,
+    self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue,
 };
+use crate::mail::compose_headers::HeaderWriter;
 use crate::mail::date::MailDate;
 use crate::mail::headers::HeaderForm;
+use crate::mail::{blob, compose_parts};
 use crate::store::{Read, StoreError};
 use crate::types::{AccountId, BlobId, limits};
 use serde_json::{Map, Value};
@@ -21,6 +23,7 @@ struct Reading<'a> {
     read: &'a dyn Read,
     account: AccountId,
     values: Map<String, Value>,
+    /// Properties, those of parts as paths: `bodyStructure/subParts/0/type`.
     wrong: Vec<String>,
     missing: Vec<String>,
     failed: Option<StoreError>,
@@ -44,15 +47,15 @@ pub fn message(
         failed: None,
         attached_bytes: 0,
     };
-    let headers = reading.headers(properties);
-    let body = reading.body(properties);
+    reading.check_values();
+    let headers = reading.headers(properties, "");
+    let body = reading.body(properties, &headers);
     if let Some(error) = reading.failed {
         return Err(error.into());
     }
     if !reading.wrong.is_empty() {
-        return Err(
-            SetError::properties(reading.wrong, "These properties can't be written to a message.").into()
-        );
+        let why = "These properties can't be written to a message (RFC 8621, section 4.6).";
+        return Err(SetError::properties(reading.wrong, why).into());
     }
     if !reading.missing.is_empty() {
         return Err(SetErrorKind::BlobNotFound { not_found: reading.missing }.into());
@@ -61,121 +64,183 @@ pub fn message(
         let max_size = Some(limits::ATTACHMENTS_SIZE_BYTES_MAX as u64);
         return Err(SetErrorKind::TooLarge { max_size }.into());
     }
-    compose::compose(&Draft { headers, body }, defaults).map_err(refused)
+    compose::compose(&Draft { headers, body }, defaults).map_err(|error| {
+        // Fields and parts were each looked at: what is left is how the parts nest.
+        let structured = properties.contains_key("bodyStructure");
+        let property = if structured { "bodyStructure" } else { "attachments" };
+        SetError::properties([property], error.to_string()).into()
+    })
 }
 
-fn refused(error: ComposeError) -> Refusal {
-    let property = match &error {
-        ComposeError::FieldName(name)
-        | ComposeError::Control(name)
-        | ComposeError::LineTooLong(name)
-        | ComposeError::Value(name)
-        | ComposeError::ContentOnMessage(name)
-        | ComposeError::ServerSet(name) => name.clone(),
-        ComposeError::Structure => "bodyStructure".to_owned(),
-    };
-    SetError::properties([property], error.to_string()).into()
+/// A property of a part, as a path (RFC 6901).
+fn under(path: &str, name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    if path.is_empty() { name } else { format!("{path}/{name}") }
 }
 
 impl Reading<'_> {
-    fn wrong(&mut self, property: &str) {
-        if !self.wrong.iter().any(|known| known == property) {
-            self.wrong.push(property.to_owned());
+    fn wrong(&mut self, property: String) {
+        if !self.wrong.contains(&property) {
+            self.wrong.push(property);
         }
     }
 
-    /// The header fields that an Email or a part names. No field may be named twice.
-    fn headers(&mut self, object: &Map<String, Value>) -> Vec<DraftHeader> {
+    /// RFC 8621 §4.6: neither flag of an EmailBodyValue may be true.
+    fn check_values(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        for (id, value) in &values {
+            let path = under("bodyValues", id);
+            let Some(value) = value.as_object() else {
+                self.wrong(path);
+                continue;
+            };
+            for (name, member) in value {
+                let fits = match name.as_str() {
+                    "value" => member.is_string(),
+                    "isEncodingProblem" | "isTruncated" => matches!(member, Value::Null | Value::Bool(false)),
+                    _ => false,
+                };
+                if !fits {
+                    self.wrong(under(&path, name));
+                }
+            }
+            if !value.contains_key("value") {
+                self.wrong(under(&path, "value"));
+            }
+        }
+        self.values = values;
+    }
+
+    /// The header fields that an Email (its path is empty) or a part names. No field may be named
+    /// twice, none of Content-* by an Email, and a part's transfer encoding is the server's.
+    fn headers(&mut self, object: &Map<String, Value>, path: &str) -> Vec<DraftHeader> {
+        let is_part = !path.is_empty();
         let mut out: Vec<DraftHeader> = Vec::new();
         let mut named: Vec<String> = Vec::new();
         for (property, value) in object {
-            let header = HeaderProperty::parse(property).or_else(|| email_header::convenience(property));
-            let Some(header) = header else { continue };
+            let convenience = || email_header::convenience(property).filter(|_| !is_part);
+            let Some(header) = HeaderProperty::parse(property).or_else(convenience) else { continue };
             if value.is_null() {
                 continue;
             }
-            if named.iter().any(|name| name.eq_ignore_ascii_case(&header.name)) {
-                self.wrong(property);
+            let name = header.name.to_ascii_lowercase();
+            let is_taken = if is_part {
+                name == "content-transfer-encoding"
+            } else {
+                name.starts_with("content-")
+            };
+            if is_taken || named.contains(&name) {
+                self.wrong(under_header(path, property));
                 continue;
             }
-            named.push(header.name.clone());
-            let values: Vec<Value> = match value {
-                Value::Array(all) if header.all => all.clone(),
-                one => vec![one.clone()],
+            named.push(name);
+            let values: Vec<&Value> = match value {
+                Value::Array(all) if header.all => all.iter().collect(),
+                _ if header.all => vec![&Value::Null],
+                one => vec![one],
             };
             for one in values {
-                match draft_value(&one, header.form) {
+                let value = draft_value(one, header.form);
+                let written = value.filter(|value| HeaderWriter::default().field(&header.name, value).is_ok());
+                match written {
                     Some(value) => out.push(DraftHeader { name: header.name.clone(), value }),
-                    None => self.wrong(property),
+                    None => self.wrong(under_header(path, property)),
                 }
             }
         }
         out
     }
 
-    fn body(&mut self, properties: &Map<String, Value>) -> Option<DraftPart> {
+    fn body(&mut self, properties: &Map<String, Value>, headers: &[DraftHeader]) -> Option<DraftPart> {
         let listed = ["textBody", "htmlBody", "attachments"];
         if let Some(structure) = properties.get("bodyStructure") {
-            listed.iter().filter(|name| properties.contains_key(**name)).for_each(|name| self.wrong(name));
-            return self.part(structure, "bodyStructure", 0);
+            for name in listed.iter().filter(|name| properties.contains_key(**name)) {
+                self.wrong((*name).to_owned());
+            }
+            let root = self.part(structure, "bodyStructure", 0)?;
+            self.check_root(&root, headers, structure, "bodyStructure");
+            return Some(root);
         }
         let text = self.single(properties, "textBody", "text/plain");
         let html = self.single(properties, "htmlBody", "text/html");
         let mut attachments = Vec::new();
-        for part in properties.get("attachments").and_then(Value::as_array).into_iter().flatten() {
-            attachments.extend(self.part(part, "attachments", 0));
+        let given = properties.get("attachments").and_then(Value::as_array);
+        for (at, part) in given.into_iter().flatten().enumerate() {
+            attachments.extend(self.part(part, &format!("attachments/{at}"), 0));
         }
         if text.is_none() && html.is_none() && attachments.is_empty() {
             return None;
         }
-        compose::arrange(text, html, attachments)
+        let root = compose::arrange(text, html, attachments)?;
+        for name in listed {
+            // A part that stands alone is the message itself, as the root of a bodyStructure is.
+            let alone = properties.get(name).and_then(|list| list.get(0));
+            if let (Some(part), false) = (alone, matches!(root.content, DraftContent::Parts(_))) {
+                self.check_root(&root, headers, part, &format!("{name}/0"));
+            }
+        }
+        Some(root)
+    }
+
+    /// RFC 8621 §4.6: the root part has no header field that the Email defines.
+    fn check_root(&mut self, root: &DraftPart, headers: &[DraftHeader], given: &Value, path: &str) {
+        let twice = |name: &str| {
+            let same = |header: &DraftHeader| header.name.eq_ignore_ascii_case(name);
+            root.headers.iter().any(same) && headers.iter().any(same)
+        };
+        for property in given.as_object().into_iter().flat_map(Map::keys) {
+            if HeaderProperty::parse(property).is_some_and(|header| twice(&header.name)) {
+                self.wrong(under_header(path, property));
+            }
+        }
     }
 
     /// `textBody` and `htmlBody` have exactly one part, of that type.
     fn single(&mut self, properties: &Map<String, Value>, name: &str, media_type: &str) -> Option<DraftPart> {
         let list = properties.get(name)?.as_array()?;
         let [part] = list.as_slice() else {
-            if !list.is_empty() {
-                self.wrong(name);
-            }
+            self.wrong(name.to_owned());
             return None;
         };
-        let given = part.get("type").and_then(Value::as_str);
-        if given.is_some_and(|given| !given.eq_ignore_ascii_case(media_type)) {
-            self.wrong(name);
+        let path = format!("{name}/0");
+        let given = part.get("type").filter(|given| !given.is_null());
+        if given.is_some_and(|given| !given.as_str().is_some_and(|g| g.eq_ignore_ascii_case(media_type))) {
+            self.wrong(under(&path, "type"));
             return None;
         }
-        let mut part = self.part(part, name, 0)?;
+        let mut part = self.part(part, &path, 0)?;
+        if matches!(part.content, DraftContent::Parts(_)) {
+            self.wrong(under(&path, "subParts"));
+        }
         part.media_type = Some(media_type.to_owned());
         Some(part)
     }
 
-    fn part(&mut self, part: &Value, property: &str, depth: usize) -> Option<DraftPart> {
+    fn part(&mut self, part: &Value, path: &str, depth: usize) -> Option<DraftPart> {
         let Value::Object(object) = part else {
-            self.wrong(property);
+            self.wrong(path.to_owned());
             return None;
         };
-        if depth > limits::MIME_DEPTH_MAX || !object.keys().all(|name| is_part_property(name)) {
-            self.wrong(property);
+        if depth > limits::MIME_DEPTH_MAX {
+            self.wrong(path.to_owned());
             return None;
         }
-        let content = self.content(object, property, depth)?;
+        let known = self.wrong.len();
+        for (name, value) in object {
+            if !may_be(name, value) {
+                self.wrong(under_header(path, name));
+            }
+        }
+        let content = self.content(object, path, depth)?;
         let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
-        let is_text = matches!(content, DraftContent::Text(_));
         let media_type = text("type").map(|media_type| media_type.to_ascii_lowercase());
-        let fits = match (&content, media_type.as_deref()) {
-            (DraftContent::Text(_), Some(media_type)) => media_type.starts_with("text/"),
-            (DraftContent::Parts(_), Some(media_type)) => media_type.starts_with("multipart/"),
-            (DraftContent::Bytes(_), Some(media_type)) => !media_type.starts_with("multipart/"),
-            (_, None) => true,
-        };
-        // RFC 8621 §4.6: a charset goes with a blob, never with text that the server encodes.
-        if !fits || (is_text && object.get("charset").is_some_and(|charset| !charset.is_null())) {
-            self.wrong(property);
+        let is_multipart = matches!(content, DraftContent::Parts(_));
+        if media_type.as_ref().is_some_and(|given| given.starts_with("multipart/") != is_multipart) {
+            self.wrong(under(path, "type"));
             return None;
         }
         let language = object.get("language").and_then(Value::as_array);
-        Some(DraftPart {
+        let part = DraftPart {
             media_type,
             charset: text("charset"),
             name: text("name"),
@@ -183,45 +248,63 @@ impl Reading<'_> {
             cid: text("cid"),
             language: language.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
             location: text("location"),
-            headers: self.headers(object),
+            headers: self.headers(object, path),
             content,
-        })
+        };
+        if self.wrong.len() == known
+            && let Err(error) = compose_parts::check_fields(&part)
+        {
+            self.wrong(under_header(path, part_property(error.culprit(), object)));
+        }
+        Some(part)
     }
 
-    /// Exactly one of `partId`, `blobId`, `subParts` (RFC 8621 §4.6).
-    fn content(&mut self, object: &Map<String, Value>, property: &str, depth: usize) -> Option<DraftContent> {
+    /// Exactly one of `partId`, `blobId`, `subParts`; with a part id neither a charset nor a size,
+    /// since the server chooses how the text is encoded (RFC 8621 §4.6).
+    fn content(&mut self, object: &Map<String, Value>, path: &str, depth: usize) -> Option<DraftContent> {
         let given = |name: &str| object.get(name).filter(|value| !value.is_null());
         match (given("partId"), given("blobId"), given("subParts")) {
-            (Some(Value::String(id)), None, None) => self.text(id, property).map(DraftContent::Text),
+            (Some(Value::String(id)), None, None) => {
+                for name in ["charset", "size"].into_iter().filter(|name| given(name).is_some()) {
+                    self.wrong(under(path, name));
+                }
+                let value = self.values.get(id).map(|value| value.get("value").and_then(Value::as_str));
+                match value {
+                    Some(text) => Some(DraftContent::Text(text.unwrap_or_default().to_owned())),
+                    None => {
+                        self.wrong(under(path, "partId"));
+                        None
+                    }
+                }
+            }
             (None, Some(Value::String(id)), None) => self.blob(id).map(DraftContent::Bytes),
             (None, None, Some(Value::Array(parts))) => {
-                let parts = parts.iter().filter_map(|part| self.part(part, property, depth + 1)).collect();
-                Some(DraftContent::Parts(parts))
+                if parts.is_empty() {
+                    self.wrong(under(path, "subParts"));
+                }
+                let path = under(path, "subParts");
+                let each = parts.iter().enumerate();
+                let parts = each.filter_map(|(at, part)| self.part(part, &format!("{path}/{at}"), depth + 1));
+                Some(DraftContent::Parts(parts.collect()))
             }
-            _ => {
-                self.wrong(property);
+            (None, None, None) => {
+                self.wrong(path.to_owned());
                 None
             }
-        }
-    }
-
-    fn text(&mut self, id: &str, property: &str) -> Option<String> {
-        let value = self.values.get(id).and_then(Value::as_object);
-        let flagged = |name: &str| value.is_some_and(|value| value.get(name) == Some(&Value::Bool(true)));
-        if flagged("isEncodingProblem") || flagged("isTruncated") {
-            self.wrong("bodyValues");
-            return None;
-        }
-        match value.and_then(|value| value.get("value")).and_then(Value::as_str) {
-            Some(text) => Some(text.to_owned()),
-            None => {
-                self.wrong(property);
+            _ => {
+                for name in ["partId", "blobId", "subParts"].into_iter().filter(|name| given(name).is_some()) {
+                    self.wrong(under(path, name));
+                }
                 None
             }
         }
     }
 
     fn blob(&mut self, id: &str) -> Option<Vec<u8>> {
+        if self.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX {
+            // It is refused as too large whatever this one holds.
+            return None;
+        }
         let fetched = match BlobId::parse(id) {
             Some(parsed) => blob::fetch(self.read, self.account, &parsed),
             None => Ok(None),
@@ -232,7 +315,9 @@ impl Reading<'_> {
                 Some(bytes)
             }
             Ok(None) => {
-                self.missing.push(id.to_owned());
+                if !self.missing.iter().any(|known| known == id) {
+                    self.missing.push(id.to_owned());
+                }
                 None
             }
             Err(error) => {
@@ -243,22 +328,41 @@ impl Reading<'_> {
     }
 }
 
-/// What an EmailBodyPart of a create may have. `size` is ignored: it follows from the content.
-fn is_part_property(name: &str) -> bool {
-    const KNOWN: &[&str] = &[
-        "partId",
-        "blobId",
-        "size",
-        "name",
-        "type",
-        "charset",
-        "disposition",
-        "cid",
-        "language",
-        "location",
-        "subParts",
-    ];
-    KNOWN.contains(&name) || HeaderProperty::parse(name).is_some()
+/// As [`under`]; a header property keeps its spelling.
+fn under_header(path: &str, property: &str) -> String {
+    if path.is_empty() { property.to_owned() } else { format!("{path}/{property}") }
+}
+
+/// May an EmailBodyPart of a create have this property with this value? What is null isn't given.
+fn may_be(name: &str, value: &Value) -> bool {
+    let strings = |list: &Vec<Value>| list.iter().all(Value::is_string);
+    match name {
+        "partId" | "blobId" | "name" | "type" | "charset" | "disposition" | "cid" | "location" => {
+            value.is_null() || value.is_string()
+        }
+        "size" => value.is_null() || as_int(value).is_some_and(|size| size >= 0),
+        "language" => value.is_null() || value.as_array().is_some_and(strings),
+        "subParts" => value.is_null() || value.is_array(),
+        other => HeaderProperty::parse(other).is_some(),
+    }
+}
+
+/// The property of a part that the writer couldn't write, by what the writer calls it.
+fn part_property<'p>(culprit: &'p str, object: &'p Map<String, Value>) -> &'p str {
+    match culprit.to_ascii_lowercase().as_str() {
+        "filename" | "name" => "name",
+        "content-id" => "cid",
+        "content-location" => "location",
+        "content-disposition" => "disposition",
+        "content-language" => "language",
+        "type" | "content-type" => {
+            let is_type = |name: &&String| {
+                HeaderProperty::parse(name).is_some_and(|h| h.name.eq_ignore_ascii_case("content-type"))
+            };
+            object.keys().find(is_type).map_or("type", String::as_str)
+        }
+        _ => culprit,
+    }
 }
 
 /// A header field's value in its form.
@@ -272,10 +376,7 @@ fn draft_value(value: &Value, form: HeaderForm) -> Option<DraftValue> {
         HeaderForm::Addresses => DraftValue::Addresses(addresses(value)?),
         HeaderForm::GroupedAddresses => {
             let groups = value.as_array()?.iter().map(|group| {
-                Some(EmailAddressGroup {
-                    name: group.get("name").and_then(Value::as_str).map(str::to_owned),
-                    addresses: addresses(group.get("addresses")?)?,
-                })
+                Some(EmailAddressGroup { name: name(group)?, addresses: addresses(group.get("addresses")?)? })
             });
             DraftValue::GroupedAddresses(groups.collect::<Option<_>>()?)
         }
@@ -285,14 +386,17 @@ fn draft_value(value: &Value, form: HeaderForm) -> Option<DraftValue> {
     })
 }
 
+/// A name that may be null; `None` where it is something else than a string.
+fn name(object: &Value) -> Option<Option<String>> {
+    match object.get("name") {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::String(name)) => Some(Some(name.clone())),
+        Some(_) => None,
+    }
+}
+
 fn addresses(value: &Value) -> Option<Vec<MailAddress>> {
-    let address = |one: &Value| {
-        let name = match one.get("name") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(name)) => Some(name.clone()),
-            Some(_) => return None,
-        };
-        Some(MailAddress { name, email: one.get("email")?.as_str()?.to_owned() })
-    };
+    let address =
+        |one: &Value| Some(MailAddress { name: name(one)?, email: one.get("email")?.as_str()?.to_owned() });
     value.as_array()?.iter().map(address).collect()
 }

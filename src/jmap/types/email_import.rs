@@ -4,8 +4,8 @@
 //! that a client's repeated attempt makes no second Email.
 
 use super::email::Email;
-use super::team;
-use crate::inbox::intake::{self, Brought};
+use super::email_set;
+use crate::inbox::intake::Brought;
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
@@ -14,11 +14,11 @@ use crate::jmap::object::Object;
 use crate::jmap::session::Account;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::Added;
-use crate::mail::{blob, thread};
+use crate::mail::{blob, headers, thread};
 use crate::store::rows::mail::MailboxRow;
 use crate::store::{Read, Txn};
 use crate::types::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Runs Email/import.
@@ -26,7 +26,7 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     let mut args = Args::new(arguments);
     let account_id = args.required_string("accountId")?;
     let if_in_state = args.string("ifInState")?;
-    let emails = args.object("emails")?.ok_or_else(|| MethodError::argument("emails", "is missing"))?;
+    let emails = args.objects("emails")?.ok_or_else(|| MethodError::argument("emails", "is missing"))?;
     args.finish()?;
     if emails.len() > limits::OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
@@ -67,40 +67,40 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
 }
 
 fn created_json(added: &Added) -> Value {
-    json!({
-        "id": added.email.to_string(),
-        "blobId": BlobId::message(added.email).to_string(),
-        "threadId": added.thread.to_string(),
-        "size": added.size
-    })
+    let mut created = Map::with_capacity(4);
+    created.insert("id".into(), added.email.to_string().into());
+    created.extend(email_set::told(added));
+    created.into()
 }
 
 fn import_one(ctx: &Ctx, txn: &mut Txn<'_>, account: &Account, import: &Value) -> Result<Added, Refusal> {
     let Value::Object(import) = import else {
         return Err(SetError::new(SetErrorKind::Forbidden, "An import is an object.").into());
     };
-    let (blob_id, brought) = read_import(ctx, txn, account, import)?;
+    let (blob_id, received, brought) = read_import(ctx, txn, account, import)?;
     let content = match BlobId::parse(&blob_id) {
         Some(id) => blob::fetch(txn, account.id, &id)?,
         None => None,
     };
     let missing = || SetError::properties(["blobId"], "There is no such blob.");
     let content = content.ok_or_else(missing)?;
-    if content.is_empty() {
-        let kind = SetErrorKind::InvalidEmail { properties: vec!["blobId".into()] };
-        return Err(SetError::new(kind, "The blob is empty.").into());
-    }
     let prepared = ingest::prepare(&content, false)?;
-    if let Some(existing) = existing(txn, account.id, &prepared)? {
-        let kind = SetErrorKind::AlreadyExists { existing_id: existing.to_string() };
-        return Err(SetError::new(kind, "A message with this Message-ID is here already.").into());
+    // As for Email/parse, what has a header field is a message, however imperfect.
+    if prepared.message.fields().is_empty() {
+        let kind = SetErrorKind::InvalidEmail { properties: vec!["blobId".into()] };
+        return Err(SetError::new(kind, "The blob has no header fields: it is no message.").into());
     }
-    if !account.is_inbox() {
-        return Ok(intake::bring_personal(txn, account.id, &prepared, brought)?);
-    }
-    let staff = team::staff(ctx, account);
-    let mut desk = team::desk(ctx, account, txn, &staff)?;
-    intake::bring_inbox(&mut desk, &prepared, brought).map_err(|error| team::refused(error, &staff))
+    refuse_known(txn, account.id, &prepared)?;
+    let received = received.or_else(|| headers::received_at(&prepared.message));
+    let received_at = received.unwrap_or_else(|| ctx.store.clock.now().date());
+    email_set::bring(ctx, txn, account, &prepared, Brought { received_at, ..brought })
+}
+
+/// `alreadyExists` where the account has the Message-ID.
+pub(super) fn refuse_known(read: &dyn Read, account: AccountId, prepared: &Prepared) -> Result<(), Refusal> {
+    let Some(existing) = existing(read, account, prepared)? else { return Ok(()) };
+    let kind = SetErrorKind::AlreadyExists { existing_id: existing.to_string() };
+    Err(SetError::new(kind, "A message with this Message-ID is here already.").into())
 }
 
 /// The newest Email with the same Message-ID.
@@ -109,21 +109,23 @@ fn existing(read: &dyn Read, account: AccountId, prepared: &Prepared) -> Result<
     Ok(thread::emails_with_message_id(read, account, own)?.into_iter().next())
 }
 
-/// Reads an EmailImport object.
+/// Reads an EmailImport object: the blob's id, the date where one is given, all the rest.
 fn read_import(
     ctx: &Ctx,
     read: &dyn Read,
     account: &Account,
     import: &Map<String, Value>,
-) -> Result<(String, Brought), Refusal> {
+) -> Result<(String, Option<UtcDate>, Brought), Refusal> {
     let known = ["blobId", "mailboxIds", "keywords", "receivedAt"];
     let mut wrong: Vec<String> =
         import.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
     let mut brought = Brought {
         mailboxes: BTreeSet::new(),
         keywords: BTreeSet::new(),
-        received_at: ctx.store.clock.now().date(),
+        received_at: UtcDate::default(),
+        trace: Vec::new(),
     };
+    let mut received = None;
     let blob_id = import.get("blobId").and_then(Value::as_str).and_then(|id| ctx.resolve_id(id));
     if blob_id.is_none() {
         wrong.push("blobId".to_owned());
@@ -138,10 +140,12 @@ fn read_import(
     }
     match import.get("receivedAt") {
         None | Some(Value::Null) => {}
-        Some(Value::String(text)) if UtcDate::parse(text).is_some() => {
-            brought.received_at = UtcDate::parse(text).unwrap_or(brought.received_at);
+        Some(given) => {
+            received = given.as_str().and_then(UtcDate::parse);
+            if received.is_none() {
+                wrong.push("receivedAt".to_owned());
+            }
         }
-        Some(_) => wrong.push("receivedAt".to_owned()),
     }
     if !wrong.is_empty() {
         return Err(SetError::properties(wrong, "These properties are missing or wrong.").into());
@@ -152,7 +156,7 @@ fn read_import(
     if brought.mailboxes.len() > limits::MAILBOXES_PER_EMAIL_MAX {
         return Err(SetErrorKind::TooManyMailboxes.into());
     }
-    Ok((blob_id.map(|id| id.into_owned()).unwrap_or_default(), brought))
+    Ok((blob_id.map(|id| id.into_owned()).unwrap_or_default(), received, brought))
 }
 
 /// At least one mailbox, each of which exists and takes Emails by hand.

@@ -10,7 +10,7 @@ use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::object::{Object, Query, QueryObject, Since};
-use crate::jmap::query::{self, Comparator, Filter, Materialised, QueryResult, Results};
+use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult, Results};
 use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
 use crate::mail::query::{self as mail, *};
@@ -80,11 +80,7 @@ impl QueryObject for Email {
             "someInThreadHaveKeyword" => by_keyword(EmailOrder::SomeInThreadHaveKeyword)?,
             _ => return Err(MethodErrorKind::UnsupportedSort.into()),
         };
-        let collation = match comparator.collation {
-            None | Some(query::Collation::UnicodeCasemap) => Collation::UnicodeCasemap,
-            Some(query::Collation::AsciiCasemap) => Collation::AsciiCasemap,
-            Some(query::Collation::AsciiNumeric) => Collation::AsciiNumeric,
-        };
+        let collation = comparator.collation.unwrap_or_default();
         Ok(by.map(|by| EmailSort { by, ascending: comparator.is_ascending, collation }))
     }
 

@@ -11,16 +11,23 @@ use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::*;
 use crate::mail::compose::ComposeDefaults;
 use crate::mail::date::MailDate;
+use crate::jmap::session::Account;
+use crate::mail::ingest::Prepared;
+use crate::mail::message::Added;
 use crate::mail::{ingest, message};
+use crate::store::Txn;
 use crate::store::rows::mail::{EmailRow, MailboxRow, StoredMessage};
 use crate::types::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-type Call<'c, 't> = SetCall<'c, 't, ()>;
+/// A hook's view of an Email/set or Email/copy.
+pub(super) type Call<'c, 't> = SetCall<'c, 't, ()>;
 
 impl SetObject for Email {
     type SetArgs = ();
+    /// RFC 8621 §4.6 names what the response has.
+    const TELLS_DEFAULTS: bool = false;
 
     fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
         Ok(())
@@ -46,19 +53,8 @@ impl SetObject for Email {
             );
         }
         let prepared = ingest::prepare(&raw, false)?;
-        let added = if set.account.is_inbox() {
-            let staff = team::staff(set.ctx, set.account);
-            let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
-            intake::bring_inbox(&mut desk, &prepared, brought)
-                .map_err(|error| team::refused(error, &staff))?
-        } else {
-            intake::bring_personal(set.txn, set.account.id, &prepared, brought)?
-        };
-        let mut told = Map::new();
-        told.insert("blobId".into(), BlobId::message(added.email).to_string().into());
-        told.insert("threadId".into(), added.thread.to_string().into());
-        told.insert("size".into(), added.size.into());
-        Ok(Created { id: added.email.to_string(), properties: told })
+        let added = bring(set.ctx, set.txn, set.account, &prepared, brought)?;
+        Ok(Created { id: added.email.to_string(), properties: told(&added) })
     }
 
     fn update(set: &mut Call<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
@@ -101,17 +97,43 @@ impl SetObject for Email {
     }
 }
 
+/// Puts a client's message into the account, with what it means to the team in an inbox.
+pub(super) fn bring(
+    ctx: &Ctx,
+    txn: &mut Txn<'_>,
+    account: &Account,
+    prepared: &Prepared,
+    brought: Brought,
+) -> Result<Added, Refusal> {
+    if !account.is_inbox() {
+        return Ok(intake::bring_personal(txn, account.id, prepared, brought)?);
+    }
+    let staff = team::staff(ctx, account);
+    let mut desk = team::desk(ctx, account, txn, &staff)?;
+    intake::bring_inbox(&mut desk, prepared, brought).map_err(|error| team::refused(error, &staff))
+}
+
+/// What the response tells of a new Email beside its id (RFC 8621 §4.6).
+pub(super) fn told(added: &Added) -> Map<String, Value> {
+    let mut told = Map::with_capacity(3);
+    told.insert("blobId".into(), BlobId::message(added.email).to_string().into());
+    told.insert("threadId".into(), added.thread.to_string().into());
+    told.insert("size".into(), added.size.into());
+    told
+}
+
 fn brought(set: &Call<'_, '_>, properties: &Map<String, Value>) -> Result<Brought, Refusal> {
     let received = properties.get("receivedAt").and_then(Value::as_str).and_then(UtcDate::parse);
     Ok(Brought {
         mailboxes: mailboxes(set, properties.get("mailboxIds").unwrap_or(&Value::Null), &BTreeSet::new())?,
         keywords: keywords(properties.get("keywords").unwrap_or(&Value::Null))?,
         received_at: received.unwrap_or_else(|| set.ctx.store.clock.now().date()),
+        trace: Vec::new(),
     })
 }
 
 /// At least one mailbox, each of which exists; those that weren't there before take Emails by hand.
-fn mailboxes(
+pub(super) fn mailboxes(
     set: &Call<'_, '_>,
     given: &Value,
     before: &BTreeSet<MailboxId>,
@@ -138,7 +160,8 @@ fn mailboxes(
     Ok(out)
 }
 
-fn keywords(given: &Value) -> Result<BTreeSet<Keyword>, Refusal> {
+/// The keywords, all of which must be spelled as RFC 8621 §4.1.1 wants.
+pub(super) fn keywords(given: &Value) -> Result<BTreeSet<Keyword>, Refusal> {
     let wrong =
         || SetError::properties(["keywords"], "A keyword has characters that RFC 8621 doesn't allow.");
     let out: Option<BTreeSet<Keyword>> = team::set_names(given).map(|name| Keyword::parse(name)).collect();

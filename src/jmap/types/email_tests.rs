@@ -1,118 +1,12 @@
 //! Email and Thread as a client meets them, whole requests over a store in memory.
 
-use crate::jmap::capability::Capability;
-use crate::jmap::context::{Ctx, Host};
-use crate::jmap::process::process;
-use crate::jmap::request;
-use crate::jmap::session::SessionData;
-use crate::jmap::session::tests::{account, session};
-use crate::mail::message::{self, Added};
-use crate::mail::{blob, headers, ingest, mailbox};
-use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
-use crate::store::{Read, Store, StoreOptions, Txn};
-use crate::types::{
-    AccountId, BlobId, Clock, EmailId, Keyword, MailboxId, MemberRole, Millis, Random, UtcDate,
-};
+use super::world::*;
+use crate::mail::{blob, headers};
+use crate::store::Read;
+use crate::store::rows::mail::StoredMessage;
+use crate::types::{BlobId, EmailId, Keyword, MailboxId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::Arc;
-
-const PLAIN: &[Capability] = &[Capability::Core, Capability::Mail];
-const OURS: &[Capability] = &[Capability::Core, Capability::Mail, Capability::Status];
-const ACCOUNT: AccountId = AccountId(1);
-const PREFIX: &[u8] =
-    b"Return-Path: <j@example.com>\r\nReceived: from a by b; Tue, 10 Jul 2018 01:03:12 +0200\r\n";
-const MESSAGE: &[u8] = b"From: =?utf-8?q?J=C3=B6?= <j@example.com>\r\nTo: ann@example.org, \"B, C\" <b@example.org>\r\n\
-Subject: Dinner & <more>\r\nDate: Tue, 10 Jul 2018 01:03:11 +0200\r\nMessage-ID: <1@example.com>\r\n\
-X-Two: one\r\nX-Two: two\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
---b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello foo\r\nand fine\r\n\
---b\r\nContent-Type: image/png; name=a.png\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment\r\n\r\n\
-AQIDBA==\r\n--b--\r\n";
-
-struct World {
-    store: Arc<Store>,
-    session: SessionData,
-}
-
-impl World {
-    /// Account `ab` with the usual mailboxes: `mb` the Inbox, `mc` the Archive.
-    fn new() -> Self {
-        let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
-        let store =
-            Store::in_memory(options, Clock::manual(Millis(1_700_000_000_000)), Random::seeded(1)).unwrap();
-        let session = session(vec![account(1, None), account(2, Some(MemberRole::Agent))]);
-        let world = Self { store, session };
-        world.write(|txn| mailbox::create_defaults(txn, ACCOUNT, false).unwrap());
-        world
-    }
-
-    fn write<T>(&self, change: impl FnOnce(&mut Txn<'_>) -> T) -> T {
-        let locked = self.store.lock_blocking(&[ACCOUNT]);
-        let mut txn = self.store.begin(&locked);
-        let out = change(&mut txn);
-        txn.commit().unwrap();
-        out
-    }
-
-    fn add(&self, raw: &[u8], mailboxes: &[u32], keywords: &[&str], at: i64) -> Added {
-        let prepared = ingest::prepare(raw, false).unwrap();
-        let new = prepared.email(
-            PREFIX.to_vec(),
-            mailboxes.iter().map(|id| MailboxId(*id)).collect(),
-            keywords.iter().filter_map(|keyword| Keyword::parse(keyword)).collect(),
-            UtcDate(at),
-            Origin::Inbound,
-            None,
-        );
-        self.write(|txn| message::add(txn, ACCOUNT, new).unwrap())
-    }
-
-    fn destroy(&self, email: EmailId) {
-        self.write(|txn| {
-            let row = (txn as &dyn Read).row::<EmailRow>(ACCOUNT, email).unwrap().unwrap();
-            let stored = (txn as &dyn Read).row::<StoredMessage>(ACCOUNT, email).unwrap().unwrap();
-            let keys = ingest::thread_keys(&stored.message);
-            message::destroy(txn, ACCOUNT, email, &row, &keys).unwrap();
-        });
-    }
-
-    fn change(&self, email: EmailId, change: impl FnOnce(&mut EmailRow)) {
-        self.write(|txn| {
-            let before = (txn as &dyn Read).row::<EmailRow>(ACCOUNT, email).unwrap().unwrap();
-            let mut after = before.clone();
-            change(&mut after);
-            message::change(txn, ACCOUNT, email, &before, &after).unwrap();
-        });
-    }
-
-    fn call(&self, using: &[Capability], name: &str, mut arguments: Value) -> (String, Value) {
-        arguments["accountId"] = json!("ab");
-        let using: Vec<&str> = using.iter().map(|one| one.uri()).collect();
-        let body = json!({"using": using, "methodCalls": [[name, arguments, "c"]]});
-        let request = request::parse(body.to_string().as_bytes()).unwrap();
-        let staff = |_| Arc::default();
-        let host = Host { store: &self.store, search: None, staff: &staff, hostname: "mail.example" };
-        let ctx = Ctx::new(host, &self.session, request.using, self.store.lock_blocking(&[]));
-        let response = process(ctx, request).into_json()["methodResponses"][0].clone();
-        (response[0].as_str().unwrap().to_owned(), response[1].clone())
-    }
-
-    fn answer(&self, name: &str, arguments: Value) -> Value {
-        let (answered, response) = self.call(PLAIN, name, arguments);
-        assert_eq!(answered, name, "{response}");
-        response
-    }
-
-    fn error(&self, name: &str, arguments: Value) -> String {
-        let (answered, response) = self.call(PLAIN, name, arguments);
-        assert_eq!(answered, "error", "{response}");
-        response["type"].as_str().unwrap().to_owned()
-    }
-
-    fn get(&self, id: &str, properties: Value) -> Value {
-        self.answer("Email/get", json!({"ids": [id], "properties": properties}))["list"][0].clone()
-    }
-}
 
 fn letter(number: u32, about: u32) -> Vec<u8> {
     format!(

@@ -1,8 +1,8 @@
 //! Mailbox (RFC 8621 §2). The tree's rules are `mail::mailbox`'s; who may do what is said here, by
 //! the role in the account and by what the server keeps a mailbox true to.
 //!
-//! Deliberately absent: queryChanges that can be calculated. An account has few mailboxes, and
-//! every change of a count would move the query's state; `canCalculateChanges` says so.
+//! A query's state is that of the type. Its changes are read from the type's log: an account has
+//! few mailboxes, so that the results are made anew and what can't have moved is left out.
 
 use crate::inbox::desk::Desk;
 use crate::jmap::args::Args;
@@ -14,11 +14,11 @@ use crate::jmap::object::{
     Created, Initial, Kind, Object, Property, Props, Query, QueryObject, SetCall, SetObject, Since,
     TypeTable, Update,
 };
-use crate::jmap::query::{Comparator, Materialised, QueryResult};
-use crate::jmap::query_changes::QueryDelta;
+use crate::jmap::query::{Collation, Comparator, Materialised, QueryResult};
+use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
 use crate::mail::mailbox::{MailboxError, MailboxRefusal};
-use crate::mail::{ingest, mailbox, message};
+use crate::mail::{ingest, mailbox, message, words};
 use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
 use crate::store::{List, Read, StoreResult, list};
 use crate::types::{DataType, EmailId, MailboxId, MailboxRole, MemberRole, PrincipalId, limits};
@@ -186,7 +186,8 @@ impl SetObject for Mailbox {
         }
         may_have_children(set, row.parent)?;
         let id = mailbox::create(set.txn, set.account.id, row.clone()).map_err(refused)?;
-        let told = ["totalEmails", "unreadEmails", "totalThreads", "unreadThreads", "myRights"];
+        let mut told = vec!["totalEmails", "unreadEmails", "totalThreads", "unreadThreads", "myRights"];
+        told.extend(renamed(&properties, &row).then_some("name"));
         let id = id.to_string();
         let me = set.ctx.session.principal;
         let mut properties =
@@ -207,7 +208,8 @@ impl SetObject for Mailbox {
             may_have_children(set, after.parent)?;
         }
         mailbox::update(set.txn, set.account.id, id, &before, &after).map_err(refused)?;
-        Ok(None)
+        let told = renamed(update.new, &after);
+        Ok(told.then(|| Map::from_iter([("name".to_owned(), Value::from(after.name))])))
     }
 
     fn destroy(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
@@ -245,12 +247,18 @@ fn may_have_children(set: &Set<'_, '_>, parent: Option<MailboxId>) -> Result<(),
     Ok(())
 }
 
+/// Is the name another one than the client gave?
+fn renamed(given: &Map<String, Value>, row: &MailboxRow) -> bool {
+    given.get("name").and_then(Value::as_str).is_some_and(|name| name != row.name)
+}
+
 /// Writes what is in `properties` into the row. The machinery has checked the kinds.
 fn fill(set: &Set<'_, '_>, row: &mut MailboxRow, properties: &Map<String, Value>) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
     for (name, value) in properties {
         match name.as_str() {
-            "name" => row.name = value.as_str().unwrap_or_default().to_owned(),
+            // RFC 8621 §2 wants Net-Unicode, whose normal form is C (RFC 5198 §2).
+            "name" => row.name = words::nfc(value.as_str().unwrap_or_default()),
             "parentId" => {
                 row.parent = value.as_str().and_then(MailboxId::parse);
                 if row.parent.is_none() && !value.is_null() {
@@ -368,6 +376,7 @@ pub struct MailboxCondition {
 pub struct MailboxSort {
     by: MailboxOrder,
     ascending: bool,
+    collation: Collation,
 }
 
 #[derive(Clone, Copy)]
@@ -419,7 +428,8 @@ impl QueryObject for Mailbox {
             "parentId" => MailboxOrder::Parent,
             _ => return Err(MethodErrorKind::UnsupportedSort.into()),
         };
-        Ok(MailboxSort { by, ascending: comparator.is_ascending })
+        let collation = comparator.collation.unwrap_or_default();
+        Ok(MailboxSort { by, ascending: comparator.is_ascending, collation })
     }
 
     fn query_args(_ctx: &Ctx, args: &mut Args) -> Result<MailboxQueryArgs, MethodError> {
@@ -439,17 +449,59 @@ impl QueryObject for Mailbox {
         Ok(QueryResult {
             results: Box::new(Materialised { ids, spell: MailboxId::to_string }),
             query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: false,
+            can_calculate_changes: true,
         })
     }
 
+    /// Filter and sort are on properties that can change, so that `upToId` doesn't count (RFC 8620
+    /// §5.6), and what may have moved is both removed and added.
     fn query_changes(
-        _ctx: &Ctx,
-        _account: &Account,
-        _query: &Query<Self>,
-        _since: &Since<'_>,
+        ctx: &Ctx,
+        account: &Account,
+        query: &Query<Self>,
+        since: &Since<'_>,
     ) -> Result<QueryDelta, MethodError> {
-        Err(MethodErrorKind::CannotCalculateChanges.into())
+        let changes = Self::changes(ctx, account, since.query_state, limits::CHANGES_MAX)?;
+        if changes.has_more {
+            return Err(MethodErrorKind::CannotCalculateChanges.into());
+        }
+        let all = mailbox::all(ctx.reader(), account.id)?;
+        let parse = |ids: &[String]| ids.iter().filter_map(|id| MailboxId::parse(id)).collect::<HashSet<_>>();
+        let mut changed = parse(&changes.created);
+        // No filter and no sort is on a count.
+        if !changes.only_counts {
+            changed.extend(parse(&changes.updated));
+        }
+        if query.args.filter_as_tree || query.args.sort_as_tree {
+            with_descendants(&mut changed, &all);
+        }
+        let created = parse(&changes.created);
+        let gone = changes.destroyed.iter().cloned();
+        let moved = changed.iter().filter(|id| !created.contains(id)).map(ToString::to_string);
+        let removed = gone.chain(moved).map(|id| Removed { id, beyond: false }).collect();
+        let results = matching(ctx.session.principal, all, query);
+        let total = Some(results.len() as u64);
+        let places = results.iter().zip(0..).filter(|(id, _)| changed.contains(id));
+        Ok(QueryDelta {
+            removed,
+            added: places.map(|(id, index)| (id.to_string(), index)).collect(),
+            new_query_state: changes.new_state,
+            total,
+            up_to_index: None,
+        })
+    }
+}
+
+/// Adds what is below: in a tree it moves and is shown with its ancestors.
+fn with_descendants(ids: &mut HashSet<MailboxId>, all: &[(MailboxId, MailboxRow)]) {
+    loop {
+        let known = ids.len();
+        let below = all.iter().filter(|(_, row)| row.parent.is_some_and(|parent| ids.contains(&parent)));
+        let below: Vec<MailboxId> = below.map(|(id, _)| *id).collect();
+        ids.extend(below);
+        if ids.len() == known {
+            return;
+        }
     }
 }
 
@@ -499,7 +551,7 @@ fn compare(a: &(MailboxId, MailboxRow), b: &(MailboxId, MailboxRow), sort: &[Mai
     for sort in sort {
         let one = match sort.by {
             MailboxOrder::SortOrder => a.1.sort_order.cmp(&b.1.sort_order),
-            MailboxOrder::Name => a.1.name.to_lowercase().cmp(&b.1.name.to_lowercase()),
+            MailboxOrder::Name => sort.collation.key(&a.1.name).cmp(&sort.collation.key(&b.1.name)),
             MailboxOrder::Parent => a.1.parent.cmp(&b.1.parent),
         };
         order = order.then(if sort.ascending { one } else { one.reverse() });

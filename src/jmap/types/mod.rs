@@ -1,17 +1,22 @@
 //! One file a data type: its table of properties and its hooks.
 
 pub mod activity;
+pub mod blob;
+pub mod blob_get;
 pub mod conversation;
 pub mod conversation_query;
 pub mod conversation_set;
 pub mod email;
 pub mod email_body;
+pub mod email_copy;
 pub mod email_create;
 pub mod email_header;
 pub mod email_import;
 pub mod email_parse;
 pub mod email_query;
 pub mod email_set;
+#[cfg(test)]
+mod email_set_tests;
 #[cfg(test)]
 mod email_tests;
 pub mod email_view;
@@ -28,4 +33,10 @@ pub mod team;
 
 #[cfg(test)]
 mod team_tests;
+#[cfg(test)]
+mod blob_tests;
+#[cfg(test)]
+mod mailbox_tests;
 pub mod thread;
+#[cfg(test)]
+mod world;

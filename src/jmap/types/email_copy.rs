@@ -1,0 +1,54 @@
+//! Email/copy (RFC 8621 §4.7): a message from one account in another, octet for octet. As with an
+//! import, a Message-ID that the account has already is `alreadyExists`, and nothing of it is
+//! inbound.
+
+use super::email::Email;
+use super::email_import;
+use super::email_set::{self, Call};
+use crate::inbox::intake::Brought;
+use crate::jmap::error::{Refusal, SetError, SetErrorKind};
+use crate::jmap::object::{CopyObject, Created};
+use crate::jmap::session::Account;
+use crate::mail::ingest;
+use crate::store::blobs;
+use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::types::{EmailId, MemberRole, UtcDate};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+impl CopyObject for Email {
+    const COPY_PROPERTIES: &'static [&'static str] = &["mailboxIds", "keywords", "receivedAt"];
+
+    fn copy(
+        set: &mut Call<'_, '_>,
+        from: &Account,
+        id: &str,
+        properties: Map<String, Value>,
+    ) -> Result<Created, Refusal> {
+        if !set.account.allows(MemberRole::Agent) {
+            return Err(SetError::forbidden("An observer can't make messages.").into());
+        }
+        let email = EmailId::parse(id).ok_or(SetErrorKind::NotFound)?;
+        let source = set.ctx.reader();
+        let row: EmailRow = source.row(from.id, email)?.ok_or(SetErrorKind::NotFound)?;
+        let stored: StoredMessage = source.row(from.id, email)?.ok_or(SetErrorKind::NotFound)?;
+        let content = blobs::content(source, &row.blob)?.ok_or(SetErrorKind::NotFound)?;
+        let given = properties.get("mailboxIds").unwrap_or(&Value::Null);
+        let brought = Brought {
+            mailboxes: email_set::mailboxes(set, given, &BTreeSet::new())?,
+            keywords: match properties.get("keywords") {
+                Some(given) => email_set::keywords(given)?,
+                None => row.keywords.iter().cloned().collect(),
+            },
+            received_at: match properties.get("receivedAt").and_then(Value::as_str) {
+                Some(text) => UtcDate::parse(text).unwrap_or(row.received_at),
+                None => row.received_at,
+            },
+            trace: stored.prefix,
+        };
+        let prepared = ingest::prepare(&content, false)?;
+        email_import::refuse_known(set.txn, set.account.id, &prepared)?;
+        let added = email_set::bring(set.ctx, set.txn, set.account, &prepared, brought)?;
+        Ok(Created { id: added.email.to_string(), properties: email_set::told(&added) })
+    }
+}

@@ -1,0 +1,166 @@
+//! Mailboxes as a client meets them (RFC 8621 §2).
+
+use super::world::*;
+use serde_json::{Value, json};
+
+impl World {
+    fn make(&self, mailbox: Value) -> Value {
+        self.answer("Mailbox/set", json!({"create": {"m": mailbox}}))
+    }
+
+    fn made(&self, name: &str, parent: Option<&str>, order: u32) -> String {
+        let answer = self.make(json!({"name": name, "parentId": parent, "sortOrder": order}));
+        answer["created"]["m"]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    fn names(&self, arguments: Value) -> Vec<String> {
+        let ids = self.answer("Mailbox/query", arguments)["ids"].clone();
+        let list = self.answer("Mailbox/get", json!({"ids": ids, "properties": ["name"]}))["list"].clone();
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// MAIL-2
+#[test]
+fn a_name_is_kept_in_normal_form_c_and_the_client_is_told() {
+    let world = World::new();
+    let answer = world.make(json!({"name": "Cafe\u{301}"}));
+    assert_eq!(answer["created"]["m"]["name"], json!("Caf\u{e9}"));
+    let id = answer["created"]["m"]["id"].as_str().unwrap();
+    let again = world.make(json!({"name": "Caf\u{e9}"}));
+    assert_eq!(again["notCreated"]["m"]["type"], json!("alreadyExists"));
+    assert_eq!(again["notCreated"]["m"]["existingId"], json!(id));
+    let answer = world.answer("Mailbox/set", json!({"update": {id: {"name": "e\u{301}"}}}));
+    assert_eq!(answer["updated"], json!({id: {"name": "\u{e9}"}}));
+    let answer = world.answer("Mailbox/set", json!({"update": {id: {"name": "plain"}}}));
+    assert_eq!(answer["updated"], json!({id: null}));
+    assert_eq!(world.make(json!({"name": "x"}))["created"]["m"].get("name"), None);
+    for wrong in ["", "a\u{7}b", "a\nb", "\u{85}", &"x".repeat(256), &"\u{e9}".repeat(128)] {
+        let refused = &world.make(json!({"name": wrong}))["notCreated"]["m"];
+        assert_eq!(refused["type"], json!("invalidProperties"), "{wrong}");
+        assert_eq!(refused["properties"], json!(["name"]), "{wrong}");
+    }
+}
+
+/// MAIL-2
+#[test]
+fn parents_roles_and_orders_are_checked_and_named() {
+    let world = World::new();
+    let top = world.made("top", None, 0);
+    let child = world.made("child", Some(&top), 0);
+    for (parent, id) in [(&top, &top), (&child, &top)] {
+        let answer = world.answer("Mailbox/set", json!({"update": {id.as_str(): {"parentId": parent}}}));
+        assert_eq!(answer["notUpdated"][id]["properties"], json!(["parentId"]), "{answer}");
+    }
+    for (property, value) in [
+        ("parentId", json!("mzz")),
+        ("parentId", json!("nonsense")),
+        ("role", json!("inbox")),
+        ("role", json!("x-nobody")),
+        ("sortOrder", json!(2_147_483_648_u64)),
+        ("sortOrder", json!(-1)),
+        ("totalEmails", json!(0)),
+        ("isSubscribed", json!(null)),
+        ("nothing", json!(1)),
+    ] {
+        let refused = &world.make(json!({"name": "n", property: value}))["notCreated"]["m"];
+        assert_eq!(refused["type"], json!("invalidProperties"), "{property}");
+        assert_eq!(refused["properties"], json!([property]), "{property}");
+    }
+    let answer = world.answer("Mailbox/set", json!({"destroy": [top], "onDestroyRemoveEmails": true}));
+    assert_eq!(answer["notDestroyed"], json!({top.as_str(): {"type": "mailboxHasChild"}}));
+}
+
+/// MAIL-2.3
+#[test]
+fn a_query_sorts_by_collation_and_as_a_tree() {
+    let world = World::new();
+    let r = world.made("z keep r", None, 2);
+    world.made("z keep r1", Some(&r), 1);
+    world.made("z keep R2", Some(&r), 0);
+    let s = world.made("z drop s", None, 1);
+    world.made("z keep s1", Some(&s), 0);
+    let by = |property: &str, ascending: bool| json!({"property": property, "isAscending": ascending});
+    let sort = json!([by("sortOrder", true), by("name", true)]);
+    let query = |name: &str, tree: bool, filter: bool| {
+        world.names(json!({
+            "filter": {"name": name}, "sort": sort, "sortAsTree": tree, "filterAsTree": filter
+        }))
+    };
+    assert_eq!(query("z ", false, false), ["z keep R2", "z keep s1", "z drop s", "z keep r1", "z keep r"]);
+    assert_eq!(query("z ", true, false), ["z drop s", "z keep s1", "z keep r", "z keep R2", "z keep r1"]);
+    assert_eq!(query("z keep", true, true), ["z keep r", "z keep R2", "z keep r1"]);
+    let named = |collation: Value| {
+        world.names(json!({
+            "filter": {"name": "z keep r"},
+            "sort": [{"property": "name", "isAscending": false, "collation": collation}]
+        }))
+    };
+    assert_eq!(named(json!("i;ascii-casemap")), ["z keep R2", "z keep r1", "z keep r"]);
+    assert_eq!(named(json!("i;unicode-casemap")), ["z keep R2", "z keep r1", "z keep r"]);
+    let unknown = json!({"sort": [{"property": "name", "collation": "i;octet"}]});
+    assert_eq!(world.error("Mailbox/query", unknown), "unsupportedSort");
+    let unknown = json!({"sort": [{"property": "totalEmails"}]});
+    assert_eq!(world.error("Mailbox/query", unknown), "unsupportedSort");
+    assert_eq!(world.error("Mailbox/query", json!({"filter": {"x": 1}})), "unsupportedFilter");
+}
+
+/// MAIL-2.4: after every step, the old results with the changes are the new results.
+#[test]
+fn query_changes_turn_the_old_results_into_the_new_ones() {
+    let world = World::new();
+    let a = world.made("a keep", None, 0);
+    let b = world.made("b keep", None, 0);
+    let c = world.made("c keep", Some(&a), 0);
+    world.made("d keep", Some(&c), 0);
+    let sort = json!([{"property": "name"}]);
+    let queries = [
+        json!({"sort": sort}),
+        json!({"sort": sort, "filter": {"name": "keep"}}),
+        json!({"sort": sort, "filter": {"name": "keep"}, "sortAsTree": true}),
+        json!({"sort": sort, "filter": {"name": "keep"}, "sortAsTree": true, "filterAsTree": true}),
+        json!({"filter": {"parentId": null}}),
+    ];
+    let steps = [
+        json!({"update": {a.as_str(): {"name": "x keep"}}}),
+        json!({"update": {a.as_str(): {"name": "gone"}}}),
+        json!({"update": {a.as_str(): {"name": "a keep"}, b.as_str(): {"parentId": a}}}),
+        json!({"create": {"n": {"name": "aa keep", "parentId": c}}}),
+        json!({"update": {c.as_str(): {"parentId": b}}}),
+        json!({"update": {b.as_str(): {"isSubscribed": false}}}),
+        json!({"create": {"n": {"name": "last keep"}}, "update": {a.as_str(): {"sortOrder": 3}}}),
+        json!({}),
+    ];
+    for step in steps {
+        let before: Vec<Value> = queries.iter().map(|query| world.answer("Mailbox/query", query.clone())).collect();
+        world.add(MESSAGE, &[1], &[], 5);
+        world.answer("Mailbox/set", step.clone());
+        for (query, before) in queries.iter().zip(before) {
+            assert_eq!(before["canCalculateChanges"], json!(true));
+            let after = world.answer("Mailbox/query", query.clone());
+            let mut arguments = query.clone();
+            arguments["sinceQueryState"] = before["queryState"].clone();
+            arguments["calculateTotal"] = json!(true);
+            let changes = world.answer("Mailbox/queryChanges", arguments.clone());
+            assert_eq!(changes["newQueryState"], after["queryState"]);
+            assert_eq!(changes["total"], json!(after["ids"].as_array().unwrap().len()));
+            assert_eq!(applied(&before["ids"], &changes), after["ids"], "{query} {step} {changes}");
+            if step == json!({}) {
+                assert_eq!((&changes["removed"], &changes["added"]), (&json!([]), &json!([])));
+            }
+        }
+    }
+    let wrong = json!({"sinceQueryState": "nonsense"});
+    assert_eq!(world.error("Mailbox/queryChanges", wrong), "cannotCalculateChanges");
+}
+
+/// A client's part (RFC 8620 §5.6): takes out what was removed, then puts in what was added.
+pub fn applied(ids: &Value, changes: &Value) -> Value {
+    let removed = changes["removed"].as_array().unwrap();
+    let mut ids: Vec<Value> = ids.as_array().unwrap().iter().filter(|id| !removed.contains(id)).cloned().collect();
+    for added in changes["added"].as_array().unwrap() {
+        let at = added["index"].as_u64().unwrap() as usize;
+        ids.insert(at.min(ids.len()), added["id"].clone());
+    }
+    ids.into()
+}
