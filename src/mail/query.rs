@@ -506,9 +506,7 @@ fn sort_key(
         EmailOrder::Size => SortKey::Number(i64::from(row.size)),
         EmailOrder::From => SortKey::Text(sort.collation.key(&first(&row.from))),
         EmailOrder::To => SortKey::Text(sort.collation.key(&first(&row.to))),
-        EmailOrder::Subject => {
-            SortKey::Text(sort.collation.key(&super::subject::base_subject(&row.subject)))
-        }
+        EmailOrder::Subject => SortKey::Text(sort.collation.key(&super::subject::base_subject(&row.subject))),
         EmailOrder::HasKeyword(_) => {
             SortKey::Flag(threads.is_some_and(|threads| threads.set.contains(email)))
         }

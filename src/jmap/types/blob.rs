@@ -236,8 +236,11 @@ impl<'s> DataSource<'s> {
             }
             (None, None, Some(Value::String(id))) => {
                 let number = |name: &str| {
-                    let number = |value: &Value| as_int(value).and_then(|number| usize::try_from(number).ok());
-                    given(name).map(|value| number(value).ok_or("A range has integers of 0 or more.")).transpose()
+                    let number =
+                        |value: &Value| as_int(value).and_then(|number| usize::try_from(number).ok());
+                    given(name)
+                        .map(|value| number(value).ok_or("A range has integers of 0 or more."))
+                        .transpose()
                 };
                 Ok(Self::Blob { id, offset: number("offset")?.unwrap_or(0), length: number("length")? })
             }
@@ -286,7 +289,10 @@ mod tests {
             (json!({"data:asText": "a", "data:asBase64": "YQ=="}), None),
             (json!({"data:asText": "a", "offset": 1}), None),
             (json!({"data:asText": 5}), None),
-            (json!({"blobId": "b", "offset": 3}), Some(DataSource::Blob { id: "b", offset: 3, length: None })),
+            (
+                json!({"blobId": "b", "offset": 3}),
+                Some(DataSource::Blob { id: "b", offset: 3, length: None }),
+            ),
             (
                 json!({"blobId": "b", "offset": null, "length": 2}),
                 Some(DataSource::Blob { id: "b", offset: 0, length: Some(2) }),

@@ -21,11 +21,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashSet};
 
 /// `supportedDigestAlgorithms` (RFC 9404 §3.1): names of the HTTP digest registry.
-pub static DIGESTS: [(&str, &digest::Algorithm); 3] = [
-    ("sha", &digest::SHA1_FOR_LEGACY_USE_ONLY),
-    ("sha-256", &digest::SHA256),
-    ("sha-512", &digest::SHA512),
-];
+pub static DIGESTS: [(&str, &digest::Algorithm); 3] =
+    [("sha", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("sha-256", &digest::SHA256), ("sha-512", &digest::SHA512)];
 
 /// `supportedTypeNames`: the types whose objects Blob/lookup finds.
 pub const TYPE_NAMES: [&str; 3] = ["Email", "Mailbox", "Thread"];
@@ -165,7 +162,8 @@ pub fn lookup(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>)
     let ids = args.strings("ids")?.ok_or_else(|| required("ids"))?;
     args.finish()?;
     // All types are those of mail: without that capability they don't exist.
-    let unknown = |name: &&String| !TYPE_NAMES.contains(&name.as_str()) || !ctx.using.contains(Capability::Mail);
+    let unknown =
+        |name: &&String| !TYPE_NAMES.contains(&name.as_str()) || !ctx.using.contains(Capability::Mail);
     if let Some(name) = type_names.iter().find(unknown) {
         let why = format!("'{name}' is no data type that blobs can be looked up in.");
         return Err(MethodError::new(MethodErrorKind::UnknownDataType, why));

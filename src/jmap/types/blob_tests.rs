@@ -122,7 +122,11 @@ fn a_range_is_told_as_text_or_base64_with_what_was_wrong_with_it() {
             json!({"length": 4, "properties": ["data:asText", "data:asBase64"]}),
             json!({"data:asText": null, "data:asBase64": "Y2Fmww==", "isEncodingProblem": true}),
         ),
-        (binary.clone(), json!({}), json!({"data:asBase64": "//4AYg==", "size": 4, "isEncodingProblem": true})),
+        (
+            binary.clone(),
+            json!({}),
+            json!({"data:asBase64": "//4AYg==", "size": 4, "isEncodingProblem": true}),
+        ),
         (binary.clone(), json!({"properties": ["data:asBase64"]}), json!({"data:asBase64": "//4AYg=="})),
     ] {
         let mut wanted = wanted;
@@ -151,10 +155,7 @@ fn a_digest_is_that_of_the_octets_of_the_range() {
     let answer = world.blob("Blob/get", json!({"ids": [id], "offset": 1, "length": 3, "properties": names}));
     // FIPS 180-4, the examples for "abc".
     assert_eq!(answer["list"][0]["digest:sha"], json!("qZk+NkcGgWq6PiVxeFDCbJzQ2J0="));
-    assert_eq!(
-        answer["list"][0]["digest:sha-256"],
-        json!("ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
-    );
+    assert_eq!(answer["list"][0]["digest:sha-256"], json!("ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="));
 }
 
 /// BLOB-4.3
@@ -196,15 +197,18 @@ fn a_blob_is_copied_to_another_account_and_stays_with_the_first() {
     assert_eq!(answer["notCopied"], json!({"none": {"type": "blobNotFound", "notFound": ["none"]}}));
     let message = answer["copied"]["rb"].clone();
     let got = |account: &str, id: &Value| {
-        world.blob("Blob/get", json!({"accountId": account, "ids": [id], "properties": ["size"]}))["list"].clone()
+        world.blob("Blob/get", json!({"accountId": account, "ids": [id], "properties": ["size"]}))["list"]
+            .clone()
     };
     assert_eq!(got("ad", &json!(text))[0]["size"], json!(5));
     assert_eq!(got("ad", &message)[0]["size"], json!(PREFIX.len() + MESSAGE.len()));
     assert_eq!(got("ab", &message), json!([]));
     assert_eq!(got("ab", &json!(text))[0]["size"], json!(5));
-    for (from, to, wanted) in
-        [("ab", "ab", "invalidArguments"), ("az", "ab", "fromAccountNotFound"), ("ab", "az", "accountNotFound")]
-    {
+    for (from, to, wanted) in [
+        ("ab", "ab", "invalidArguments"),
+        ("az", "ab", "fromAccountNotFound"),
+        ("ab", "az", "accountNotFound"),
+    ] {
         let arguments = json!({"fromAccountId": from, "accountId": to, "blobIds": ["none"]});
         assert_eq!(world.call(PLAIN, "Blob/copy", arguments).1["type"], json!(wanted));
     }

@@ -7,9 +7,7 @@ use super::email_header::{self, HeaderProperty};
 use crate::jmap::args::as_int;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::mail::addresses::{EmailAddressGroup, MailAddress};
-use crate::mail::compose::{
-    self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue,
-};
+use crate::mail::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
 use crate::mail::compose_headers::HeaderWriter;
 use crate::mail::date::MailDate;
 use crate::mail::headers::HeaderForm;
@@ -124,11 +122,8 @@ impl Reading<'_> {
                 continue;
             }
             let name = header.name.to_ascii_lowercase();
-            let is_taken = if is_part {
-                name == "content-transfer-encoding"
-            } else {
-                name.starts_with("content-")
-            };
+            let is_taken =
+                if is_part { name == "content-transfer-encoding" } else { name.starts_with("content-") };
             if is_taken || named.contains(&name) {
                 self.wrong(under_header(path, property));
                 continue;
@@ -141,7 +136,8 @@ impl Reading<'_> {
             };
             for one in values {
                 let value = draft_value(one, header.form);
-                let written = value.filter(|value| HeaderWriter::default().field(&header.name, value).is_ok());
+                let written =
+                    value.filter(|value| HeaderWriter::default().field(&header.name, value).is_ok());
                 match written {
                     Some(value) => out.push(DraftHeader { name: header.name.clone(), value }),
                     None => self.wrong(under_header(path, property)),
@@ -292,7 +288,8 @@ impl Reading<'_> {
                 None
             }
             _ => {
-                for name in ["partId", "blobId", "subParts"].into_iter().filter(|name| given(name).is_some()) {
+                for name in ["partId", "blobId", "subParts"].into_iter().filter(|name| given(name).is_some())
+                {
                     self.wrong(under(path, name));
                 }
                 None

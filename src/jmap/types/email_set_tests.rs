@@ -83,15 +83,24 @@ fn every_wrong_property_of_a_create_is_named_as_the_client_spelled_it() {
         (json!({"to": [{"name": 5, "email": "a@b"}]}), json!(["to"])),
         (json!({"sentAt": "yesterday"}), json!(["sentAt"])),
         (json!({"messageId": ["a b"]}), json!(["messageId"])),
-        (json!({"header:X:asGroupedAddresses": [{"name": 1, "addresses": []}]}), json!(["header:X:asGroupedAddresses"])),
+        (
+            json!({"header:X:asGroupedAddresses": [{"name": 1, "addresses": []}]}),
+            json!(["header:X:asGroupedAddresses"]),
+        ),
         (
             json!({"bodyStructure": text("t"), "textBody": [], "htmlBody": [], "attachments": [], "bodyValues": values}),
             json!(["textBody", "htmlBody", "attachments"]),
         ),
         (json!({"textBody": [text("t"), text("t")], "bodyValues": values}), json!(["textBody"])),
         (json!({"htmlBody": []}), json!(["htmlBody"])),
-        (json!({"textBody": [{"partId": "t", "type": "text/html"}], "bodyValues": values}), json!(["textBody/0/type"])),
-        (json!({"attachments": [text("t"), text("u")], "bodyValues": values}), json!(["attachments/1/partId"])),
+        (
+            json!({"textBody": [{"partId": "t", "type": "text/html"}], "bodyValues": values}),
+            json!(["textBody/0/type"]),
+        ),
+        (
+            json!({"attachments": [text("t"), text("u")], "bodyValues": values}),
+            json!(["attachments/1/partId"]),
+        ),
         (structure(json!({"type": "text/plain"})), json!(["bodyStructure"])),
         (structure(text("no/id")), json!(["bodyStructure/partId"])),
         (part_with("size", json!(1)), json!(["bodyStructure/size"])),
@@ -163,7 +172,8 @@ fn what_is_created_tells_four_properties_and_what_was_left_out_is_added() {
     let answer = world.create(json!({}));
     let created = answer["created"]["c"].as_object().unwrap();
     assert_eq!(created.keys().collect::<Vec<_>>(), ["id", "blobId", "threadId", "size"]);
-    let email = world.get(created["id"].as_str().unwrap(), json!(["messageId", "sentAt", "keywords", "subject"]));
+    let email =
+        world.get(created["id"].as_str().unwrap(), json!(["messageId", "sentAt", "keywords", "subject"]));
     assert_eq!((&email["keywords"], &email["subject"]), (&json!({}), &Value::Null));
     assert_eq!(email["messageId"].as_array().map(Vec::len), Some(1));
     assert_eq!(email["sentAt"], json!("2023-11-14T22:13:20Z"));
@@ -172,7 +182,8 @@ fn what_is_created_tells_four_properties_and_what_was_left_out_is_added() {
         "header:Date:asDate": "2020-02-03T04:05:06+02:00", "header:Message-ID": " <own@id>"
     });
     let id = world.created(json!({"bodyStructure": root, "bodyValues": {"t": {"value": "x"}}}));
-    let email = world.get(&id, json!(["from", "header:Date:asDate:all", "header:Message-ID:asMessageIds:all"]));
+    let email =
+        world.get(&id, json!(["from", "header:Date:asDate:all", "header:Message-ID:asMessageIds:all"]));
     assert_eq!(email["from"], json!([{"name": "Foo", "email": "test@example.org"}]));
     assert_eq!(email["header:Date:asDate:all"], json!(["2020-02-03T04:05:06+02:00"]));
     assert_eq!(email["header:Message-ID:asMessageIds:all"], json!([["own@id"]]));
@@ -231,7 +242,8 @@ fn an_update_names_what_it_may_not_change_as_the_client_spelled_it() {
 #[test]
 fn an_import_takes_imperfect_messages_and_names_what_is_wrong_with_others() {
     let world = World::new();
-    let received = "Received: by b; Tue, 03 Mar 2015 10:20:30 +0000\nReceived: by a; Tue, 03 Mar 2015 09:00:00 +0000\n";
+    let received =
+        "Received: by b; Tue, 03 Mar 2015 10:20:30 +0000\nReceived: by a; Tue, 03 Mar 2015 09:00:00 +0000\n";
     let bare = world.upload(format!("{received}Subject: bare\n\nline\nfeeds\n").as_bytes());
     let import = |blob: &str| json!({"blobId": blob, "mailboxIds": {"mb": true}});
     let answer = world.import(import(&bare));
@@ -298,9 +310,7 @@ fn an_import_registers_its_creation_ids() {
 fn a_copy_is_the_same_message_with_what_it_may_change() {
     let world = World::with(vec![account(1, None), account(3, None)]);
     world.add(MESSAGE, &[1], &["$seen", "Work"], 1_000_000_000);
-    let copy = |create: Value| {
-        json!([["Email/copy", {"fromAccountId": "ab", "accountId": "ad", "create": create}, "1"]])
-    };
+    let copy = |create: Value| json!([["Email/copy", {"fromAccountId": "ab", "accountId": "ad", "create": create}, "1"]]);
     let create = json!({"k": {"id": "eb", "mailboxIds": {"mc": true}}});
     let response = world.request(PLAIN, copy(create.clone()))[0][1].take();
     let created = response["created"]["k"].as_object().unwrap();
@@ -363,9 +373,8 @@ fn a_copy_takes_the_original_away_only_where_that_is_asked_and_states_fit() {
 
 fn address() -> impl Strategy<Value = Value> {
     let name = prop::option::of("[A-Za-z\u{e4}\u{20ac}.,()\"]{1,20}( [a-z]{1,8}){0,3}");
-    (name, "[a-z]{1,8}\\.[a-z]{1,8}@[a-z]{1,12}\\.example").prop_map(|(name, email)| {
-        json!({"name": name.map(|name| name.trim().to_owned()), "email": email})
-    })
+    (name, "[a-z]{1,8}\\.[a-z]{1,8}@[a-z]{1,12}\\.example")
+        .prop_map(|(name, email)| json!({"name": name.map(|name| name.trim().to_owned()), "email": email}))
 }
 
 /// An Email as a client may write it: header forms, text, HTML, attachments.
@@ -376,7 +385,8 @@ fn letter() -> impl Strategy<Value = (Map<String, Value>, String, String)> {
     let line = || "[ -~\u{e4}\u{20ac}\u{1f600}]{0,100}";
     let text = || "[ -~\t\n\u{e4}\u{20ac}\u{1f600}]{0,200}";
     let group = ("[A-Za-z]{1,12}", addresses());
-    let headers = (line(), addresses(), addresses(), ids(), urls, group, prop::collection::vec("[!-~]{1,20}", 1..4));
+    let headers =
+        (line(), addresses(), addresses(), ids(), urls, group, prop::collection::vec("[!-~]{1,20}", 1..4));
     (headers, text(), text()).prop_map(|((subject, from, to, references, urls, group, raw), plain, html)| {
         let raw: Vec<String> = raw.into_iter().map(|value| format!(" {value}")).collect();
         let members = json!({
@@ -438,14 +448,80 @@ proptest! {
 /// The words of which odd requests are made.
 fn word() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
-        "id", "ids", "properties", "mailboxIds", "keywords", "keywords/$seen", "mailboxIds/mb", "$seen", "eb", "mb", "tb",
-        "rb", "#c", "c", "create", "update", "destroy", "filter", "sort", "property", "operator", "conditions", "AND",
-        "NOT", "inMailbox", "hasKeyword", "text", "header", "subject", "from", "bodyStructure", "textBody", "subParts",
-        "partId", "blobId", "type", "bodyValues", "value", "t", "text/plain", "multipart/mixed", "name", "parentId", "role",
-        "sortOrder", "emails", "emailIds", "blobIds", "fromAccountId", "sinceState", "sinceQueryState", "maxChanges",
-        "position", "anchor", "limit", "calculateTotal", "collapseThreads", "data", "data:asText", "offset", "length",
-        "typeNames", "Email", "header:From:asAddresses", "header:X:all", "bodyProperties", "maxBodyValueBytes",
-        "fetchAllBodyValues", "receivedAt", "2020-01-01T00:00:00Z", "ifInState", "", "é", "\u{0}",
+        "id",
+        "ids",
+        "properties",
+        "mailboxIds",
+        "keywords",
+        "keywords/$seen",
+        "mailboxIds/mb",
+        "$seen",
+        "eb",
+        "mb",
+        "tb",
+        "rb",
+        "#c",
+        "c",
+        "create",
+        "update",
+        "destroy",
+        "filter",
+        "sort",
+        "property",
+        "operator",
+        "conditions",
+        "AND",
+        "NOT",
+        "inMailbox",
+        "hasKeyword",
+        "text",
+        "header",
+        "subject",
+        "from",
+        "bodyStructure",
+        "textBody",
+        "subParts",
+        "partId",
+        "blobId",
+        "type",
+        "bodyValues",
+        "value",
+        "t",
+        "text/plain",
+        "multipart/mixed",
+        "name",
+        "parentId",
+        "role",
+        "sortOrder",
+        "emails",
+        "emailIds",
+        "blobIds",
+        "fromAccountId",
+        "sinceState",
+        "sinceQueryState",
+        "maxChanges",
+        "position",
+        "anchor",
+        "limit",
+        "calculateTotal",
+        "collapseThreads",
+        "data",
+        "data:asText",
+        "offset",
+        "length",
+        "typeNames",
+        "Email",
+        "header:From:asAddresses",
+        "header:X:all",
+        "bodyProperties",
+        "maxBodyValueBytes",
+        "fetchAllBodyValues",
+        "receivedAt",
+        "2020-01-01T00:00:00Z",
+        "ifInState",
+        "",
+        "é",
+        "\u{0}",
     ])
     .prop_map(str::to_owned)
 }
@@ -454,7 +530,8 @@ fn odd() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
-        prop_oneof![Just(0i64), Just(1), Just(-1), Just(i64::MAX), Just(1 << 53), any::<i64>()].prop_map(Value::from),
+        prop_oneof![Just(0i64), Just(1), Just(-1), Just(i64::MAX), Just(1 << 53), any::<i64>()]
+            .prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         word().prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),

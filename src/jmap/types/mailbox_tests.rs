@@ -132,7 +132,8 @@ fn query_changes_turn_the_old_results_into_the_new_ones() {
         json!({}),
     ];
     for step in steps {
-        let before: Vec<Value> = queries.iter().map(|query| world.answer("Mailbox/query", query.clone())).collect();
+        let before: Vec<Value> =
+            queries.iter().map(|query| world.answer("Mailbox/query", query.clone())).collect();
         world.add(MESSAGE, &[1], &[], 5);
         world.answer("Mailbox/set", step.clone());
         for (query, before) in queries.iter().zip(before) {
@@ -157,7 +158,8 @@ fn query_changes_turn_the_old_results_into_the_new_ones() {
 /// A client's part (RFC 8620 §5.6): takes out what was removed, then puts in what was added.
 pub fn applied(ids: &Value, changes: &Value) -> Value {
     let removed = changes["removed"].as_array().unwrap();
-    let mut ids: Vec<Value> = ids.as_array().unwrap().iter().filter(|id| !removed.contains(id)).cloned().collect();
+    let mut ids: Vec<Value> =
+        ids.as_array().unwrap().iter().filter(|id| !removed.contains(id)).cloned().collect();
     for added in changes["added"].as_array().unwrap() {
         let at = added["index"].as_u64().unwrap() as usize;
         ids.insert(at.min(ids.len()), added["id"].clone());

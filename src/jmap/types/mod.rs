@@ -32,11 +32,11 @@ pub mod submission_set;
 pub mod team;
 
 #[cfg(test)]
-mod team_tests;
-#[cfg(test)]
 mod blob_tests;
 #[cfg(test)]
 mod mailbox_tests;
+#[cfg(test)]
+mod team_tests;
 pub mod thread;
 #[cfg(test)]
 mod world;
