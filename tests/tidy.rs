@@ -8,6 +8,8 @@
 
 #[path = "tidy/examples.rs"]
 mod examples;
+#[path = "tidy/ledger.rs"]
+mod ledger;
 #[path = "tidy/names.rs"]
 mod names;
 #[path = "tidy/rules.rs"]
@@ -15,7 +17,7 @@ mod rules;
 
 use names::is_test_code;
 use rules::Finding;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -93,14 +95,42 @@ fn no_test_is_ignored() {
 }
 
 #[test]
-fn every_requirement_is_named_by_a_test() {
-    let mut tests: Vec<String> = files(&repository().join("tests"), "rs").into_values().collect();
-    tests.extend(source_files().into_values());
-    let mut findings = Vec::new();
-    for (path, text) in files(&repository().join("spec/requirements"), "md") {
-        findings.extend(rules::unnamed_requirements(&path, &text, &tests));
+fn every_requirement_of_the_ledger_is_shown_by_tests_that_exist() {
+    let mut tests = ledger::Tests::default();
+    for (root, prefix) in [("src", ""), ("tests", "tests::")] {
+        for (path, text) in files(&repository().join(root), "rs") {
+            let module = module_path(&path).join("::");
+            tests.add(&format!("{prefix}{module}"), &text);
+        }
     }
+    let (findings, _) = ledger_of_requirements(&tests);
     report("spec/requirements/", &findings);
+}
+
+#[test]
+fn every_requirement_that_the_source_mentions_is_in_the_ledger() {
+    let (_, ids) = ledger_of_requirements(&ledger::Tests::default());
+    for root in ["src", "tests"] {
+        let all = files(&repository().join(root), "rs");
+        // The rule itself has bad examples.
+        let all = all.iter().filter(|(path, _)| !path.starts_with("tidy/"));
+        let findings: Vec<Finding> =
+            all.flat_map(|(path, text)| ledger::unknown_ids(path, text, &ids)).collect();
+        report(&format!("{root}/"), &findings);
+    }
+}
+
+/// The findings in spec/requirements, and all ids there.
+fn ledger_of_requirements(tests: &ledger::Tests) -> (Vec<Finding>, BTreeSet<String>) {
+    let (mut findings, mut ids) = (Vec::new(), BTreeSet::new());
+    for (path, text) in files(&repository().join("spec/requirements"), "md") {
+        if path != "README.md" {
+            let (found, in_file) = ledger::check_file(&path, &text, tests);
+            findings.extend(found);
+            ids.extend(in_file);
+        }
+    }
+    (findings, ids)
 }
 
 /// One file: its path below src/, its text, and whether all of it is test code.
@@ -124,16 +154,20 @@ impl Source {
 
     /// The module path of the file: `[store, keys]`, and `[store]` for `store/mod.rs`.
     fn module_path(&self) -> Vec<String> {
-        let mut parts: Vec<String> = self.path.trim_end_matches(".rs").split('/').map(String::from).collect();
-        if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
-            parts.pop();
-        }
-        parts
+        module_path(&self.path)
     }
 
     fn finding(&self, line: usize, reason: impl Into<String>) -> Finding {
         Finding::new(&self.path, line, reason)
     }
+}
+
+fn module_path(path: &str) -> Vec<String> {
+    let mut parts: Vec<String> = path.trim_end_matches(".rs").split('/').map(String::from).collect();
+    if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+        parts.pop();
+    }
+    parts
 }
 
 fn expect_clean(rule: fn(&Source) -> Vec<Finding>) {

@@ -1,7 +1,7 @@
 //! A small bad example for each rule, and the lines that it must find: a rule that can't fail keeps nothing.
 
 use crate::rules::{self, Finding};
-use crate::{Source, reachable};
+use crate::{Source, ledger, reachable};
 
 /// The lines that the rule finds in `code` at `path`.
 #[track_caller]
@@ -146,13 +146,105 @@ fn a_file_that_no_mod_names_is_not_reached() {
     assert_eq!(reached, expected.map(|(path, is_test)| (path.to_string(), is_test)));
 }
 
+/// The lines and reasons that the ledger's rule finds in rows below the heading of §3.3.
+fn ledger_findings(rows: &str) -> Vec<String> {
+    let mut tests = ledger::Tests::default();
+    tests.add(
+        "jmap::request",
+        "mod tests { #[test] fn it_is_read() {} #[test] fn twice() {} fn helper() {} }",
+    );
+    tests.add("tests::jmap::request", "#[tokio::test(start_paused = true)]\nasync fn twice() {}");
+    tests.add("tests::model", "proptest! { #![x] #[test] /** why */ fn it_holds(a in 0..1) {} }");
+    let text = format!(
+        "# RFC 8620\n### §3.3 Request\n| id | level | requirement | shown by |\n|---|---|---|---|\n{rows}"
+    );
+    let (findings, _) = ledger::check_file("rfc8620.md", &text, &tests);
+    findings.iter().map(|finding| finding.to_string().replace("rfc8620.md:", "")).collect()
+}
+
 #[test]
-fn a_requirement_that_no_test_names_is_found() {
-    let text = "# Locks\n- LOCK-1 granted once\n- LOCK-2 expires\nsee RFC-8620 and LOCK-3\n";
-    let tests = ["// LOCK-12\n".to_string(), "/// LOCK-2: it expires\n".to_string()];
-    let lines: Vec<usize> = rules::unnamed_requirements("locks.md", text, &tests)
-        .into_iter()
-        .map(|finding| finding.line)
-        .collect();
-    assert_eq!(lines, [2]);
+fn a_good_ledger_has_no_findings() {
+    let rows = "| 8620-3.3-1 | MUST | a | `it_is_read` |\n\
+                | 8620-3.3-2 | MUST NOT | a \\| b | `jmap::request::it_is_read`, `it_holds` |\n\
+                | 8620-3.3-10 | states | c | `request::tests::twice`, `tests::jmap::request::twice` |\n\
+                ## §3.3.1 Deeper\n\
+                | 8620-3.3.1-1 | SHOULD | d | n/a: clients do this, not servers |\n\
+                ## §10.2 Later\n\
+                | 8620-10.2-3 | states | e | `it_is_read` |\n\
+                ## §A Appendix\n\
+                | 8620-A-1 | states | f | `it_is_read` |\n";
+    assert_eq!(ledger_findings(rows), Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_row_of_the_ledger_is_found() {
+    for (row, wanted) in [
+        ("| 8620-3.3-1 | MUST | a | `it_was_read` |", "5: 8620-3.3-1: there is no test `it_was_read`"),
+        ("| 8620-3.3-1 | MUST | a | `helper` |", "5: 8620-3.3-1: there is no test `helper`"),
+        (
+            "| 8620-3.3-1 | MUST | a | `smtp::it_is_read` |",
+            "5: 8620-3.3-1: there is no test `smtp::it_is_read`",
+        ),
+        (
+            "| 8620-3.3-1 | MUST | a | `equest::it_is_read` |",
+            "5: 8620-3.3-1: there is no test `equest::it_is_read`",
+        ),
+        (
+            "| 8620-3.3-1 | MUST | a | `twice` |",
+            "5: 8620-3.3-1: several tests are called `twice`: name the module, too",
+        ),
+        (
+            "| 8620-3.3-1 | MUST | a | it_is_read |",
+            "5: 8620-3.3-1: it is shown by names of tests in backticks, or `n/a: reason`",
+        ),
+        (
+            "| 8620-3.3-1 | MUST | a | |",
+            "5: 8620-3.3-1: it is shown by names of tests in backticks, or `n/a: reason`",
+        ),
+        ("| 8620-3.3-1 | MUST | a | n/a: no |", "5: 8620-3.3-1: `n/a:` goes on with the reason"),
+        ("| 8620-3.3-1 | MUST | | `it_is_read` |", "5: 8620-3.3-1 says nothing"),
+        (
+            "| 8620-3.3-1 | must | a | `it_is_read` |",
+            "5: `must` is no level: MUST, MUST NOT, SHOULD, SHOULD NOT, states",
+        ),
+        ("| 8620-3.3-1 | MUST | a |", "5: a row is | id | level | requirement | shown by |"),
+        ("| 8620-3.4-1 | MUST | a | `it_is_read` |", "5: 8620-3.4-1 stands under the heading of §3.3"),
+        ("| 8621-3.3-1 | MUST | a | `it_is_read` |", "5: `8621-3.3-1` is no id: 8620-SECTION-NUMBER"),
+        ("| 8620-3.3-01 | MUST | a | `it_is_read` |", "5: `8620-3.3-01` is no id: 8620-SECTION-NUMBER"),
+        ("| 8620-3.3 | MUST | a | `it_is_read` |", "5: `8620-3.3` is no id: 8620-SECTION-NUMBER"),
+        (
+            "| 8620-3.3-2 | MUST | a | `it_is_read` |\n| 8620-3.3-2 | MUST | b | `it_is_read` |",
+            "6: 8620-3.3-2 is there already, or not in order",
+        ),
+        (
+            "| 8620-3.3-10 | MUST | a | `it_is_read` |\n| 8620-3.3-9 | MUST | b | `it_is_read` |",
+            "6: 8620-3.3-9 is there already, or not in order",
+        ),
+    ] {
+        assert_eq!(ledger_findings(row), [wanted], "{row}");
+    }
+}
+
+#[test]
+fn a_file_of_the_ledger_is_named_after_its_document() {
+    let tests = ledger::Tests::default();
+    for (path, good) in [
+        ("rfc8620.md", true),
+        ("draft-emailpush.md", true),
+        ("8620.md", false),
+        ("rfc.md", false),
+        ("rfc86x0.md", false),
+        ("notes.md", false),
+    ] {
+        assert_eq!(ledger::check_file(path, "", &tests).0.is_empty(), good, "{path}");
+    }
+}
+
+#[test]
+fn an_id_that_is_not_in_the_ledger_is_found_in_the_source() {
+    let ids = ["8620-3.3-1".to_owned()].into();
+    let code =
+        "// 8620-3.3-1, 8620-3.3-2.\nlet date = \"2026-11-25\"; // RFC 8620-3\n/// (8620-5.1-1)\n// 8621-1-1";
+    let found = ledger::unknown_ids("a.rs", code, &ids);
+    assert_eq!(found.iter().map(|finding| finding.line).collect::<Vec<_>>(), [1, 3]);
 }

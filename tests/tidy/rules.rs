@@ -265,32 +265,3 @@ impl<'ast> Visit<'ast> for Attributes {
         self.0.push((attribute.span().start().line, name.unwrap_or_default(), text));
     }
 }
-
-/// An id is two or more capitals, a hyphen and digits (`LOCK-12`), the first word of its line after the
-/// marks of Markdown; a test names it in its own comment or text.
-pub fn unnamed_requirements(path: &str, text: &str, tests: &[String]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start_matches([' ', '#', '-', '*', '|', '`']);
-        let id = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or("");
-        if is_requirement(id) && !tests.iter().any(|test| names_id(test, id)) {
-            findings.push(Finding::new(path, index + 1, format!("{id} is named by no test")));
-        }
-    }
-    findings
-}
-
-fn is_requirement(id: &str) -> bool {
-    id.split_once('-').is_some_and(|(letters, digits)| {
-        letters.len() >= 2
-            && letters != "RFC"
-            && letters.bytes().all(|byte| byte.is_ascii_uppercase())
-            && !digits.is_empty()
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-/// Whether the text has the id as a whole: LOCK-1 is not in LOCK-12.
-fn names_id(text: &str, id: &str) -> bool {
-    text.match_indices(id).any(|(at, _)| !text[at + id.len()..].starts_with(|c: char| c.is_ascii_digit()))
-}
