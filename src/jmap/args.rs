@@ -4,6 +4,7 @@
 //! `finish` refuses it (RFC 8620 §3.9: unknown data is `invalidArguments`).
 
 use super::error::MethodError;
+use crate::types::is_id;
 use serde_json::{Map, Value};
 
 /// The largest UnsignedInt (RFC 8620 §1.3): 2^53-1.
@@ -99,6 +100,16 @@ impl Args {
         Ok(members)
     }
 
+    /// A map of creation ids to objects, or null.
+    pub fn creates(&mut self, name: &str) -> Result<Option<Map<String, Value>>, MethodError> {
+        let members = self.objects(name)?;
+        if members.iter().flat_map(Map::keys).any(|id| !is_id(id)) {
+            let why = "a creation id has 1 to 255 letters, digits, hyphens and underscores";
+            return Err(MethodError::argument(name, why));
+        }
+        Ok(members)
+    }
+
     /// Was it given, and not taken yet?
     pub fn left_has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -160,6 +171,10 @@ mod tests {
             assert!(error.description.unwrap().starts_with(&format!("{name}: ")));
         }
         given.finish().unwrap();
+        for wrong in ["", "#a", "a b", "a/b", "é"] {
+            assert!(args(json!({"create": {wrong: {}}})).creates("create").is_err(), "{wrong}");
+        }
+        assert!(args(json!({"create": {"A-z_0": {}}})).creates("create").unwrap().is_some());
         assert!(args(json!({"unknown": null})).finish().is_err());
     }
 

@@ -96,8 +96,14 @@ impl<'a> Ctx<'a> {
         role: MemberRole,
     ) -> Result<&'a Account, MethodError> {
         let account = self.account(id, capability)?;
-        if account.is_read_only || !account.allows(role) {
+        // `accountReadOnly` is only what the Account object says of the whole account; a role that may
+        // write some types has no right to others.
+        if account.is_read_only {
             return Err(MethodErrorKind::AccountReadOnly.into());
+        }
+        if !account.allows(role) {
+            let why = "Your role in this account does not allow it.";
+            return Err(MethodError::new(MethodErrorKind::Forbidden, why));
         }
         Ok(account)
     }

@@ -75,7 +75,7 @@ fn plan(mut args: Args) -> Result<Plan, MethodError> {
         account_id: args.required_string("accountId")?,
         if_from_in_state: args.string("ifFromInState")?,
         if_in_state: args.string("ifInState")?,
-        create: args.objects("create")?.ok_or_else(|| MethodError::argument("create", "is required"))?,
+        create: args.creates("create")?.ok_or_else(|| MethodError::argument("create", "is required"))?,
         destroy_originals: args.flag("onSuccessDestroyOriginal")?,
         destroy_if_in_state: args.string("destroyFromIfInState")?,
     };

@@ -220,6 +220,11 @@ pub enum SetErrorKind {
 }
 
 impl SetErrorKind {
+    /// Is it another object that stands in the way, and may it go in the same call?
+    pub fn is_by_another(&self) -> bool {
+        matches!(self, Self::MailboxHasChild)
+    }
+
     /// The name in the protocol.
     pub fn name(&self) -> &'static str {
         match self {

@@ -314,7 +314,7 @@ fn calls_are_checked_in_a_fixed_order() {
         (PLAIN, "Todo/get", json!({"accountId": "azz", "ids": []}), "accountNotFound"),
         (PLAIN, "Todo/get", json!({"accountId": "?", "ids": []}), "accountNotFound"),
         (PLAIN, "Todo/get", json!({"ids": vec!["x"; 1001]}), "requestTooLarge"),
-        (PLAIN, "Todo/set", json!({"accountId": "ad"}), "accountReadOnly"),
+        (PLAIN, "Todo/set", json!({"accountId": "ad"}), "forbidden"),
         (PLAIN, "Todo/set", json!({"update": {"nb": null}}), "invalidArguments"),
         (PLAIN, "Todo/set", json!({"create": many}), "requestTooLarge"),
         (PLAIN, "Todo/changes", json!({"sinceState": "s0", "maxChanges": 0}), "invalidArguments"),

@@ -16,6 +16,7 @@ mod example;
 #[cfg(test)]
 mod example_tests;
 pub mod get;
+pub mod ijson;
 pub mod methods;
 pub mod object;
 pub mod patch;

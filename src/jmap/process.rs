@@ -5,9 +5,9 @@
 
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
-use super::methods;
 use super::refs::{self, ReferenceBudget};
 use super::request::{Invocation, Request};
+use super::{ijson, methods};
 use crate::store::Ticket;
 use serde_json::{Map, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +24,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// The text of the Response object, as I-JSON (RFC 8620 §1.5).
+    pub fn into_text(self) -> String {
+        ijson::cleaned(self.into_json().to_string())
+    }
+
     /// The Response object (RFC 8620 §3.4).
     pub fn into_json(self) -> Value {
         let responses = self

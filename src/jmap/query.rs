@@ -3,7 +3,7 @@
 //! Invariants: a filter has at most `FILTER_NODES_MAX` nodes; the window asks for a total only
 //! where the answer needs it; a limit that this server sets is told.
 
-use super::args::Args;
+use super::args::{Args, INT_MAX};
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
@@ -170,6 +170,8 @@ pub fn take(results: &mut dyn Results, window: &Window, limit_max: u64) -> Resul
         (None, Ok(position)) => position,
         (None, Err(_)) => total.unwrap_or_default().saturating_add_signed(window.position),
     };
+    // An offset behind the largest UnsignedInt is behind every result all the same (RFC 8620 §1.3).
+    let position = position.min(INT_MAX as u64);
     let limit = window.limit.unwrap_or(limit_max).min(limit_max);
     let ids = if limit == 0 { Vec::new() } else { results.page(position, limit)? };
     // A limit that nobody asked for is told where it may have cut something off.
@@ -284,7 +286,7 @@ mod tests {
         } else if index < 0 {
             index += count as i128;
         }
-        let index = index.max(0) as u64;
+        let index = (index.max(0) as u64).min(INT_MAX as u64);
         let limit = window.limit.unwrap_or(u64::MAX).min(max);
         let page: Vec<String> = ids.into_iter().skip(index as usize).take(limit as usize).collect();
         let told = match window.limit {

@@ -1,12 +1,14 @@
 //! A Request object from bytes (RFC 8620 §3.3), or why it isn't one.
 //!
-//! Invariants: what comes out is I-JSON (RFC 7493: no object has two members of one name), nests
-//! at most `JSON_DEPTH_MAX` deep, names only capabilities that we have and holds at most
+//! Invariants: what comes out is I-JSON (RFC 7493: no object has two members of one name, no string
+//! a code point that is no character), nests at most `JSON_DEPTH_MAX` deep, names only capabilities that we have and holds at most
 //! `CALLS_IN_REQUEST_MAX` calls. Unknown members of the Request are ignored, as §3.3 demands.
 //! The Content-Type is the caller's to check.
 
 use super::capability::{Capability, CapabilitySet};
 use super::error::RequestError;
+use super::ijson;
+use crate::types::is_id;
 use crate::types::limits::{CALLS_IN_REQUEST_MAX, JSON_DEPTH_MAX, REQUEST_SIZE_BYTES_MAX};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -66,8 +68,13 @@ pub fn from_json(value: Value) -> Result<Request, RequestError> {
     };
     let created_ids = match members.remove("createdIds") {
         None => None,
-        Some(Value::Object(ids)) if ids.values().all(Value::is_string) => Some(ids),
-        Some(_) => return Err(not_request("createdIds must map strings to strings")),
+        // Id[Id] (§3.3).
+        Some(Value::Object(ids))
+            if ids.iter().all(|(id, to)| is_id(id) && to.as_str().is_some_and(is_id)) =>
+        {
+            Some(ids)
+        }
+        Some(_) => return Err(not_request("createdIds must map ids to ids")),
     };
     let uris: Option<Vec<&str>> = using.iter().map(Value::as_str).collect();
     let uris = uris.ok_or_else(|| not_request("using must be an array of strings"))?;
@@ -158,10 +165,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        character_text(value)?;
         Ok(value.into())
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        character_text(&value)?;
         Ok(value.into())
     }
 
@@ -178,12 +187,21 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let seed = self.deeper()?;
         let mut out = Map::new();
         while let Some(name) = members.next_key::<String>()? {
+            character_text(&name)?;
             let value = members.next_value_seed(seed)?;
             if out.insert(name, value).is_some() {
                 return Err(A::Error::custom("an object has two members of one name"));
             }
         }
         Ok(Value::Object(out))
+    }
+}
+
+fn character_text<E: Error>(text: &str) -> Result<(), E> {
+    if ijson::allows(text) {
+        Ok(())
+    } else {
+        Err(E::custom("a string has a code point that is no character"))
     }
 }
 
@@ -209,6 +227,13 @@ mod tests {
             (r#"{"using":[],"using":[],"methodCalls":[]}"#.into(), "notJSON"),
             (r#"{"using":[],"methodCalls":[["a",{"x":1,"x":1},"c"]]}"#.into(), "notJSON"),
             (r#"{"using":["\ud800"],"methodCalls":[]}"#.into(), "notJSON"),
+            (r#"{"using":["\udc00\ud800"],"methodCalls":[]}"#.into(), "notJSON"),
+            (r#"{"using":["\uffff"],"methodCalls":[]}"#.into(), "notJSON"),
+            (r#"{"using":[],"methodCalls":[["a",{"\ufdd0":1},"c"]]}"#.into(), "notJSON"),
+            (r#"{"using":[],"methodCalls":[["a",{"x":1e999},"c"]]}"#.into(), "notJSON"),
+            (r#"{"using":[],"methodCalls":[["a",{"x":01},"c"]]}"#.into(), "notJSON"),
+            (r#"{"using":[],"methodCalls":[["a",{"x":NaN},"c"]]}"#.into(), "notJSON"),
+            (r#"{"using":[],"methodCalls":[["a",{"x":1,},"c"]]}"#.into(), "notJSON"),
             ("[]".into(), "notRequest"),
             ("null".into(), "notRequest"),
             (r#"{"using":[]}"#.into(), "notRequest"),
@@ -221,6 +246,10 @@ mod tests {
             (r#"{"using":[],"methodCalls":[["a",{},1]]}"#.into(), "notRequest"),
             (r#"{"using":[],"methodCalls":[["a",{},"c",0]]}"#.into(), "notRequest"),
             (r#"{"using":[],"methodCalls":[],"createdIds":{"a":1}}"#.into(), "notRequest"),
+            (r#"{"using":[],"methodCalls":[],"createdIds":{"a b":"x"}}"#.into(), "notRequest"),
+            (r#"{"using":[],"methodCalls":[],"createdIds":{"a":""}}"#.into(), "notRequest"),
+            (r#"{"using":[],"methodCalls":[],"createdIds":null}"#.into(), "notRequest"),
+            (r#"{"Using":[],"methodCalls":[]}"#.into(), "notRequest"),
             (r#"{"using":["urn:x"],"methodCalls":[]}"#.into(), "unknownCapability"),
             (format!(r#"{{"using":["{core}"],"methodCalls":[{many}]}}"#), "limit"),
             (deep(JSON_DEPTH_MAX + 1), "limit"),
@@ -232,6 +261,7 @@ mod tests {
             assert_eq!(refused(&body), json!(wanted), "{}", &body[..body.len().min(80)]);
         }
         assert_eq!(refused(r#"{"using":[],"methodCalls":[]}"#), json!("accepted"));
+        assert_eq!(parse(b"{\"using\":[\"\xff\"],\"methodCalls\":[]}").unwrap_err().to_json()["status"], 400);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn plan<T: SetObject>(ctx: &Ctx, method: &Method, args: &mut Args) -> Result<Pla
     Ok(Plan {
         account_id: args.required_string("accountId")?,
         if_in_state: args.string("ifInState")?,
-        create: args.objects("create")?.unwrap_or_default(),
+        create: args.creates("create")?.unwrap_or_default(),
         update: args.objects("update")?.unwrap_or_default(),
         destroy: args.strings("destroy")?.unwrap_or_default(),
         expected,
@@ -184,18 +184,33 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
                 Err(error) => outcome.not_updated.push((id, error)),
             }
         }
-        let mut seen = HashSet::new();
-        for key in &plan.destroy {
-            let id = self.id_of(key).unwrap_or_else(|| key.clone());
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            match self.guarded(Target::Destroy(id.clone()), |round| round.destroy(&id))? {
-                Ok(()) => outcome.destroyed.push(id),
-                Err(error) => outcome.not_destroyed.push((id, error)),
-            }
-        }
+        self.destroy_all(&mut outcome)?;
         Ok(outcome)
+    }
+
+    /// Destroys in the order given. What can't go because another object is in its way is tried again
+    /// as long as others go, since only the final state must be valid (RFC 8620 §5.3).
+    fn destroy_all(&mut self, outcome: &mut Outcome) -> Result<(), MethodError> {
+        let mut seen = HashSet::new();
+        let mut waiting: Vec<String> =
+            self.plan.destroy.iter().map(|key| self.id_of(key).unwrap_or_else(|| key.clone())).collect();
+        waiting.retain(|id| seen.insert(id.clone()));
+        loop {
+            let gone = outcome.destroyed.len();
+            let mut blocked = Vec::new();
+            for id in waiting {
+                match self.guarded(Target::Destroy(id.clone()), |round| round.destroy(&id))? {
+                    Ok(()) => outcome.destroyed.push(id),
+                    Err(error) if error.kind.is_by_another() => blocked.push((id, error)),
+                    Err(error) => outcome.not_destroyed.push((id, error)),
+                }
+            }
+            if blocked.is_empty() || outcome.destroyed.len() == gone {
+                outcome.not_destroyed.extend(blocked);
+                return Ok(());
+            }
+            waiting = blocked.into_iter().map(|(id, _)| id).collect();
+        }
     }
 
     fn id_of(&self, key: &str) -> Option<String> {

@@ -63,11 +63,14 @@ impl Collation {
 /// that `ß`, which has none, stays.
 fn titlecase(c: char) -> char {
     match c {
-        // The only letters whose titlecase isn't their uppercase.
+        // The letters whose titlecase isn't their uppercase, and those whose uppercase is two letters.
         '\u{1c4}'..='\u{1c6}' => '\u{1c5}',
         '\u{1c7}'..='\u{1c9}' => '\u{1c8}',
         '\u{1ca}'..='\u{1cc}' => '\u{1cb}',
         '\u{1f1}'..='\u{1f3}' => '\u{1f2}',
+        '\u{10d0}'..='\u{10fa}' | '\u{10fd}'..='\u{10ff}' => c,
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => after(c, 8),
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => after(c, 9),
         c => {
             let mut upper = c.to_uppercase();
             match (upper.next(), upper.next()) {
@@ -76,6 +79,10 @@ fn titlecase(c: char) -> char {
             }
         }
     }
+}
+
+fn after(c: char, distance: u32) -> char {
+    char::from_u32(u32::from(c) + distance).unwrap_or(c)
 }
 
 #[cfg(test)]
@@ -92,6 +99,7 @@ mod tests {
             (UnicodeCasemap, "a\u{308}", "Ä", Equal),
             (UnicodeCasemap, "ǆ", "Ǆ", Equal),
             (UnicodeCasemap, "ﬁn", "FIN", Greater),
+            (UnicodeCasemap, "ῼ", "ῳ", Equal),
             (UnicodeCasemap, "a", "B", Less),
             (UnicodeCasemap, "_", "a", Greater),
             (UnicodeCasemap, "straße", "STRASSE", Greater),

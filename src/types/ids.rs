@@ -5,6 +5,7 @@
 //! that isn't spelled that way parses to `None`: it names nothing, which is `notFound`, never an
 //! error (RFC 8620 §5.1).
 
+use super::limits::ID_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -52,6 +53,13 @@ pub(crate) fn digit_value(byte: u8) -> Option<u8> {
 /// The digit for a value below 32.
 pub(crate) fn digit(value: u8) -> char {
     ALPHABET[usize::from(value & 31)] as char
+}
+
+/// Is the text an Id at all (RFC 8620 §1.2): 1 to 255 octets of letters, digits, `-` and `_`? Ids that
+/// clients make, such as creation ids, may be any of these.
+pub fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 macro_rules! id {
@@ -133,7 +141,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_id_has_1_to_255_octets_of_the_safe_alphabet() {
+        for fine in ["a", "-", "_", "0", "Az09-_", &"x".repeat(255)] {
+            assert!(is_id(fine), "{fine}");
+        }
+        for wrong in ["", "a b", "a.b", "a/b", "#a", "a=", "é", "a\n", &"x".repeat(256)] {
+            assert!(!is_id(wrong), "{wrong}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_id_of_ours_is_an_id_as_the_rfc_defines_it(number: u32) {
+            for id in [EmailId(number).to_string(), AccountId(number).to_string(), MailboxId(number).to_string()] {
+                prop_assert!(is_id(&id) && id.as_bytes()[0].is_ascii_lowercase());
+                prop_assert_eq!(id.to_ascii_lowercase(), id);
+            }
+        }
+
         #[test]
         fn ids_come_back_as_they_went(number: u32) {
             prop_assert_eq!(EmailId::parse(&EmailId(number).to_string()), Some(EmailId(number)));

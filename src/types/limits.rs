@@ -24,6 +24,8 @@ pub const BLOB_SOURCES_MAX: usize = 256;
 pub const BLOBS_MADE_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Octets that one Blob/get reads, all its blobs together.
 pub const BLOBS_READ_SIZE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// An Id (RFC 8620 §1.2).
+pub const ID_BYTES_MAX: usize = 255;
 /// How deep the JSON of a request may nest.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// How many octets all result references of one request may resolve to.

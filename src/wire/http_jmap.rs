@@ -6,6 +6,7 @@ use super::problem::Problem;
 use crate::inbox::server::Server;
 use crate::jmap::context::{Ctx, Host};
 use crate::jmap::error::RequestError;
+use crate::jmap::ijson;
 use crate::jmap::methods;
 use crate::jmap::process;
 use crate::jmap::request::{self, Request};
@@ -42,9 +43,13 @@ pub async fn api(
 ) -> Result<Response, Problem> {
     let login = http_auth::login(&web, &headers, peer).await?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    // RFC 8620 §3.3: the client MUST say application/json; parameters don't matter.
+    // RFC 8620 §3.1, §3.6.1: the client MUST say application/json; parameters don't matter.
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "A request is application/json."));
+        let error = RequestError::NotJson("its Content-Type is not application/json".into());
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let mut problem = error.to_json();
+        problem["status"] = status.as_u16().into();
+        return Err(Problem::jmap(status, problem));
     }
     let _pass = web
         .gate
@@ -82,7 +87,7 @@ fn run(server: &Arc<Server>, session: &SessionData, request: Request, locked: Lo
         hostname: &server.settings.hostname,
     };
     let response = process::process(Ctx::new(host, session, request.using, locked), request);
-    (response.ticket, response.into_json().to_string())
+    (response.ticket, response.into_text())
 }
 
 /// Parsing a small request is quicker than going to another thread.
@@ -131,7 +136,7 @@ pub async fn read_body(body: Body, max: usize) -> Result<Option<Bytes>, Problem>
 
 /// A JSON response that nobody keeps.
 pub fn json(status: StatusCode, value: &Value) -> Response {
-    json_text(status, value.to_string())
+    json_text(status, ijson::cleaned(value.to_string()))
 }
 
 fn json_text(status: StatusCode, text: String) -> Response {
@@ -140,5 +145,7 @@ fn json_text(status: StatusCode, text: String) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    // RFC 8620 §3.8: there is one language of what people read.
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static("en"));
     response
 }

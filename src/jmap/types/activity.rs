@@ -22,7 +22,7 @@ use crate::store::rows;
 use crate::store::rows::team::{
     ActivityKind, ActivityRow, ActivityTextRow, ActivityValue, Cause, SaltedText,
 };
-use crate::types::limits::FILTER_SCAN_ACTIVITIES_MAX;
+use crate::types::limits::{CHANGES_MAX, FILTER_SCAN_ACTIVITIES_MAX};
 use crate::types::{AccountId, ActivityId, ConversationId, DataType, MemberRole, PrincipalId, UtcDate};
 use serde_json::{Map, Value, json};
 
@@ -212,31 +212,75 @@ impl QueryObject for Activity {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        let oldest_first = query.sort.first().copied().unwrap_or_default();
         let next = activity_head(ctx.reader(), account.id)?.next.0;
-        let results: Box<dyn Results> = match &query.filter {
-            None => Box::new(Whole { next, oldest_first }),
-            Some(filter) => {
-                let mut ids = matching(ctx.reader(), account.id, next, filter)?;
-                if !oldest_first {
-                    ids.reverse();
-                }
-                Box::new(Materialised { ids, spell: ActivityId::to_string })
-            }
-        };
-        let query_state = Self::state(ctx, ctx.reader(), account)?;
-        Ok(QueryResult { results, query_state, can_calculate_changes: false })
+        Ok(QueryResult {
+            results: results(ctx.reader(), account.id, next, query)?,
+            query_state: query_state(next),
+            can_calculate_changes: true,
+        })
     }
 
-    /// Entries are only added: /changes tells of them, and which of them match costs a look.
+    /// Entries never change, and are only added at the end: what is new are the numbers since, and nothing
+    /// was removed.
     fn query_changes(
-        _ctx: &Ctx,
-        _account: &Account,
-        _query: &Query<Self>,
-        _since: &Since<'_>,
+        ctx: &Ctx,
+        account: &Account,
+        query: &Query<Self>,
+        since: &Since<'_>,
     ) -> Result<QueryDelta, MethodError> {
-        Err(MethodErrorKind::CannotCalculateChanges.into())
+        let cannot = || MethodError::from(MethodErrorKind::CannotCalculateChanges);
+        let reader = ctx.reader();
+        let next = activity_head(reader, account.id)?.next.0;
+        let old = since.query_state.strip_prefix('y').and_then(|number| number.parse().ok());
+        let old: u32 =
+            old.filter(|old| *old <= next && query_state(*old) == since.query_state).ok_or_else(cannot)?;
+        if (next - old) as usize > CHANGES_MAX {
+            return Err(cannot());
+        }
+        let mut fresh: Vec<ActivityId> = (old..next).map(ActivityId).collect();
+        if let Some(filter) = &query.filter {
+            fresh = fitting(reader, account.id, &fresh, filter)?;
+        }
+        let mut delta = QueryDelta { new_query_state: query_state(next), ..QueryDelta::default() };
+        let oldest_first = query.sort.first().copied().unwrap_or_default();
+        let mut before = 0;
+        if oldest_first || since.calculate_total || since.up_to_id.is_some() {
+            let mut results = results(reader, account.id, next, query)?;
+            let total = results.total()?;
+            delta.total = Some(total);
+            delta.up_to_index = match since.up_to_id {
+                Some(id) => results.position_of(id)?,
+                None => None,
+            };
+            before = total.saturating_sub(fresh.len() as u64);
+        }
+        if !oldest_first {
+            fresh.reverse();
+            before = 0;
+        }
+        delta.added = fresh.iter().map(ActivityId::to_string).zip(before..).collect();
+        Ok(delta)
     }
+}
+
+/// The state of every query: how many entries there are.
+fn query_state(next: u32) -> String {
+    format!("y{next}")
+}
+
+fn results<'r>(
+    reader: &dyn Read,
+    account: AccountId,
+    next: u32,
+    query: &Query<Activity>,
+) -> Result<Box<dyn Results + 'r>, MethodError> {
+    let oldest_first = query.sort.first().copied().unwrap_or_default();
+    let Some(filter) = &query.filter else { return Ok(Box::new(Whole { next, oldest_first })) };
+    let mut ids = matching(reader, account, next, filter)?;
+    if !oldest_first {
+        ids.reverse();
+    }
+    Ok(Box::new(Materialised { ids, spell: ActivityId::to_string }))
 }
 
 /// The conversation that every result is of, if the filter says so.
@@ -271,6 +315,16 @@ fn matching(
     if ids.len() > max {
         return Err(team::too_many());
     }
+    fitting(reader, account, &ids, filter)
+}
+
+/// Those of the entries that match, in the order given.
+fn fitting(
+    reader: &dyn Read,
+    account: AccountId,
+    ids: &[ActivityId],
+    filter: &Filter<Vec<Test>>,
+) -> Result<Vec<ActivityId>, MethodError> {
     let fits =
         |row: &ActivityRow| filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)));
     let mut found = Vec::new();

@@ -26,7 +26,7 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     let mut args = Args::new(arguments);
     let account_id = args.required_string("accountId")?;
     let if_in_state = args.string("ifInState")?;
-    let emails = args.objects("emails")?.ok_or_else(|| MethodError::argument("emails", "is missing"))?;
+    let emails = args.creates("emails")?.ok_or_else(|| MethodError::argument("emails", "is missing"))?;
     args.finish()?;
     if emails.len() > limits::OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());

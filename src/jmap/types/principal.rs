@@ -12,7 +12,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::methods::{Method, read};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Materialised, QueryResult};
+use crate::jmap::query::{Collation, Comparator, Materialised, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes};
@@ -160,7 +160,7 @@ impl Test {
 impl QueryObject for Principal {
     type Condition = Vec<Test>;
     /// By name; true: ascending.
-    type Sort = bool;
+    type Sort = (Collation, bool);
     type QueryArgs = ();
 
     fn condition(_ctx: &Ctx, args: &mut Args) -> Result<Vec<Test>, MethodError> {
@@ -174,9 +174,9 @@ impl QueryObject for Principal {
         Ok(tests)
     }
 
-    fn sort(_ctx: &Ctx, comparator: Comparator) -> Result<bool, MethodError> {
+    fn sort(_ctx: &Ctx, comparator: Comparator) -> Result<(Collation, bool), MethodError> {
         match comparator.property.as_str() {
-            "name" => Ok(comparator.is_ascending),
+            "name" => Ok((comparator.collation.unwrap_or_default(), comparator.is_ascending)),
             _ => Err(MethodErrorKind::UnsupportedSort.into()),
         }
     }
@@ -196,8 +196,8 @@ impl QueryObject for Principal {
                 filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one)))
             });
         }
-        if let Some(ascending) = query.sort.first() {
-            found.sort_by_cached_key(|(_, one)| one.name.to_lowercase());
+        if let Some((collation, ascending)) = query.sort.first() {
+            found.sort_by_cached_key(|(_, one)| collation.key(&one.name));
             if !ascending {
                 found.reverse();
             }

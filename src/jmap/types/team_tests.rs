@@ -573,6 +573,7 @@ fn a_reply_lock_is_held_renewed_lost_taken_over_and_released() {
 fn the_history_is_read_newest_first_and_cannot_be_written() {
     let (world, ids) = World::with_mail(1);
     let since = world.state("Activity");
+    let before = world.call(ANN, "Activity/query", json!({}));
     world.update(ANN, &ids[0], json!({"ownerId": "pc", "tags": {"ship": true}})).unwrap();
     let changed = world.changes("Activity", &since);
     let whole = world.call(ANN, "Activity/query", json!({"calculateTotal": true}));
@@ -596,8 +597,27 @@ fn the_history_is_read_newest_first_and_cannot_be_written() {
     let by_mail = world.call(ANN, "Activity/query", json!({"filter": {"cause": "mail", "before": at}}));
     assert_eq!(by_mail["ids"].as_array().map(Vec::len), Some(all.len() - 2));
     assert_eq!(world.call(ANN, "Activity/set", json!({}))["type"], "unknownMethod");
-    let changes = world.call(ANN, "Activity/queryChanges", json!({"sinceQueryState": since}));
-    assert_eq!(changes["type"], "cannotCalculateChanges");
+    let mut arguments = json!({"sinceQueryState": before["queryState"], "upToId": newest[0]});
+    let changes = world.call(ANN, "Activity/queryChanges", arguments.clone());
+    assert_eq!(
+        changes,
+        json!({
+            "accountId": "ac", "oldQueryState": before["queryState"], "newQueryState": whole["queryState"],
+            "removed": [], "added": [{"id": newest[1], "index": 0}, {"id": newest[0], "index": 1}]
+        })
+    );
+    // Behind the last entry that the client knows nothing is of interest.
+    arguments["upToId"] = newest[1].clone();
+    let near = world.call(ANN, "Activity/queryChanges", arguments.clone());
+    assert_eq!(near["added"], json!([{"id": newest[1], "index": 0}]));
+    arguments["upToId"] = json!(null);
+    arguments["maxChanges"] = json!(1);
+    let many = world.call(ANN, "Activity/queryChanges", arguments);
+    assert_eq!(many["type"], "tooManyChanges");
+    for unknown in [&since, &json!("y"), &json!("y01"), &json!("y999"), &json!("y-1"), &json!("")] {
+        let changes = world.call(ANN, "Activity/queryChanges", json!({"sinceQueryState": unknown}));
+        assert_eq!(changes["type"], "cannotCalculateChanges", "{unknown}");
+    }
 }
 
 #[test]
@@ -668,15 +688,24 @@ proptest! {
     fn query_changes_lead_to_what_a_fresh_query_gives(acts in prop::collection::vec(act(), 1..30)) {
         let (mut world, _) = World::with_mail(4);
         let ascending = json!([{"property": "lastActivityAt", "isAscending": true}]);
+        let oldest_first = json!([{"property": "at", "isAscending": true}]);
         let queries = [
-            json!({}),
-            json!({"filter": {"status": "open"}}),
-            json!({"filter": {"status": "closed"}, "sort": ascending}),
-            json!({"filter": {"ownerId": null}}),
-            json!({"filter": {"ownerId": "pe"}}),
+            ("Conversation", json!({})),
+            ("Conversation", json!({"filter": {"status": "open"}})),
+            ("Conversation", json!({"filter": {"status": "closed"}, "sort": ascending})),
+            ("Conversation", json!({"filter": {"ownerId": null}})),
+            ("Conversation", json!({"filter": {"ownerId": "pe"}})),
+            ("Activity", json!({})),
+            ("Activity", json!({"sort": oldest_first})),
+            ("Activity", json!({"filter": {"type": "ownerChanged"}})),
+            ("Activity", json!({"filter": {"cause": "user"}, "sort": oldest_first})),
         ];
-        let ask = |world: &World, query: &Value| world.call(ANN, "Conversation/query", query.clone());
-        let mut had: Vec<Value> = queries.iter().map(|query| ask(&world, query)).collect();
+        let search = |world: &World, kind: &str, query: &Value| {
+            world.call(ANN, &format!("{kind}/query"), query.clone())
+        };
+        let ask = |world: &World, query: &Value| search(world, "Conversation", query);
+        let mut had: Vec<Value> =
+            queries.iter().map(|(kind, query)| search(&world, kind, query)).collect();
         for (step, act) in acts.into_iter().enumerate() {
             match act {
                 Act::Deliver => world.deliver(),
@@ -696,16 +725,16 @@ proptest! {
                 }
             }
             // Some of the clients look less often.
-            for (number, (query, had)) in queries.iter().zip(&mut had).enumerate() {
+            for (number, ((kind, query), had)) in queries.iter().zip(&mut had).enumerate() {
                 if step % (number + 1) != 0 {
                     continue;
                 }
                 prop_assert_eq!(&had["canCalculateChanges"], true);
-                let fresh = ask(&world, query);
+                let fresh = search(&world, kind, query);
                 let mut since = query.clone();
                 since["sinceQueryState"] = had["queryState"].clone();
                 since["calculateTotal"] = json!(true);
-                let changes = world.call(ANN, "Conversation/queryChanges", since);
+                let changes = world.call(ANN, &format!("{kind}/queryChanges"), since);
                 let total = fresh["ids"].as_array().map(Vec::len);
                 prop_assert_eq!(changes["total"].as_u64(), total.map(|total| total as u64), "{}", changes);
                 prop_assert_eq!(&changes["newQueryState"], &fresh["queryState"]);
