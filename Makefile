@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test run lint bench fuzz need
+.PHONY: help demo test run lint bench fuzz clients need
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/postroom/target
@@ -46,6 +46,15 @@ fuzz: need ## run one fuzz target (TARGET=mime, FUZZ_SECONDS=60); needs nightly 
 	@cargo fuzz --version >/dev/null 2>&1 || { \
 	  echo "cargo-fuzz is missing: cargo install cargo-fuzz, and rustup toolchain install nightly" >&2; exit 1; }
 	cd fuzz && cargo +nightly fuzz run --fuzz-dir . '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)'
+
+CLIENTS := $(CARGO_TARGET_DIR)/clients
+clients: need ## real client libraries against the real server; installs them from the network
+	cargo build --locked --bin postroom
+	test -x '$(CLIENTS)/venv/bin/python' || python3 -m venv '$(CLIENTS)/venv'
+	'$(CLIENTS)/venv/bin/pip' install --quiet --requirement tests/clients/requirements.txt
+	! command -v npm >/dev/null || npm install --silent --no-save --prefix '$(CLIENTS)' jmap-jam@0.13.1
+	JMAP_MODULES='$(CLIENTS)' '$(CLIENTS)/venv/bin/python' tests/clients/run.py \
+	  "$$CARGO_TARGET_DIR/debug/postroom" jmapc_smoke.py jmaplib_smoke.py jmap_jam_smoke.mjs
 
 need:
 	@scripts/need.sh

@@ -13,17 +13,17 @@ use crate::types::{AccountId, Clock, MemberRole, Millis, Random};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-const PLAIN: &[Capability] = &[Capability::Core, Capability::Mail];
-const OURS: &[Capability] = &[Capability::Core, Capability::Mail, Capability::Ownership];
+pub(super) const PLAIN: &[Capability] = &[Capability::Core, Capability::Mail];
+pub(super) const OURS: &[Capability] = &[Capability::Core, Capability::Mail, Capability::Ownership];
 
-struct World {
-    store: Arc<Store>,
-    session: SessionData,
+pub(super) struct World {
+    pub store: Arc<Store>,
+    pub session: SessionData,
 }
 
 impl World {
     /// Ann, with her own account `ab`, an inbox `ac` and an inbox `ad` that she only observes.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let clock = Clock::manual(Millis(1_700_000_000_000));
         let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
         let store = Store::in_memory(options, clock, Random::seeded(1)).unwrap();
@@ -33,7 +33,7 @@ impl World {
         Self { store, session }
     }
 
-    fn send(&self, using: &[Capability], calls: Value, created_ids: Option<Value>) -> Value {
+    pub fn send(&self, using: &[Capability], calls: Value, created_ids: Option<Value>) -> Value {
         let using: Vec<&str> = using.iter().map(|one| one.uri()).collect();
         let mut body = json!({"using": using, "methodCalls": calls});
         if let Some(created_ids) = created_ids {
@@ -47,12 +47,12 @@ impl World {
         process(ctx, request).into_json()
     }
 
-    fn calls(&self, using: &[Capability], calls: Value) -> Value {
+    pub fn calls(&self, using: &[Capability], calls: Value) -> Value {
         self.send(using, calls, None)["methodResponses"].clone()
     }
 
     /// One call in account `ab`: the name and the arguments of its only response.
-    fn call(&self, using: &[Capability], name: &str, mut arguments: Value) -> (String, Value) {
+    pub fn call(&self, using: &[Capability], name: &str, mut arguments: Value) -> (String, Value) {
         if arguments.get("accountId").is_none() {
             arguments["accountId"] = json!("ab");
         }
@@ -61,19 +61,19 @@ impl World {
         (responses[0][0].as_str().unwrap().to_owned(), responses[0][1].clone())
     }
 
-    fn set(&self, arguments: Value) -> Value {
+    pub fn set(&self, arguments: Value) -> Value {
         let (name, response) = self.call(OURS, "Todo/set", arguments);
         assert_eq!(name, "Todo/set", "{response}");
         response
     }
 
-    fn error(&self, using: &[Capability], name: &str, arguments: Value) -> String {
+    pub fn error(&self, using: &[Capability], name: &str, arguments: Value) -> String {
         let (name, response) = self.call(using, name, arguments);
         assert_eq!(name, "error", "{response}");
         response["type"].as_str().unwrap().to_owned()
     }
 
-    fn title(&self, id: &str) -> Value {
+    pub fn title(&self, id: &str) -> Value {
         self.call(PLAIN, "Todo/get", json!({"ids": [id], "properties": ["title"]})).1["list"][0]["title"]
             .clone()
     }

@@ -114,10 +114,15 @@ static TABLES: &[&[Method]] = &[
 /// The method of that name.
 pub fn find(name: &str) -> Option<&'static Method> {
     #[cfg(test)]
-    let all = TABLES.iter().copied().flatten().chain(super::example::METHODS);
+    let mut all = all().chain(super::example::METHODS);
     #[cfg(not(test))]
-    let all = TABLES.iter().copied().flatten();
-    all.into_iter().find(|method| method.name == name)
+    let mut all = all();
+    all.find(|method| method.name == name)
+}
+
+/// Every line.
+pub fn all() -> impl Iterator<Item = &'static Method> {
+    TABLES.iter().copied().flatten()
 }
 
 /// The accounts that a request says it will write, each once and in order. The caller takes their

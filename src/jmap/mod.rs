@@ -28,4 +28,6 @@ pub mod request;
 pub mod session;
 pub mod set;
 pub mod set_check;
+#[cfg(test)]
+mod standard_tests;
 pub mod types;

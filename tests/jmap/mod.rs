@@ -2,6 +2,7 @@
 
 mod app_password;
 mod blobs;
+mod core;
 mod delivery;
 mod eventsource;
 mod low_disk;

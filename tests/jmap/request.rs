@@ -36,6 +36,14 @@ async fn a_request_that_is_none_is_refused_with_the_registered_problem() {
     }
     let reply = ann.post("/jmap", "text/plain", br#"{"using":[],"methodCalls":[]}"#.to_vec()).await;
     assert_eq!(reply.status, 415);
+    assert_eq!(
+        reply.json(),
+        json!({
+            "type": "urn:ietf:params:jmap:error:notJSON",
+            "status": 415,
+            "detail": "The request is not I-JSON: its Content-Type is not application/json"
+        })
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 pub const CORE: &str = "urn:ietf:params:jmap:core";
 pub const MAIL: &str = "urn:ietf:params:jmap:mail";
@@ -128,6 +130,19 @@ impl Client {
     pub async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
         let request = self.http.post(self.url(path)).headers(self.headers());
         whole(request.header("Content-Type", content_type).body(body).send().await.expect("a reply")).await
+    }
+
+    /// A POST that keeps the server waiting for the rest of its body; dropping it ends it.
+    pub async fn half_a_post(&self, path: &str) -> TcpStream {
+        let host = self.base.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).await.expect("a connection");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+            self.authorization
+        );
+        stream.write_all(head.as_bytes()).await.expect("the server reads");
+        stream
     }
 
     /// An open channel of events.

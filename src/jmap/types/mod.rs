@@ -36,6 +36,8 @@ mod blob_tests;
 #[cfg(test)]
 mod mailbox_tests;
 #[cfg(test)]
+mod robust_tests;
+#[cfg(test)]
 mod team_tests;
 pub mod thread;
 #[cfg(test)]

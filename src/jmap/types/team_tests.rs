@@ -23,11 +23,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-const INBOX: AccountId = AccountId(2);
-const ANN: PrincipalId = PrincipalId(2);
+pub(super) const INBOX: AccountId = AccountId(2);
+pub(super) const ANN: PrincipalId = PrincipalId(2);
 const BOB: PrincipalId = PrincipalId(3);
-const LEA: PrincipalId = PrincipalId(4);
-const OBI: PrincipalId = PrincipalId(5);
+pub(super) const LEA: PrincipalId = PrincipalId(4);
+pub(super) const OBI: PrincipalId = PrincipalId(5);
 const TEAM: &[Capability] = &[
     Capability::Core,
     Capability::Mail,
@@ -45,8 +45,8 @@ const PEOPLE: [(PrincipalId, &str, MemberRole); 4] = [
     (OBI, "Obi", MemberRole::Observer),
 ];
 
-struct World {
-    store: Arc<Store>,
+pub(super) struct World {
+    pub store: Arc<Store>,
     staff: Arc<Staff>,
     mails: u32,
 }
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// A world in which that many customers wrote, a minute apart; the conversations' ids.
-    fn with_mail(count: u32) -> (Self, Vec<String>) {
+    pub fn with_mail(count: u32) -> (Self, Vec<String>) {
         let mut world = Self::new();
         for _ in 0..count {
             world.deliver();
@@ -132,7 +132,7 @@ impl World {
         txn.commit().unwrap();
     }
 
-    fn send(&self, who: PrincipalId, using: &[Capability], calls: Value) -> Value {
+    pub fn send(&self, who: PrincipalId, using: &[Capability], calls: Value) -> Value {
         let using: Vec<&str> = using.iter().map(|one| one.uri()).collect();
         let body = json!({"using": using, "methodCalls": calls});
         let request = request::parse(body.to_string().as_bytes()).unwrap();
@@ -618,6 +618,15 @@ fn the_history_is_read_newest_first_and_cannot_be_written() {
         let changes = world.call(ANN, "Activity/queryChanges", json!({"sinceQueryState": unknown}));
         assert_eq!(changes["type"], "cannotCalculateChanges", "{unknown}");
     }
+}
+
+#[test]
+fn inbox_settings_are_one_object_that_is_neither_made_nor_destroyed() {
+    let world = World::new();
+    let set = world.call(LEA, "InboxSettings/set", json!({"create": {"k": {}}, "destroy": ["singleton"]}));
+    assert_eq!(set["notCreated"], json!({"k": {"type": "singleton"}}));
+    assert_eq!(set["notDestroyed"], json!({"singleton": {"type": "singleton"}}));
+    assert_eq!(set["newState"], set["oldState"]);
 }
 
 #[test]
