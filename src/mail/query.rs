@@ -57,6 +57,31 @@ pub enum EmailCondition {
     Nothing,
 }
 
+impl EmailCondition {
+    /// Decided by the other Emails of a Thread as well.
+    pub fn is_of_thread(&self) -> bool {
+        matches!(
+            self,
+            Self::AllInThreadHaveKeyword(_)
+                | Self::SomeInThreadHaveKeyword(_)
+                | Self::NoneInThreadHaveKeyword(_)
+        )
+    }
+
+    /// About something of an Email that can change.
+    pub fn is_mutable(&self) -> bool {
+        self.is_of_thread()
+            || matches!(
+                self,
+                Self::InMailbox(_)
+                    | Self::InMailboxOtherThan(_)
+                    | Self::HasKeyword(_)
+                    | Self::NotKeyword(_)
+                    | Self::InConversation(_)
+            )
+    }
+}
+
 /// One comparator (RFC 8621 §4.4.2).
 #[derive(Clone, PartialEq, Debug)]
 pub struct EmailSort {
@@ -98,6 +123,18 @@ impl From<SearchError> for QueryError {
             SearchError::TooBroad => QueryError::TooMuch("too many words start like this".to_owned()),
             other => QueryError::Search(other.to_string()),
         }
+    }
+}
+
+impl EmailOrder {
+    /// Decided by the other Emails of a Thread as well.
+    pub fn is_of_thread(&self) -> bool {
+        matches!(self, Self::AllInThreadHaveKeyword(_) | Self::SomeInThreadHaveKeyword(_))
+    }
+
+    /// By something of an Email that can change.
+    pub fn is_mutable(&self) -> bool {
+        self.is_of_thread() || matches!(self, Self::HasKeyword(_))
     }
 }
 
@@ -435,6 +472,16 @@ impl Query<'_> {
 }
 
 impl EmailFilter {
+    /// Does the test hold of one of its conditions?
+    pub fn any(&self, test: &impl Fn(&EmailCondition) -> bool) -> bool {
+        match self {
+            EmailFilter::And(list) | EmailFilter::Or(list) | EmailFilter::Not(list) => {
+                list.iter().any(|one| one.any(test))
+            }
+            EmailFilter::Is(condition) => test(condition),
+        }
+    }
+
     /// Decided by bitmaps alone.
     fn is_exact(&self) -> bool {
         match self {

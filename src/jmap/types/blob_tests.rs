@@ -28,7 +28,19 @@ impl World {
     }
 }
 
-/// BLOB-4.1
+#[test]
+fn the_capability_of_blobs_tells_its_limits() {
+    let session = world().session.to_json();
+    assert_eq!(session["capabilities"]["urn:ietf:params:jmap:blob"], json!({}));
+    assert_eq!(
+        session["accounts"]["ab"]["accountCapabilities"]["urn:ietf:params:jmap:blob"],
+        json!({
+            "maxSizeBlobSet": 52_428_800, "maxDataSources": 256, "supportedTypeNames": ["Email", "Mailbox", "Thread"],
+            "supportedDigestAlgorithms": ["sha", "sha-256", "sha-512"]
+        })
+    );
+}
+
 #[test]
 fn a_blob_is_put_together_from_text_base64_and_ranges_of_blobs() {
     let world = world();
@@ -62,7 +74,6 @@ fn a_blob_is_put_together_from_text_base64_and_ranges_of_blobs() {
     );
 }
 
-/// BLOB-4.1
 #[test]
 fn a_source_that_cannot_be_read_refuses_its_blob_alone() {
     let world = world();
@@ -99,7 +110,6 @@ fn a_source_that_cannot_be_read_refuses_its_blob_alone() {
     assert_eq!(refused["none"], json!({"type": "blobNotFound", "notFound": ["nothing", "#nothing"]}));
 }
 
-/// BLOB-4.2
 #[test]
 fn a_range_is_told_as_text_or_base64_with_what_was_wrong_with_it() {
     let world = world();
@@ -146,7 +156,6 @@ fn a_range_is_told_as_text_or_base64_with_what_was_wrong_with_it() {
     assert_eq!(world.call(PLAIN, "Blob/get", json!({"ids": []})).1["type"], json!("unknownMethod"));
 }
 
-/// BLOB-4.2
 #[test]
 fn a_digest_is_that_of_the_octets_of_the_range() {
     let world = world();
@@ -158,7 +167,6 @@ fn a_digest_is_that_of_the_octets_of_the_range() {
     assert_eq!(answer["list"][0]["digest:sha-256"], json!("ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="));
 }
 
-/// BLOB-4.3
 #[test]
 fn a_lookup_finds_the_emails_threads_and_mailboxes_of_a_blob() {
     let world = world();
@@ -184,7 +192,6 @@ fn a_lookup_finds_the_emails_threads_and_mailboxes_of_a_blob() {
     }
 }
 
-/// CORE-6.3
 #[test]
 fn a_blob_is_copied_to_another_account_and_stays_with_the_first() {
     let world = world();

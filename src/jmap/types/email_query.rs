@@ -1,11 +1,12 @@
 //! Email/query and Email/queryChanges (RFC 8621 §4.4, §4.5) over `mail::query`.
 //!
 //! Invariants: what is an ordered list is read as a page of it and never as a whole, and its
-//! changes are exact; a filter that needs a set says `canCalculateChanges: false`, and its
-//! /queryChanges is `cannotCalculateChanges`. A query state is the account's Email state: no list
-//! moves without it.
+//! changes come from its log; everything else is made anew, and what can't have moved by what the
+//! Emails' log tells is left out (`email_query_changes.rs`). A query state is the account's Email
+//! state: no list moves without it.
 
 use super::email::Email;
+use super::email_query_changes::{self, Wanted};
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
@@ -96,15 +97,14 @@ impl QueryObject for Email {
         let query_state = Self::state(ctx, ctx.reader(), account)?;
         let (filter, sort) = (filter_of(query.filter.as_ref()), sort_of(query));
         let plan = mail::plan(filter.as_ref(), &sort, query.args);
-        let can_calculate_changes = plan != Plan::Set;
+        let can_calculate_changes = email_query_changes::are_told(filter.as_ref());
         let results: Box<dyn Results + 'q> = match plan {
             Plan::List { list, backwards } => {
                 Box::new(Ordered { read: ctx.reader(), account: account.id, list, backwards })
             }
             Plan::Set => {
-                let work = mail::Query { read: ctx.reader(), account: account.id, search: ctx.host.search };
-                let ids = work.run(filter.as_ref(), &sort, query.args).map_err(refused)?;
-                Box::new(Materialised { ids, spell: EmailId::to_string })
+                let wanted = Wanted { filter: filter.as_ref(), sort: &sort, collapse: query.args };
+                Box::new(Materialised { ids: made(ctx, account, &wanted)?, spell: EmailId::to_string })
             }
         };
         Ok(QueryResult { results, query_state, can_calculate_changes })
@@ -118,8 +118,10 @@ impl QueryObject for Email {
     ) -> Result<QueryDelta, MethodError> {
         let cannot = || MethodError::from(MethodErrorKind::CannotCalculateChanges);
         let filter = filter_of(query.filter.as_ref());
-        let Plan::List { list, backwards } = mail::plan(filter.as_ref(), &sort_of(query), query.args) else {
-            return Err(cannot());
+        let sort = sort_of(query);
+        let Plan::List { list, backwards } = mail::plan(filter.as_ref(), &sort, query.args) else {
+            let wanted = Wanted { filter: filter.as_ref(), sort: &sort, collapse: query.args };
+            return email_query_changes::of_set(ctx, account, &wanted, since);
         };
         let state = State::parse(since.query_state).filter(|state| state.told == 0).ok_or_else(cannot)?;
         // Asked for no ids, the log tells whether it reaches back so far.
@@ -129,6 +131,12 @@ impl QueryObject for Email {
         let delta = ordered.changes(state.modseq, since)?;
         Ok(QueryDelta { new_query_state, ..delta })
     }
+}
+
+/// Results that no list has.
+pub(super) fn made(ctx: &Ctx, account: &Account, wanted: &Wanted<'_>) -> Result<Vec<EmailId>, MethodError> {
+    let work = mail::Query { read: ctx.reader(), account: account.id, search: ctx.host.search };
+    work.run(wanted.filter, wanted.sort, wanted.collapse).map_err(refused)
 }
 
 /// An ordered list of the store as results.

@@ -50,7 +50,6 @@ fn part_with(property: &str, value: Value) -> Value {
     json!({"bodyStructure": part, "bodyValues": {"t": {"value": "x"}}})
 }
 
-/// MAIL-4.6
 #[test]
 fn every_wrong_property_of_a_create_is_named_as_the_client_spelled_it() {
     let world = World::new();
@@ -147,7 +146,6 @@ fn every_wrong_property_of_a_create_is_named_as_the_client_spelled_it() {
     }
 }
 
-/// MAIL-4.6
 #[test]
 fn missing_blobs_are_listed_each_once() {
     let world = World::new();
@@ -165,7 +163,6 @@ fn missing_blobs_are_listed_each_once() {
     }
 }
 
-/// MAIL-4.6
 #[test]
 fn what_is_created_tells_four_properties_and_what_was_left_out_is_added() {
     let world = World::new();
@@ -189,7 +186,7 @@ fn what_is_created_tells_four_properties_and_what_was_left_out_is_added() {
     assert_eq!(email["header:Message-ID:asMessageIds:all"], json!([["own@id"]]));
 }
 
-/// MAIL-4.6: text of another type than text is a part like any other.
+/// text of another type than text is a part like any other.
 #[test]
 fn an_attachment_may_come_as_text() {
     let world = World::new();
@@ -208,7 +205,6 @@ fn an_attachment_may_come_as_text() {
     assert_eq!(email["textBody"].as_array().map(Vec::len), Some(1));
 }
 
-/// MAIL-4.6
 #[test]
 fn an_update_names_what_it_may_not_change_as_the_client_spelled_it() {
     let world = World::new();
@@ -238,7 +234,6 @@ fn an_update_names_what_it_may_not_change_as_the_client_spelled_it() {
     assert_eq!(world.get("eb", json!(["keywords"]))["keywords"], json!({}));
 }
 
-/// MAIL-4.8
 #[test]
 fn an_import_takes_imperfect_messages_and_names_what_is_wrong_with_others() {
     let world = World::new();
@@ -290,7 +285,7 @@ fn an_import_takes_imperfect_messages_and_names_what_is_wrong_with_others() {
     }
 }
 
-/// MAIL-4.8: what is imported has an id for the calls after it.
+/// what is imported has an id for the calls after it.
 #[test]
 fn an_import_registers_its_creation_ids() {
     let world = World::new();
@@ -305,7 +300,6 @@ fn an_import_registers_its_creation_ids() {
     assert_eq!(responses[1][1]["updated"], json!({"eb": null}));
 }
 
-/// MAIL-4.7
 #[test]
 fn a_copy_is_the_same_message_with_what_it_may_change() {
     let world = World::with(vec![account(1, None), account(3, None)]);
@@ -344,7 +338,6 @@ fn a_copy_is_the_same_message_with_what_it_may_change() {
     assert_eq!(world.error("Email/copy", from_nobody), "fromAccountNotFound");
 }
 
-/// MAIL-4.7
 #[test]
 fn a_copy_takes_the_original_away_only_where_that_is_asked_and_states_fit() {
     let world = World::with(vec![account(1, None), account(3, None)]);
@@ -403,7 +396,7 @@ fn letter() -> impl Strategy<Value = (Map<String, Value>, String, String)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// MAIL-4.6: what a client writes is what it reads.
+    /// what a client writes is what it reads.
     #[test]
     fn a_created_email_is_read_as_it_was_written(
         (headers, plain, html) in letter(),

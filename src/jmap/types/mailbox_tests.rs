@@ -1,6 +1,7 @@
 //! Mailboxes as a client meets them (RFC 8621 §2).
 
 use super::world::*;
+use crate::types::MailboxId;
 use serde_json::{Value, json};
 
 impl World {
@@ -20,7 +21,6 @@ impl World {
     }
 }
 
-/// MAIL-2
 #[test]
 fn a_name_is_kept_in_normal_form_c_and_the_client_is_told() {
     let world = World::new();
@@ -42,7 +42,6 @@ fn a_name_is_kept_in_normal_form_c_and_the_client_is_told() {
     }
 }
 
-/// MAIL-2
 #[test]
 fn parents_roles_and_orders_are_checked_and_named() {
     let world = World::new();
@@ -71,7 +70,6 @@ fn parents_roles_and_orders_are_checked_and_named() {
     assert_eq!(answer["notDestroyed"], json!({top.as_str(): {"type": "mailboxHasChild"}}));
 }
 
-/// MAIL-2.3
 #[test]
 fn a_query_sorts_by_collation_and_as_a_tree() {
     let world = World::new();
@@ -105,7 +103,7 @@ fn a_query_sorts_by_collation_and_as_a_tree() {
     assert_eq!(world.error("Mailbox/query", json!({"filter": {"x": 1}})), "unsupportedFilter");
 }
 
-/// MAIL-2.4: after every step, the old results with the changes are the new results.
+/// After every step, the old results with the changes are the new results.
 #[test]
 fn query_changes_turn_the_old_results_into_the_new_ones() {
     let world = World::new();
@@ -153,6 +151,72 @@ fn query_changes_turn_the_old_results_into_the_new_ones() {
     }
     let wrong = json!({"sinceQueryState": "nonsense"});
     assert_eq!(world.error("Mailbox/queryChanges", wrong), "cannotCalculateChanges");
+}
+
+/// RFC 8621 §2: a Thread is unread where it would be shown as unread, and what is in the Trash only
+/// is a Thread of its own.
+#[test]
+fn counts_are_those_of_the_rfc_with_its_rule_for_the_trash() {
+    let world = World::new();
+    let letter = |number: u32| {
+        format!("Subject: s\r\nMessage-ID: <{number}@x>\r\nReferences: <root@x>\r\n\r\n").into_bytes()
+    };
+    let counts = |id: &str| {
+        let list = world.answer("Mailbox/get", json!({"ids": [id]}))["list"].clone();
+        ["totalEmails", "unreadEmails", "totalThreads", "unreadThreads"]
+            .map(|name| list[0][name].as_u64().unwrap())
+    };
+    // `mb` is the Inbox, `mc` the Archive, `mg` the Trash: unread there, read in the Inbox.
+    world.add(&letter(1), &[6], &[], 1);
+    world.add(&letter(2), &[1], &["$seen"], 2);
+    assert_eq!((counts("mg"), counts("mb")), ([1, 1, 1, 1], [1, 0, 1, 0]));
+    // An unread draft counts nowhere; an unread Email elsewhere makes the Thread unread here.
+    world.add(&letter(3), &[1], &["$draft"], 3);
+    assert_eq!(counts("mb"), [2, 0, 1, 0]);
+    world.add(&letter(4), &[2], &[], 4);
+    assert_eq!((counts("mb"), counts("mc"), counts("mg")), ([2, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]));
+    // In the Trash and elsewhere it is in both places.
+    world.answer(
+        "Email/set",
+        json!({"update": {"ee": {"mailboxIds/mg": true}, "eb": {"keywords/$seen": true}}}),
+    );
+    assert_eq!((counts("mb"), counts("mg")), ([2, 0, 1, 1], [2, 1, 1, 1]));
+    // Another mailbox becomes the Trash: all is counted anew.
+    world.answer("Mailbox/set", json!({"update": {"mg": {"role": null}}}));
+    world.answer("Mailbox/set", json!({"update": {"mc": {"role": "trash"}}}));
+    assert_eq!((counts("mb"), counts("mc"), counts("mg")), ([2, 0, 1, 1], [1, 1, 1, 1], [2, 1, 1, 1]));
+    world.answer("Email/set", json!({"update": {"ee": {"mailboxIds/mg": null}}}));
+    assert_eq!((counts("mb"), counts("mc"), counts("mg")), ([2, 0, 1, 0], [1, 1, 1, 1], [1, 0, 1, 0]));
+}
+
+#[test]
+fn changes_of_counts_alone_say_so() {
+    let world = World::new();
+    let state = world.answer("Mailbox/get", json!({"ids": []}))["state"].clone();
+    world.add(MESSAGE, &[1], &[], 5);
+    let changes = world.answer("Mailbox/changes", json!({"sinceState": state}));
+    assert_eq!((&changes["updated"], &changes["created"]), (&json!(["mb"]), &json!([])));
+    let names = json!(["totalEmails", "unreadEmails", "totalThreads", "unreadThreads"]);
+    assert_eq!(changes["updatedProperties"], names);
+    world.answer("Mailbox/set", json!({"update": {"mb": {"sortOrder": 9}}}));
+    let changes = world.answer("Mailbox/changes", json!({"sinceState": state}));
+    assert_eq!((&changes["updated"], &changes["updatedProperties"]), (&json!(["mb"]), &Value::Null));
+}
+
+#[test]
+fn a_mailbox_goes_with_its_emails_only_where_that_is_asked() {
+    let world = World::new();
+    let id = world.made("gone", None, 0);
+    let number = MailboxId::parse(&id).unwrap().0;
+    world.add(MESSAGE, &[number], &[], 5);
+    world.add(MESSAGE, &[number, 1], &[], 6);
+    let refused = world.answer("Mailbox/set", json!({"destroy": [id, "mzz"]}))["notDestroyed"].clone();
+    assert_eq!(refused, json!({id.as_str(): {"type": "mailboxHasEmail"}, "mzz": {"type": "notFound"}}));
+    let answer = world.answer("Mailbox/set", json!({"destroy": [id], "onDestroyRemoveEmails": true}));
+    assert_eq!(answer["destroyed"], json!([id]));
+    let emails = world.answer("Email/get", json!({"ids": ["eb", "ec"], "properties": ["mailboxIds"]}));
+    assert_eq!(emails["notFound"], json!(["eb"]));
+    assert_eq!(emails["list"], json!([{"id": "ec", "mailboxIds": {"mb": true}}]));
 }
 
 /// A client's part (RFC 8620 §5.6): takes out what was removed, then puts in what was added.

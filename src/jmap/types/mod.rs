@@ -14,6 +14,7 @@ pub mod email_header;
 pub mod email_import;
 pub mod email_parse;
 pub mod email_query;
+pub mod email_query_changes;
 pub mod email_set;
 #[cfg(test)]
 mod email_set_tests;
@@ -23,6 +24,7 @@ pub mod email_view;
 pub mod identity;
 pub mod inbox_settings;
 pub mod mailbox;
+pub mod mailbox_query;
 pub mod note;
 pub mod principal;
 pub mod reply_lock;
