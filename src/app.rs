@@ -6,6 +6,7 @@ use crate::inbox::delivery::{self, Delivery, Known};
 use crate::inbox::server::{Server, ServerSettings};
 use crate::mail::search::SearchIndex;
 use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
+use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
@@ -41,10 +42,15 @@ pub enum AppError {
 /// Opens the folder's store as the configuration says.
 pub fn open_store(config: &Config) -> Result<Arc<Store>, StoreError> {
     let defaults = StoreOptions::default();
+    let hard = |limit: Option<u64>, default: QuotaLimit| limit.map_or(default, QuotaLimit::hard);
     let options = StoreOptions {
         write_buffer_bytes: config.write_buffer_bytes.unwrap_or(defaults.write_buffer_bytes),
         block_cache_bytes: config.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
         disk_free_bytes_min: config.disk_free_bytes_min.unwrap_or(defaults.disk_free_bytes_min),
+        quotas: Quotas {
+            octets: hard(config.quota_octets, defaults.quotas.octets),
+            messages: hard(config.quota_messages, defaults.quotas.messages),
+        },
         ..defaults
     };
     Store::open(&config.data, options, Clock::system(), Random::system())
@@ -181,9 +187,10 @@ fn hooks(server: &Arc<Server>) -> SmtpHooks {
         recipient: Box::new(move |address| {
             let server = Arc::clone(&asked);
             Box::pin(async move {
-                match delivery::recipient(&server, &address) {
+                match server.blocking(move |server| delivery::recipient(server, &address)).await {
                     Known::Yes => RecipientAnswer::Known,
                     Known::No => RecipientAnswer::Unknown,
+                    Known::OverQuota => RecipientAnswer::OverQuota,
                     Known::NoSpace => RecipientAnswer::NoSpace,
                 }
             })
@@ -202,6 +209,7 @@ fn answer(delivery: Delivery) -> DeliveryAnswer {
     match delivery {
         Delivery::Accepted(id) => DeliveryAnswer::Accepted { id },
         Delivery::Unknown => DeliveryAnswer::Refused("there is no such recipient any more".to_owned()),
+        Delivery::OverQuota => DeliveryAnswer::OverQuota,
         Delivery::NoSpace => DeliveryAnswer::NoSpace,
         Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),
     }

@@ -4,6 +4,7 @@ use crate::app;
 use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
+use crate::inbox::admin_quota::{Limit, QuotaChange};
 use crate::mail::search::SearchIndex;
 use crate::store::backup;
 use crate::wire::admin_socket;
@@ -53,6 +54,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
     /// App passwords: for programs, and for clients that are to see one inbox only.
     #[command(subcommand, name = "app-password")]
     AppPassword(AppPassword),
+    /// Quotas: what an account may hold.
+    #[command(subcommand)]
+    Quota(Quota),
     /// Copy everything to a new folder, while the server runs.
     #[command(after_help = "Example:\n  postroom backup /backup/2026-11-24")]
     Backup {
@@ -193,6 +197,37 @@ enum AppPassword {
     Revoke { id: String },
 }
 
+#[derive(Subcommand)]
+enum Quota {
+    /// Give an account limits of its own. At the soft limit clients add nothing more, at the hard
+    /// limit nothing more comes in either: the gateway is told to try again later.
+    #[command(after_help = "Examples:
+  postroom quota set support@example.com --octets 50000000000 --octets-warn 45000000000
+  postroom quota set ann@example.com --messages 100000 --messages-soft 99000
+  postroom quota set ann@example.com --reset        (the server's limits hold again)")]
+    Set {
+        email: String,
+        #[arg(long, value_name = "OCTETS")]
+        octets: Option<u64>,
+        #[arg(long, value_name = "OCTETS", requires = "octets")]
+        octets_soft: Option<u64>,
+        #[arg(long, value_name = "OCTETS", requires = "octets")]
+        octets_warn: Option<u64>,
+        #[arg(long, value_name = "COUNT")]
+        messages: Option<u64>,
+        #[arg(long, value_name = "COUNT", requires = "messages")]
+        messages_soft: Option<u64>,
+        #[arg(long, value_name = "COUNT", requires = "messages")]
+        messages_warn: Option<u64>,
+        /// Forget the account's own limits, but for those named here.
+        #[arg(long)]
+        reset: bool,
+    },
+    /// Show what an account holds and may hold.
+    #[command(after_help = "Example:\n  postroom quota show support@example.com --json")]
+    Show { email: String },
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -281,6 +316,22 @@ fn request(command: Command) -> Result<AdminRequest, String> {
         }
         Command::AppPassword(AppPassword::List { email }) => AdminRequest::AppPasswordList { email },
         Command::AppPassword(AppPassword::Revoke { id }) => AdminRequest::AppPasswordRevoke { id },
+        Command::Quota(Quota::Show { email }) => AdminRequest::QuotaShow { email },
+        Command::Quota(Quota::Set {
+            email,
+            octets,
+            octets_soft,
+            octets_warn,
+            messages,
+            messages_soft,
+            messages_warn,
+            reset,
+        }) => {
+            let limit = |hard: Option<u64>, soft, warn| hard.map(|hard| Limit { hard, soft, warn });
+            let octets = limit(octets, octets_soft, octets_warn);
+            let messages = limit(messages, messages_soft, messages_warn);
+            AdminRequest::QuotaSet(QuotaChange { email, octets, messages, reset })
+        }
         Command::Backup { to } => {
             // The server has another working directory.
             let to = std::path::absolute(&to).map_err(|error| error.to_string())?;
@@ -392,6 +443,16 @@ fn print(reply: &AdminReply) {
         AdminReply::AppPasswords { passwords } => {
             for one in passwords {
                 println!("{}\t{}\t{}\t{}", one.id, one.email, one.inbox.as_deref().unwrap_or("-"), one.label);
+            }
+        }
+        AdminReply::Quota(quota) => {
+            for (name, used, limit) in [
+                ("octets", quota.octets_used, quota.octets),
+                ("messages", quota.messages_used, quota.messages),
+            ] {
+                let shown = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
+                let (warn, soft) = (shown(limit.warn), shown(limit.soft));
+                println!("{name}: {used} of {} (warn {warn}, soft {soft})", limit.hard);
             }
         }
         AdminReply::Checked(check) => {

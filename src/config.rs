@@ -18,6 +18,8 @@
 //! write_buffer_bytes = 33554432
 //! block_cache_bytes = 33554432
 //! disk_free_bytes_min = 268435456
+//! quota_octets = 1099511627776      # what an account may hold, unless `postroom quota set` says otherwise
+//! quota_messages = 10000000
 //! log = "info"                      # error, warn, info, debug, trace, or a tracing filter
 //! log_format = "text"               # text, json
 //! ```
@@ -46,6 +48,8 @@ pub struct RawConfig {
     pub write_buffer_bytes: Option<usize>,
     pub block_cache_bytes: Option<usize>,
     pub disk_free_bytes_min: Option<u64>,
+    pub quota_octets: Option<u64>,
+    pub quota_messages: Option<u64>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
 }
@@ -78,6 +82,8 @@ pub struct Config {
     pub write_buffer_bytes: Option<usize>,
     pub block_cache_bytes: Option<usize>,
     pub disk_free_bytes_min: Option<u64>,
+    pub quota_octets: Option<u64>,
+    pub quota_messages: Option<u64>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -149,6 +155,8 @@ impl RawConfig {
             write_buffer_bytes: self.write_buffer_bytes,
             block_cache_bytes: self.block_cache_bytes,
             disk_free_bytes_min: self.disk_free_bytes_min,
+            quota_octets: self.quota_octets,
+            quota_messages: self.quota_messages,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
         })

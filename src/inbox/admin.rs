@@ -6,7 +6,8 @@ use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::desk::{Desk, DeskError};
 use crate::inbox::machine::{Actor, Entry, Event, Value};
-use crate::inbox::{activity, desk, server};
+use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
+use crate::inbox::{activity, desk, scheduling, server};
 use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
@@ -67,6 +68,10 @@ pub enum AdminRequest {
     Backup {
         to: PathBuf,
     },
+    QuotaSet(QuotaChange),
+    QuotaShow {
+        email: String,
+    },
     Check,
 }
 
@@ -102,6 +107,7 @@ pub enum AdminReply {
     AppPasswords {
         passwords: Vec<PasswordLine>,
     },
+    Quota(QuotaReport),
     Checked(CheckLine),
     Done,
 }
@@ -211,6 +217,8 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
             make_backup(office, &to)?;
             Ok(AdminReply::Done)
         }
+        AdminRequest::QuotaSet(wanted) => admin_quota::set(office, &wanted).map(AdminReply::Quota),
+        AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),
         AdminRequest::Check => checked(office),
     }
 }
@@ -224,7 +232,7 @@ fn role(text: &str) -> Result<MemberRole, AdminError> {
 }
 
 /// Makes a change of the directory, and lets everybody see it once it is durable.
-fn change<T>(
+pub(super) fn change<T>(
     office: Office<'_>,
     accounts: &[AccountId],
     work: impl FnOnce(&mut Txn<'_>) -> Result<T, AdminError>,
@@ -483,6 +491,7 @@ fn release_work(office: Office<'_>, inbox: AccountId, person: PrincipalId) -> Re
         }
         if found.is_empty() {
             desk.end_locks_of(person)?;
+            scheduling::hold_all_of(&mut txn, &staff, inbox, person).map_err(AdminError::from)?;
         }
         let committed = txn.commit()?;
         drop(locked);

@@ -9,6 +9,8 @@ use crate::auth::View;
 use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
+use crate::mail::quota::{self, Room};
+use crate::mail::vacation;
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::team::Cause;
 use crate::store::{Read, StoreError, StoreResult, Ticket};
@@ -21,6 +23,8 @@ use std::sync::Arc;
 pub enum Known {
     Yes,
     No,
+    /// The account has no room for another message (RFC 9425).
+    OverQuota,
     /// There is too little disk to take anything in.
     NoSpace,
 }
@@ -31,19 +35,26 @@ pub enum Delivery {
     /// Durable. The id names it in logs.
     Accepted(String),
     Unknown,
+    /// The account has no room for it.
+    OverQuota,
     NoSpace,
     /// A fault of ours: the sender should try again.
     TryLater,
 }
+
+/// What became of a message in each account; `None`: the account has no room for it.
+type Outcomes = BTreeMap<AccountId, Result<Option<EmailId>, StoreError>>;
 
 /// Whether we deliver for an address.
 pub fn recipient(server: &Server, address: &Address) -> Known {
     if server.store.check_space().is_err() {
         return Known::NoSpace;
     }
-    match server.directory.current().account_by_address(address) {
-        Some(_) => Known::Yes,
-        None => Known::No,
+    let Some(account) = server.directory.current().account_by_address(address) else { return Known::No };
+    match quota::room(&server.store.snapshot(), account, server.store.quotas(), 0) {
+        Ok(Room::None) => Known::OverQuota,
+        // What can't be read now is found out when the message is delivered.
+        _ => Known::Yes,
     }
 }
 
@@ -60,7 +71,7 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let null_path = envelope.mail_from.is_none();
     let prepared = server.blocking(move |_| ingest::prepare(&content, null_path)).await;
     let envelope = Arc::new(envelope);
-    let mut outcome: BTreeMap<AccountId, Result<EmailId, StoreError>> = BTreeMap::new();
+    let mut outcome: Outcomes = BTreeMap::new();
     match prepared {
         Ok(prepared) => {
             let prepared = Arc::new(prepared);
@@ -88,12 +99,13 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
 fn answers(
     view: &View,
     envelope: &Envelope,
-    outcome: &BTreeMap<AccountId, Result<EmailId, StoreError>>,
+    outcome: &Outcomes,
 ) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
         let Some(account) = view.account_by_address(recipient) else { return Delivery::Unknown };
         match outcome.get(&account) {
-            Some(Ok(email)) => Delivery::Accepted(format!("{account}-{email}")),
+            Some(Ok(Some(email))) => Delivery::Accepted(format!("{account}-{email}")),
+            Some(Ok(None)) => Delivery::OverQuota,
             Some(Err(StoreError::DiskLow { .. })) => Delivery::NoSpace,
             Some(Err(error)) => {
                 tracing::error!(%error, account = %account, "a message could not be delivered");
@@ -105,14 +117,15 @@ fn answers(
     envelope.recipients.iter().map(answer).collect()
 }
 
-/// Writes the message into one account. It isn't durable yet: wait for the ticket.
+/// Writes the message into one account; `None` where that has no room. It isn't durable yet: wait
+/// for the ticket.
 async fn deliver_to(
     server: &Arc<Server>,
     account: AccountId,
     recipient: &Address,
     prepared: &Arc<Prepared>,
     envelope: &Arc<Envelope>,
-) -> StoreResult<(EmailId, Ticket)> {
+) -> StoreResult<(Option<EmailId>, Ticket)> {
     server.store.check_space()?;
     let locked = server.store.lock(&[account]).await;
     let (prepared, envelope, recipient) = (Arc::clone(prepared), Arc::clone(envelope), recipient.clone());
@@ -123,7 +136,11 @@ async fn deliver_to(
             let prefix = trace(server, &envelope, &recipient, now);
             let arrival = Arrival { mail_from: envelope.mail_from.as_ref(), prefix: &prefix, at: now };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
-                return Ok((email, server.store.ticket_of(account)));
+                return Ok((Some(email), server.store.ticket_of(account)));
+            }
+            let size = prefix.len() as u64 + u64::from(prepared.content.size);
+            if quota::room(&txn, account, server.store.quotas(), size)? == Room::None {
+                return Ok((None, server.store.ticket_of(account)));
             }
             let view = server.directory.current();
             let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
@@ -132,9 +149,12 @@ async fn deliver_to(
                 let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
                 intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?
             } else {
-                intake::deliver_personal(&mut txn, account, &prepared, &arrival)?
+                let added = intake::deliver_personal(&mut txn, account, &prepared, &arrival)?;
+                let hostname = &server.settings.hostname;
+                vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
+                added
             };
-            Ok((added.email, txn.commit()?.ticket))
+            Ok((Some(added.email), txn.commit()?.ticket))
         })
         .await
 }

@@ -17,6 +17,7 @@ use crate::mail::{mailbox, message};
 use crate::store::changes::Change;
 use crate::store::list::{self, Entry as ListEntry};
 use crate::store::rows::mail::{EmailRow, Kept, Origin};
+use crate::store::rows::submission::RELEASE_TIMER;
 use crate::store::rows::team::*;
 use crate::store::{List, Place, Read, Row, StoreError, StoreResult, Txn, keys};
 use crate::types::*;
@@ -67,6 +68,8 @@ pub enum TimerKind {
     Snooze = 1,
     /// A reply lock ends.
     Lock = 2,
+    /// A scheduled submission is released.
+    Release = RELEASE_TIMER,
 }
 
 /// What stands beside an Email in its conversation.

@@ -126,7 +126,7 @@ pub fn of_thread(
 
 /// The conversation, or the one that it went into. Merges can't run in circles: a merged
 /// conversation takes nothing in.
-fn follow(
+pub fn follow(
     read: &dyn Read,
     account: AccountId,
     id: Option<ConversationId>,

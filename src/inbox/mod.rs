@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod admin;
+pub mod admin_quota;
 pub mod change;
 pub mod delivery;
 pub mod desk;
@@ -20,6 +21,7 @@ pub mod notes;
 pub mod ownership;
 pub mod projection;
 pub mod refusal;
+pub mod scheduling;
 pub mod sending;
 pub mod server;
 pub mod settings;

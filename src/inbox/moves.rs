@@ -7,6 +7,7 @@ use super::desk::{Desk, DeskResult};
 use super::machine::{Entry, Event, Value};
 use super::projection::{self, Move};
 use super::refusal::Refusal;
+use super::scheduling;
 use crate::mail::{ingest, message};
 use crate::store::StoreResult;
 use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
@@ -36,7 +37,8 @@ pub fn change(
         _ => None,
     };
     let Some((id, row)) = conversation else {
-        return Ok(message::change(desk.txn, desk.account, email, before, after)?);
+        message::change(desk.txn, desk.account, email, before, after)?;
+        return Ok(scheduling::keep(desk.txn, desk.account, email)?);
     };
     let kept = desk.kept()?;
     let by = desk.actor.principal().ok_or(Refusal::Forbidden("Only a person moves messages by hand."))?;
@@ -58,7 +60,7 @@ pub fn change(
     {
         desk.apply(id, &Event::InboundGone(gone), Vec::new())?;
     }
-    Ok(())
+    Ok(scheduling::keep(desk.txn, desk.account, email)?)
 }
 
 /// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only.

@@ -3,7 +3,8 @@
 //!
 //! Order (PRODUCT.md, "The send gate"): duplicate? → lock → version or collision → queue item, Sent
 //! copy, status, owner, activity, lock release. The submitted Email *is* the Sent copy. A submission
-//! that was made before is returned, and nothing is sent.
+//! that was made before is returned, and nothing is sent. One that is to go out later waits first
+//! (`scheduling`).
 
 use super::desk::{ConversationEmailRow, Desk, DeskError, DeskResult};
 use super::gate::{self, Decision, GateInput, Happened, Named};
@@ -11,6 +12,7 @@ use super::intake;
 use super::machine::{Entry, Event, Value};
 use super::messages::{self, DeliveryFailed, First, Outbound};
 use super::refusal::Refusal;
+use super::scheduling;
 use crate::mail::outbound::{self, Finished, Handover};
 use crate::mail::{mailbox, message, thread};
 use crate::store::blobs::{self, Referrer};
@@ -31,6 +33,8 @@ pub struct Order<'a> {
     pub recipients: Vec<Recipient>,
     pub sender: PrincipalId,
     pub idempotency_key: Option<&'a str>,
+    /// Not to be handed over before that moment (RFC 4865); `None`: at once.
+    pub release_at: Option<Millis>,
 }
 
 /// What a client that knows the send gate names beside.
@@ -92,8 +96,11 @@ pub fn submit_personal(
     if let Some(earlier) = earlier(txn, account, &digests)? {
         return Ok(Some(earlier));
     }
-    let email = file_as_sent(txn, account, order, &email)?;
+    let email = file(txn, account, order, &email)?;
     let submitted = enqueue(txn, account, order, &email, None)?;
+    if order.release_at.is_some() {
+        scheduling::remember(txn, account, &submitted, &ScheduledSendRow::default())?;
+    }
     remember_digests(txn, account, &digests, submitted.id)?;
     Ok(Some(submitted))
 }
@@ -125,11 +132,19 @@ pub fn submit_inbox(
         Some((id, found)) => Some(pass_gate(desk, order, team, *id, found)?),
         None => None,
     };
-    let sent = file_as_sent(desk.txn, account, order, &row)?;
-    let submitted = enqueue(desk.txn, account, order, &sent, conversation.as_ref().map(|(id, _)| *id))?;
-    let outbound = outbound(desk, order, team, &submitted, conversation.as_ref().map(|(_, found)| found))?;
-    let id = write_outbound(desk, order, &outbound, conversation, &sent)?;
-    if let Some((end_lock, over)) = passed {
+    let filed = file(desk.txn, account, order, &row)?;
+    let known = conversation.as_ref().map(|(id, _)| *id);
+    let mut submitted = enqueue(desk.txn, account, order, &filed, known)?;
+    let into = if order.release_at.is_some() {
+        let over = passed.as_ref().map(|(_, over)| over);
+        scheduling::schedule(desk, team, &submitted, over)?;
+        known
+    } else {
+        let found = conversation.as_ref().map(|(_, found)| found);
+        let outbound = outbound(desk, order, team, submitted.id, found)?;
+        Some(write_outbound(desk, order, &outbound, conversation, &filed)?)
+    };
+    if let (Some(id), Some((end_lock, over))) = (into, passed) {
         if end_lock {
             desk.end_lock(id, None)?;
         }
@@ -140,9 +155,8 @@ pub fn submit_inbox(
         desk.txn.delete_at(refusal_key(account, id, order.sender));
     }
     remember_digests(desk.txn, account, &digests, submitted.id)?;
-    let mut submitted = submitted;
-    if submitted.row.conversation != Some(id) {
-        submitted.row.conversation = Some(id);
+    if submitted.row.conversation != into {
+        submitted.row.conversation = into;
         desk.txn.put_at(SubmissionRow::key(account, submitted.id), &submitted.row)?;
     }
     Ok(submitted)
@@ -150,9 +164,9 @@ pub fn submit_inbox(
 
 /// Writes down what the relay said, and tells the conversation where it failed for good.
 pub fn finish(desk: &mut Desk<'_, '_>, id: SubmissionId, handover: &Handover) -> DeskResult<Finished> {
+    let before = outbound::load(desk.read(), desk.account, id)?;
     let finished = outbound::finish(desk.txn, desk.account, id, handover, desk.now)?;
-    let row: Option<SubmissionRow> = desk.read().row(desk.account, id)?;
-    if let Some(conversation) = row.and_then(|row| row.conversation)
+    if let Some(conversation) = before.and_then(|(row, _)| row.conversation)
         && !finished.failed.is_empty()
     {
         let failed = DeliveryFailed { submission: id, dsn: None };
@@ -238,7 +252,7 @@ fn basis(desk: &Desk<'_, '_>, email: EmailId, id: ConversationId) -> StoreResult
 }
 
 /// What happened in a conversation after a position.
-fn events_since(
+pub(super) fn events_since(
     read: &dyn Read,
     account: AccountId,
     id: ConversationId,
@@ -258,11 +272,12 @@ fn events_since(
     broken.map_or(Ok(out), Err)
 }
 
-fn outbound(
+/// The event that a message of ours is.
+pub(super) fn outbound(
     desk: &Desk<'_, '_>,
     order: &Order<'_>,
     team: &TeamOrder,
-    submitted: &Submitted,
+    submission: SubmissionId,
     conversation: Option<&ConversationRow>,
 ) -> StoreResult<Outbound> {
     let stored: Option<StoredMessage> = desk.read().row(desk.account, order.email)?;
@@ -278,7 +293,7 @@ fn outbound(
     let outside_envelope = !recipients.is_empty();
     Ok(Outbound {
         email: order.email,
-        submission: submitted.id,
+        submission,
         at: desk.now,
         reply: conversation.map_or(outside_envelope, |row| messages::is_reply(row, &addresses)),
         automatic: false,
@@ -290,7 +305,7 @@ fn outbound(
 }
 
 /// Tells the conversation, or begins one, and puts the message at the position of its sending.
-fn write_outbound(
+pub(super) fn write_outbound(
     desk: &mut Desk<'_, '_>,
     order: &Order<'_>,
     outbound: &Outbound,
@@ -319,18 +334,24 @@ fn write_outbound(
     }
 }
 
-/// The submitted Email is the Sent copy: into Sent, out of Drafts, no `$draft`.
-fn file_as_sent(
+/// The submitted Email is the Sent copy: into Sent, out of Drafts and Scheduled, no `$draft`. One
+/// that is to go out later waits in Scheduled, and isn't sent yet.
+pub(super) fn file(
     txn: &mut Txn<'_>,
     account: AccountId,
     order: &Order<'_>,
     before: &EmailRow,
 ) -> StoreResult<EmailRow> {
+    let waits = order.release_at.is_some();
+    let to = match waits {
+        true => Some(mailbox::ensure_scheduled(txn, account)?),
+        false => mailbox::roles(txn, account)?.with_role(MailboxRole::Sent),
+    };
     let roles = mailbox::roles(txn, account)?;
-    let drafts = roles.with_role(MailboxRole::Drafts);
+    let left = [roles.with_role(MailboxRole::Drafts), roles.with_role(MailboxRole::Scheduled)];
     let mut mailboxes: BTreeSet<MailboxId> =
-        before.mailboxes.iter().copied().filter(|mailbox| Some(*mailbox) != drafts).collect();
-    mailboxes.extend(roles.with_role(MailboxRole::Sent));
+        before.mailboxes.iter().copied().filter(|mailbox| !left.contains(&Some(*mailbox))).collect();
+    mailboxes.extend(to);
     let mut keywords: BTreeSet<Keyword> =
         before.keywords.iter().filter(|keyword| keyword.as_str() != Keyword::DRAFT).cloned().collect();
     keywords.extend(Keyword::parse(Keyword::SEEN));
@@ -338,7 +359,7 @@ fn file_as_sent(
         mailboxes: mailboxes.into_iter().collect(),
         keywords: keywords.into_iter().collect(),
         author: Some(order.sender),
-        origin: Origin::Outbound,
+        origin: if waits { before.origin } else { Origin::Outbound },
         ..before.clone()
     };
     message::change(txn, account, order.email, before, &after)?;
@@ -362,9 +383,9 @@ fn enqueue(
         mail_from: order.mail_from.clone(),
         mail_from_parameters: order.mail_from_parameters.clone(),
         recipients: order.recipients.clone(),
-        send_at: now.date(),
-        // The relay is contacted at once: there is no time in which it could be undone.
-        undo_status: UndoStatus::Final,
+        send_at: order.release_at.unwrap_or(now).date(),
+        // Without a time to wait the relay is contacted at once, and nothing can be undone.
+        undo_status: if order.release_at.is_some() { UndoStatus::Pending } else { UndoStatus::Final },
         author: order.sender,
         conversation,
         created_at: now,
@@ -373,7 +394,10 @@ fn enqueue(
         idempotency_key: order.idempotency_key.map(str::to_owned),
     };
     blobs::refer(txn, account, &row.blob, Referrer::Submission, id.0)?;
-    outbound::enqueue(txn, account, id, &mut row, now)?;
+    match order.release_at {
+        None => outbound::enqueue(txn, account, id, &mut row, now)?,
+        Some(until) => scheduling::set_timer(txn, account, id, &mut row, until)?,
+    }
     txn.insert(account, id, &row)?;
     Ok(Submitted { id, row, repeated: false })
 }

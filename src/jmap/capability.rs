@@ -15,6 +15,10 @@ pub enum Capability {
     Principals,
     /// RFC 9404 §3.1.
     Blob,
+    /// RFC 8621 §1.3.3. In people's own accounts only.
+    Vacation,
+    /// RFC 9425.
+    Quota,
     /// Owner, team, claim, hand-off, watchers of a conversation.
     Ownership,
     /// Status, category, tags, priority of a conversation.
@@ -38,12 +42,14 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 10] = [
+    pub const ALL: [Capability; 12] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
         Capability::Principals,
         Capability::Blob,
+        Capability::Vacation,
+        Capability::Quota,
         Capability::Ownership,
         Capability::Status,
         Capability::Notes,
@@ -68,6 +74,8 @@ impl Capability {
             Self::Submission => "urn:ietf:params:jmap:submission",
             Self::Principals => "urn:ietf:params:jmap:principals",
             Self::Blob => "urn:ietf:params:jmap:blob",
+            Self::Vacation => "urn:ietf:params:jmap:vacationresponse",
+            Self::Quota => "urn:ietf:params:jmap:quota",
             Self::Ownership => vendor!("ownership"),
             Self::Status => vendor!("status"),
             Self::Notes => vendor!("notes"),
@@ -89,7 +97,7 @@ impl Capability {
 
 /// A set of capabilities, such as `using`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CapabilitySet(u16);
+pub struct CapabilitySet(u32);
 
 impl CapabilitySet {
     /// The set of these.

@@ -109,6 +109,8 @@ static TABLES: &[&[Method]] = &[
     types::activity::METHODS,
     types::inbox_settings::METHODS,
     types::principal::METHODS,
+    types::quota::METHODS,
+    types::vacation::METHODS,
 ];
 
 /// The method of that name.

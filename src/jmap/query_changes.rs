@@ -4,12 +4,14 @@
 //! changes beyond it are left out, and only what is left counts against `maxChanges`.
 
 use super::args::Args;
+use super::changes::ChangedIds;
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
 use super::object::{QueryObject, Since};
 use super::query::query_args;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// An id that left the results, or may have moved in them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +34,30 @@ pub struct QueryDelta {
     /// The index of `upToId` in the new results; `None` where filter or sort is on a property that
     /// can change, where no id was given, or where it isn't in the results.
     pub up_to_index: Option<u64>,
+}
+
+impl QueryDelta {
+    /// For a type whose results are found anew: everything that changed may have left, and is there
+    /// anew where it is among the results now (RFC 8620 §5.6).
+    pub fn of_changes(changed: ChangedIds, results: impl Iterator<Item = String>) -> Self {
+        let touched: HashSet<&String> = changed.created.iter().chain(&changed.updated).collect();
+        let mut total = 0;
+        let mut added = Vec::new();
+        for (id, at) in results.zip(0..) {
+            total = at + 1;
+            if touched.contains(&id) {
+                added.push((id, at));
+            }
+        }
+        let gone = changed.updated.into_iter().chain(changed.destroyed);
+        Self {
+            removed: gone.map(|id| Removed { id, beyond: false }).collect(),
+            added,
+            new_query_state: changed.new_state,
+            total: Some(total),
+            up_to_index: None,
+        }
+    }
 }
 
 /// Runs Foo/queryChanges.

@@ -153,7 +153,7 @@ impl SessionData {
 
     fn account_capability(&self, account: &Account, capability: Capability) -> Value {
         match capability {
-            Capability::Core | Capability::Activity => json!({}),
+            Capability::Core | Capability::Vacation | Capability::Quota | Capability::Activity => json!({}),
             Capability::Mail => json!({
                 "maxMailboxesPerEmail": MAILBOXES_PER_EMAIL_MAX,
                 "maxMailboxDepth": MAILBOX_DEPTH_MAX,
@@ -164,7 +164,7 @@ impl SessionData {
             }),
             Capability::Submission => json!({
                 "maxDelayedSend": DELAYED_SEND_SECONDS_MAX,
-                "submissionExtensions": {}
+                "submissionExtensions": submission_extensions()
             }),
             Capability::Principals => json!({
                 "currentUserPrincipalId": account.current_user_principal_id.map(|id| id.to_string())
@@ -189,6 +189,15 @@ impl SessionData {
             }),
         }
     }
+}
+
+/// RFC 8621 §1.3.2: the extensions that a client may use, with their EHLO arguments. RFC 4865 §4
+/// gives FUTURERELEASE an interval and a date; only the interval limits here.
+fn submission_extensions() -> Value {
+    json!({
+        "FUTURERELEASE": [DELAYED_SEND_SECONDS_MAX.to_string(), "9999-12-31T23:59:59Z"],
+        "SIZE": [UPLOAD_SIZE_BYTES_MAX.to_string()]
+    })
 }
 
 fn has(account: &Account, capability: Capability) -> bool {
@@ -283,7 +292,10 @@ pub(super) mod tests {
                     },
                     "urn:ietf:params:jmap:submission": {
                         "maxDelayedSend": DELAYED_SEND_SECONDS_MAX,
-                        "submissionExtensions": {}
+                        "submissionExtensions": {
+                            "FUTURERELEASE": ["31622400", "9999-12-31T23:59:59Z"],
+                            "SIZE": ["52428800"]
+                        }
                     },
                     "urn:ietf:params:jmap:principals:owner": {
                         "accountIdForPrincipal": "ab",

@@ -139,6 +139,23 @@ pub fn create_kept(
     write_new(txn, account, row)
 }
 
+/// The mailbox of what is to be sent later. An inbox has one; a person's own account gets one with
+/// its first such message.
+pub fn ensure_scheduled(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<MailboxId> {
+    if let Some(there) = roles(txn, account)?.with_role(MailboxRole::Scheduled) {
+        return Ok(there);
+    }
+    let mailbox = create_kept(txn, account, "Scheduled", None, Kept::Scheduled)?;
+    if let Some(row) = (txn as &dyn Read).row::<MailboxRow>(account, mailbox)? {
+        let row = MailboxRow { role: Some(MailboxRole::Scheduled), ..row };
+        txn.update(account, mailbox, &row)?;
+        let mut roles = roles(txn, account)?;
+        roles.roles.push((MailboxRole::Scheduled, mailbox));
+        txn.put(account, (), &roles, Change::Updated)?;
+    }
+    Ok(mailbox)
+}
+
 /// Makes a mailbox as a client asks (RFC 8621 §2.5).
 pub fn create(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> MailboxResult<MailboxId> {
     let all = all(txn, account)?;

@@ -2,8 +2,9 @@
 //!
 //! Every change keeps in the same transaction: the Thread, the ordered lists of the account and of
 //! the mailboxes (all Emails, and of each Thread the newest), the mailboxes' counts, the sets by
-//! keyword and mailbox, the Message-ID index, and the blob's reference.
+//! keyword and mailbox, the Message-ID index, the blob's reference, and what quotas count.
 
+use super::quota;
 use super::thread::{self, ThreadKeys};
 use crate::store::blobs::{self, Referrer};
 use crate::store::changes::Change;
@@ -80,6 +81,7 @@ pub fn add(txn: &mut Txn<'_>, account: AccountId, new: NewEmail) -> StoreResult<
         author: new.author,
         origin: new.origin,
     };
+    quota::add(txn, account, size)?;
     txn.insert(account, email, &StoredMessage { prefix: new.prefix, message: new.message })?;
     place(txn, account, email, None, Some(&row))?;
     txn.insert(account, email, &row)?;
@@ -117,6 +119,7 @@ pub fn destroy(
     keys: &ThreadKeys,
 ) -> StoreResult<()> {
     place(txn, account, email, Some(row), None)?;
+    quota::remove(txn, account, row.size)?;
     thread::unindex(txn, account, email, keys);
     blobs::unrefer(txn, account, &row.blob, Referrer::Email, email.0);
     txn.remove::<StoredMessage>(account, email)?;

@@ -5,10 +5,14 @@
 //! the relay is contacted, and a second mark is durable before the message's octets go out. So a
 //! process that ends leaves one of three things behind: nothing begun, begun and safe to begin
 //! again, or octets on their way, which is the only state in which nobody knows.
+//!
+//! A submission that a client destroyed goes on its way all the same (RFC 8621 §7.5): its row is
+//! *detached*, kept where no client sees it, until it is done. What the server answers by itself
+//! is detached from the beginning.
 
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::submission::*;
-use crate::store::{Read, StoreResult, Txn, keys};
+use crate::store::{Read, Row, StoreResult, Txn, keys, rows};
 use crate::types::*;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -70,6 +74,80 @@ pub fn enqueue(
     place(txn, account, id, row)
 }
 
+/// Puts a message of the server's own into the queue: no client ever sees it as an object.
+pub fn enqueue_detached(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    row: &mut SubmissionRow,
+    at: Millis,
+) -> StoreResult<()> {
+    enqueue(txn, account, id, row, at)?;
+    txn.put_at(detached_key(account, id), row)
+}
+
+/// A submission on its way, and whether it is an object that clients see.
+pub fn load(
+    read: &dyn Read,
+    account: AccountId,
+    id: SubmissionId,
+) -> StoreResult<Option<(SubmissionRow, bool)>> {
+    if let Some(row) = read.row::<SubmissionRow>(account, id)? {
+        return Ok(Some((row, true)));
+    }
+    match read.bytes(&detached_key(account, id))? {
+        Some(bytes) => Ok(Some((rows::decode(&bytes)?, false))),
+        None => Ok(None),
+    }
+}
+
+/// Writes a submission that moved on, where it is. A detached one that is done is kept no longer.
+pub fn store(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    row: &SubmissionRow,
+    shown: bool,
+) -> StoreResult<()> {
+    if shown {
+        return txn.update(account, id, row);
+    }
+    if row.relay == RelayState::Done {
+        txn.delete_at(detached_key(account, id));
+        return Ok(());
+    }
+    txn.put_at(detached_key(account, id), row)
+}
+
+/// Takes the object away that clients see. What is on its way stays on it (RFC 8621 §7.5).
+pub fn destroy(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    row: &SubmissionRow,
+) -> StoreResult<()> {
+    if row.relay != RelayState::Done {
+        txn.put_at(detached_key(account, id), row)?;
+    }
+    txn.remove::<SubmissionRow>(account, id)
+}
+
+/// The same without a change that a client would see.
+fn annotate(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    row: &SubmissionRow,
+    shown: bool,
+) -> StoreResult<()> {
+    let key = if shown { SubmissionRow::key(account, id) } else { detached_key(account, id) };
+    txn.put_at(key, row)
+}
+
+fn detached_key(account: AccountId, id: SubmissionId) -> keys::Key {
+    keys::row(account, keys::Kind::DetachedSubmission, id.0)
+}
+
 /// What is due up to `now`, the longest waiting first.
 pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> {
     collect(read, &keys::due_until(keys::Kind::Queue, now), limit)
@@ -92,7 +170,7 @@ pub fn begin(
     id: SubmissionId,
     now: Millis,
 ) -> StoreResult<Option<SubmissionRow>> {
-    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(None) };
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(None) };
     if due_at(&row.relay).is_none_or(|due| due > now) {
         return Ok(None);
     }
@@ -107,20 +185,20 @@ pub fn begin(
     row.attempts = row.attempts.saturating_add(1);
     place(txn, account, id, &row)?;
     // The lease is nothing that a client sees.
-    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)?;
+    annotate(txn, account, id, &row, shown)?;
     Ok(Some(row))
 }
 
 /// Marks that the message's octets are about to go out. False where the lease is lost.
 pub fn handing(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<bool> {
-    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(false) };
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(false) };
     if !matches!(row.relay, RelayState::Contacting { .. }) {
         return Ok(false);
     }
     unplace(txn, account, id, &row);
     row.relay = RelayState::Handing { since: now };
     place(txn, account, id, &row)?;
-    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)?;
+    annotate(txn, account, id, &row, shown)?;
     Ok(true)
 }
 
@@ -132,9 +210,7 @@ pub fn finish(
     handover: &Handover,
     now: Millis,
 ) -> StoreResult<Finished> {
-    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else {
-        return Ok(Finished::default());
-    };
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(Finished::default()) };
     unplace(txn, account, id, &row);
     let mut finished = Finished::default();
     let given_up = row.created_at.after(Duration::from_secs(limits::RELAY_GIVE_UP_SECONDS)) <= now;
@@ -154,14 +230,14 @@ pub fn finish(
         row.relay = RelayState::Queued { next: now.after(backoff(row.attempts)) };
     }
     place(txn, account, id, &row)?;
-    txn.update(account, id, &row)?;
+    store(txn, account, id, &row, shown)?;
     Ok(finished)
 }
 
 /// Makes everything that an ended process left in the middle due now. Only at start, when nobody
 /// else has a lease.
 pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<()> {
-    let Some(mut row) = (txn as &dyn Read).row::<SubmissionRow>(account, id)? else { return Ok(()) };
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(()) };
     let relay = match row.relay {
         RelayState::Contacting { .. } => RelayState::Queued { next: now },
         RelayState::Handing { .. } => RelayState::Handing { since: lease_ending(now) },
@@ -170,24 +246,7 @@ pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Mil
     unplace(txn, account, id, &row);
     row.relay = relay;
     place(txn, account, id, &row)?;
-    txn.put_at(<SubmissionRow as crate::store::Row>::key(account, id), &row)
-}
-
-/// Takes a submission out of the queue before anything was begun. False where it is too late.
-pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &mut SubmissionRow) -> bool {
-    if row.undo_status != UndoStatus::Pending || !matches!(row.relay, RelayState::Queued { .. }) {
-        return false;
-    }
-    unplace(txn, account, id, row);
-    blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
-    row.relay = RelayState::Done;
-    row.undo_status = UndoStatus::Canceled;
-    true
-}
-
-/// Takes the queue's row of a submission away, whatever its state: the submission is destroyed.
-pub fn forget(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &SubmissionRow) {
-    unplace(txn, account, id, row);
+    annotate(txn, account, id, &row, shown)
 }
 
 /// When a submission in that state is due: waiting ones at their time, begun ones when the lease
@@ -197,7 +256,7 @@ pub fn due_at(relay: &RelayState) -> Option<Millis> {
     match relay {
         RelayState::Queued { next } => Some(*next),
         RelayState::Contacting { since } | RelayState::Handing { since } => Some(since.after(lease)),
-        RelayState::Done => None,
+        RelayState::Done | RelayState::Scheduled { .. } => None,
     }
 }
 

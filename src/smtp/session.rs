@@ -77,6 +77,8 @@ pub enum RecipientAnswer {
     Unknown,
     /// It can't be told now.
     TryLater,
+    /// Its account has no room for another message.
+    OverQuota,
     /// There is too little free disk to take mail at all.
     NoSpace,
 }
@@ -89,6 +91,8 @@ pub enum DeliveryAnswer {
         id: String,
     },
     TryLater(String),
+    /// The recipient's account has no room for it.
+    OverQuota,
     NoSpace,
     Refused(String),
 }
@@ -197,6 +201,7 @@ impl Session {
             RecipientAnswer::Known => Reply::new(250, "2.1.5", "Recipient ok"),
             RecipientAnswer::Unknown => Reply::new(550, "5.1.1", "No such recipient here"),
             RecipientAnswer::TryLater => Reply::new(451, "4.3.0", "The recipient can't be looked up now"),
+            RecipientAnswer::OverQuota => over_quota(),
             RecipientAnswer::NoSpace => no_space(),
         };
         if known {
@@ -465,10 +470,16 @@ fn no_space() -> Reply {
     Reply::new(452, "4.3.1", "There is no room for the message now")
 }
 
+/// RFC 3463 §3.3: it may be emptied, so that the sender is to try again.
+fn over_quota() -> Reply {
+    Reply::new(452, "4.2.2", "The mailbox is full")
+}
+
 fn delivery_reply(answer: &DeliveryAnswer) -> Reply {
     match answer {
         DeliveryAnswer::Accepted { id } => Reply::new(250, "2.0.0", format!("Kept as {id}")),
         DeliveryAnswer::TryLater(reason) => Reply::new(451, "4.3.0", reason.as_str()),
+        DeliveryAnswer::OverQuota => over_quota(),
         DeliveryAnswer::NoSpace => no_space(),
         DeliveryAnswer::Refused(reason) => Reply::new(554, "5.3.0", reason.as_str()),
     }
@@ -479,7 +490,12 @@ fn delivery_reply(answer: &DeliveryAnswer) -> Reply {
 /// left to try, since the sender must learn that somebody doesn't get it.
 fn joined_reply<'a>(answers: impl Iterator<Item = &'a DeliveryAnswer> + Clone) -> Reply {
     let later =
-        |answer: &&DeliveryAnswer| matches!(answer, DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace);
+        |answer: &&DeliveryAnswer| {
+            matches!(
+                answer,
+                DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace | DeliveryAnswer::OverQuota
+            )
+        };
     let refused = |answer: &&DeliveryAnswer| matches!(answer, DeliveryAnswer::Refused(_));
     if let Some(answer) = answers.clone().find(later).or_else(|| answers.clone().find(refused)) {
         return delivery_reply(answer);

@@ -10,7 +10,7 @@ use super::list::{self, List, Place};
 use super::read::Read;
 use super::rows::account::AccountState;
 use super::rows::mail::*;
-use super::rows::submission::{RelayState, SubmissionRow};
+use super::rows::submission::{RELEASE_TIMER, RelayState, SubmissionRow};
 use super::sets::{self, Bitmap, EmailSet};
 use super::{Store, StoreResult, keys};
 use crate::types::*;
@@ -238,16 +238,17 @@ impl Account<'_> {
     }
 
     fn check_queue(&mut self) -> StoreResult<()> {
-        let mut waiting = BTreeSet::new();
-        self.read.scan_rows::<SubmissionRow>(
-            &keys::all(self.account, keys::Kind::Submission),
-            |key, row| {
-                if row.relay != RelayState::Done {
-                    waiting.extend(keys::last_id(key));
+        let (mut waiting, mut scheduled) = (BTreeSet::new(), BTreeSet::new());
+        for kind in [keys::Kind::Submission, keys::Kind::DetachedSubmission] {
+            self.read.scan_rows::<SubmissionRow>(&keys::all(self.account, kind), |key, row| {
+                match row.relay {
+                    RelayState::Done => {}
+                    RelayState::Scheduled { until } => scheduled.extend(keys::last_id(key).zip(Some(until))),
+                    _ => waiting.extend(keys::last_id(key)),
                 }
                 ControlFlow::Continue(())
-            },
-        )?;
+            })?;
+        }
         let mut queued = BTreeSet::new();
         self.read.scan(&keys::due_all(keys::Kind::Queue), false, &mut |key, _| {
             queued.extend(keys::read_due(key).filter(|due| due.1 == self.account).map(|due| due.3));
@@ -255,6 +256,12 @@ impl Account<'_> {
         })?;
         if waiting != queued {
             self.fault(format!("the relay queue has submissions {queued:?}, and {waiting:?} wait"));
+        }
+        for (id, until) in scheduled {
+            let timer = keys::due(keys::Kind::Timer, until, self.account, RELEASE_TIMER, id);
+            if !self.read.has(&timer)? {
+                self.fault(format!("submission {id} is scheduled, and no timer releases it"));
+            }
         }
         Ok(())
     }

@@ -36,6 +36,13 @@
 //!   22 Address                  (0, address)                   → account
 //!   23 Credential               (0, credential:4)
 //!   24 Server secret            (0)
+//!   30 Scheduled sending        (account, email:4, submission:4)   what its release needs to know
+//!   31 Submission, detached     (account, submission:4)        on its way, and no object any more
+//!   32 Member's Identity        (account, identity:4, principal:4) what it is for one member
+//!   33 Vacation response        (account)
+//!   34 Vacation answered        (account, hash:16)             who had an answer lately
+//!   35 Usage                    (account)                      what quotas count
+//!   36 Quota limits             (account)                      where they aren't the server's
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -111,6 +118,13 @@ pub enum Kind {
     Address = 0x22,
     Credential = 0x23,
     Secret = 0x24,
+    ScheduledSend = 0x30,
+    DetachedSubmission = 0x31,
+    IdentityOfMember = 0x32,
+    Vacation = 0x33,
+    VacationAnswered = 0x34,
+    Usage = 0x35,
+    QuotaLimits = 0x36,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,

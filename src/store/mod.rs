@@ -47,6 +47,8 @@ pub struct StoreOptions {
     pub block_cache_bytes: usize,
     /// Writes are refused below this much free disk.
     pub disk_free_bytes_min: u64,
+    /// What accounts without limits of their own may hold.
+    pub quotas: rows::quota::Quotas,
     /// What happens at the engine's choke points; only tests set it.
     pub hook: Option<engine::Hook>,
     /// What happens when a write or a sync failed. The default ends the process: what the disk
@@ -60,6 +62,7 @@ impl Default for StoreOptions {
             write_buffer_bytes: 32 * 1024 * 1024,
             block_cache_bytes: 32 * 1024 * 1024,
             disk_free_bytes_min: crate::types::limits::DISK_FREE_BYTES_MIN,
+            quotas: rows::quota::Quotas::default(),
             hook: None,
             on_fatal: end_process,
         }
@@ -187,6 +190,11 @@ impl Store {
             Some(folder) => folder.check_space(self.options.disk_free_bytes_min),
             None => Ok(()),
         }
+    }
+
+    /// What accounts without limits of their own may hold (RFC 9425).
+    pub fn quotas(&self) -> &rows::quota::Quotas {
+        &self.options.quotas
     }
 
     /// Ends the flusher after all queued commits are durable, and writes memory to files so that

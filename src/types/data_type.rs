@@ -19,14 +19,17 @@ pub enum DataType {
     Activity = 10,
     InboxSettings = 11,
     Principal = 12,
+    /// RFC 9425.
+    Quota = 14,
+    VacationResponse = 15,
 }
 
 impl DataType {
     /// One more than the highest number: the length of a table indexed by type.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 16;
 
     /// Every type, in the order of its number.
-    pub const ALL: [DataType; 12] = [
+    pub const ALL: [DataType; 14] = [
         DataType::Mailbox,
         DataType::Thread,
         DataType::Email,
@@ -39,6 +42,8 @@ impl DataType {
         DataType::Activity,
         DataType::InboxSettings,
         DataType::Principal,
+        DataType::Quota,
+        DataType::VacationResponse,
     ];
 
     /// The name in the protocol.
@@ -56,6 +61,8 @@ impl DataType {
             DataType::Activity => "Activity",
             DataType::InboxSettings => "InboxSettings",
             DataType::Principal => "Principal",
+            DataType::Quota => "Quota",
+            DataType::VacationResponse => "VacationResponse",
         }
     }
 

@@ -118,6 +118,8 @@ id!(/// A reply lock. A conversation has at most one live lock, but each grant i
     LockId, 'l');
 id!(/// One entry in an inbox's history, numbered without gaps.
     ActivityId, 'y');
+id!(/// A quota of an account (RFC 9425).
+    QuotaId, 'q');
 id!(/// An app password.
     CredentialId, 'k');
 

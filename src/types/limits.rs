@@ -131,8 +131,20 @@ pub const RELAY_REPLY_BYTES_MAX: usize = 64 * 1024;
 // ── Submission (RFC 8621 §1.3.2, §7) ───────────────────────────────────────────────────────────
 /// Recipients of one submission.
 pub const SUBMISSION_RECIPIENTS_MAX: usize = 500;
-/// `maxDelayedSend`.
-pub const DELAYED_SEND_SECONDS_MAX: u64 = 0;
+/// One VacationResponse body, in octets.
+pub const VACATION_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a sender who was answered gets no other automatic answer.
+pub const VACATION_ANSWER_SECONDS: u64 = 24 * 60 * 60;
+/// Automatic answers of one account in that time: beyond it nobody is answered.
+pub const VACATION_ANSWERS_PER_DAY_MAX: usize = 1000;
+/// Octets that an account may hold where nobody says otherwise.
+pub const QUOTA_OCTETS_DEFAULT: u64 = 1 << 40;
+/// Messages that an account may hold where nobody says otherwise.
+pub const QUOTA_MESSAGES_DEFAULT: u64 = 10_000_000;
+/// Identities of one account, those of all members counted.
+pub const IDENTITIES_MAX: usize = 1000;
+/// `maxDelayedSend`, in seconds.
+pub const DELAYED_SEND_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 
 // ── People ─────────────────────────────────────────────────────────────────────────────────────
 /// Argon2 computations at once.

@@ -8,6 +8,7 @@ use super::http_auth::{self, Use};
 use super::http_jmap;
 use super::problem::Problem;
 use crate::mail::blob;
+use crate::mail::quota::{self, Room};
 use crate::store::blobs::{self, Referrer};
 use crate::store::{PreparedBlob, StoreError};
 use crate::types::{AccountId, BlobId, limits};
@@ -48,6 +49,13 @@ pub async fn upload(
         .ok_or_else(|| Problem::limit(StatusCode::PAYLOAD_TOO_LARGE, "maxSizeUpload"))?;
     let prepared = web.server.blocking(move |_| PreparedBlob::of(&content)).await.map_err(store_problem)?;
     let (hash, size) = (prepared.hash, prepared.size);
+    let room = web.server.blocking(move |server| {
+        quota::room(&server.store.snapshot(), account, server.store.quotas(), u64::from(size))
+    });
+    // An upload is there to become a part of a message, or one.
+    if room.await.map_err(store_problem)? != Room::Enough {
+        return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The account is over its quota."));
+    }
     let locked = web.server.store.lock(&[account]).await;
     let ticket = web
         .server

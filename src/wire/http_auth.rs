@@ -147,9 +147,12 @@ fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
             Capability::Submission,
             Capability::Principals,
             Capability::Blob,
+            Capability::Quota,
         ]);
         if role.is_some() {
             Capability::VENDOR.iter().for_each(|one| capabilities.insert(*one));
+        } else {
+            capabilities.insert(Capability::Vacation);
         }
         Account {
             id,

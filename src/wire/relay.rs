@@ -160,7 +160,8 @@ fn envelope(row: &SubmissionRow) -> RelayEnvelope {
     let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
     RelayEnvelope {
         mail_from: row.mail_from.clone(),
-        params: row.mail_from_parameters.clone(),
+        // What was asked for by FUTURERELEASE is done when the message is here.
+        params: row.mail_from_parameters.iter().filter(|(name, _)| !is_hold(name)).cloned().collect(),
         rcpts: waiting
             .map(|recipient| RelayRecipient {
                 address: recipient.address.clone(),
@@ -168,4 +169,9 @@ fn envelope(row: &SubmissionRow) -> RelayEnvelope {
             })
             .collect(),
     }
+}
+
+/// RFC 4865: a parameter that holds a message back.
+fn is_hold(name: &str) -> bool {
+    name.eq_ignore_ascii_case("HOLDFOR") || name.eq_ignore_ascii_case("HOLDUNTIL")
 }

@@ -2,9 +2,9 @@
 //! goes by `inbox/moves.rs`, where it also speaks to the conversation.
 
 use super::email::Email;
-use super::{email_create, team};
+use super::{email_create, quota, team};
 use crate::inbox::intake::{self, Brought};
-use crate::inbox::moves;
+use crate::inbox::{moves, scheduling};
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
@@ -77,6 +77,7 @@ impl SetObject for Email {
                 .map_err(|error| team::refused(error, &staff))?;
         } else {
             message::change(set.txn, account, id, &before, &after)?;
+            scheduling::keep(set.txn, account, id)?;
         }
         // What the server corrects is told by /changes: strict clients read nothing else here.
         Ok(None)
@@ -105,6 +106,7 @@ pub(super) fn bring(
     prepared: &Prepared,
     brought: Brought,
 ) -> Result<Added, Refusal> {
+    quota::ensure_room(ctx, txn, account, u64::from(prepared.content.size))?;
     if !account.is_inbox() {
         return Ok(intake::bring_personal(txn, account.id, prepared, brought)?);
     }

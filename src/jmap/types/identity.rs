@@ -1,8 +1,10 @@
 //! Identity (RFC 8621 §6). Every account writes as its own addresses only; the default Identity of
-//! an address stays, others come and go.
+//! an address stays, others come and go. In an inbox they are each member's own (`mail::identity`):
+//! a name and a signature that one member sets are no other's.
 
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
+use crate::jmap::changes::{self, ChangedIds};
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{
@@ -12,7 +14,7 @@ use crate::jmap::session::Account;
 use crate::mail::identity;
 use crate::store::rows::mail::{IdentityRow, MailAddress};
 use crate::store::{Read, StoreResult};
-use crate::types::{Address, DataType, IdentityId, MemberRole, limits};
+use crate::types::{Address, DataType, IdentityId, MemberRole, PrincipalId, limits};
 use serde_json::{Map, Value, json};
 
 /// The type.
@@ -69,14 +71,10 @@ impl Object for Identity {
         _args: &(),
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
         let all = identity::all(reader, account.id)?;
-        let own = own_addresses(ctx, reader, account)?;
+        let seen = seen(ctx, reader, account)?;
         let found = ids.iter().map(|id| {
             let known = IdentityId::parse(id)?;
-            let (_, row) = all.iter().find(|(other, _)| *other == known)?;
-            // An address that the account has lost can't be written as any more.
-            if !is_among(&own, &row.email) {
-                return None;
-            }
+            let (_, row) = seen.iter().find(|(other, _)| *other == known)?;
             let may_delete =
                 account.allows(MemberRole::Agent) && !identity::is_default(&all, known, &row.email);
             Some(to_json(id, row, may_delete, props))
@@ -90,11 +88,48 @@ impl Object for Identity {
         account: &Account,
         max: usize,
     ) -> Result<Option<Vec<String>>, MethodError> {
-        let own = own_addresses(ctx, reader, account)?;
-        let mut all = identity::all(reader, account.id)?;
-        all.retain(|(_, row)| is_among(&own, &row.email));
-        Ok((all.len() <= max).then(|| all.iter().map(|(id, _)| id.to_string()).collect()))
+        let seen = seen(ctx, reader, account)?;
+        Ok((seen.len() <= max).then(|| seen.iter().map(|(id, _)| id.to_string()).collect()))
     }
+
+    /// What other members have for themselves isn't told.
+    fn changes(ctx: &Ctx, account: &Account, since: &str, max: usize) -> Result<ChangedIds, MethodError> {
+        let mut changed = changes::from_log(ctx, account.id, &TABLE, since, max)?;
+        let seen = seen(ctx, ctx.reader(), account)?;
+        let is_seen = |id: &String| seen.iter().any(|(known, _)| known.to_string() == *id);
+        changed.created.retain(is_seen);
+        changed.updated.retain(is_seen);
+        Ok(changed)
+    }
+}
+
+/// The Identities that the principal has in the account. An address that the account has lost can't
+/// be written as any more.
+fn seen(
+    ctx: &Ctx,
+    reader: &dyn Read,
+    account: &Account,
+) -> Result<Vec<(IdentityId, IdentityRow)>, MethodError> {
+    let own = own_addresses(ctx, reader, account)?;
+    let mut seen = identity::seen_by(reader, account.id, member(ctx, account))?;
+    seen.retain(|(_, row)| is_among(&own, &row.email));
+    Ok(seen)
+}
+
+/// The Identity as the principal has it; `None` where they have none of that id.
+pub fn of_member(
+    ctx: &Ctx,
+    reader: &dyn Read,
+    account: &Account,
+    id: IdentityId,
+) -> Result<Option<IdentityRow>, MethodError> {
+    let seen = seen(ctx, reader, account)?;
+    Ok(seen.into_iter().find(|(known, _)| *known == id).map(|(_, row)| row))
+}
+
+/// Who asks, where Identities are each member's own.
+fn member(ctx: &Ctx, account: &Account) -> Option<PrincipalId> {
+    account.is_inbox().then_some(ctx.session.principal)
 }
 
 fn to_json(id: &str, row: &IdentityRow, may_delete: bool, props: &Props) -> Map<String, Value> {
@@ -149,7 +184,13 @@ impl SetObject for Identity {
         let may_delete = identity::all(set.reader(), set.account.id)?
             .iter()
             .any(|(_, other)| other.email.key() == row.email.key());
+        if identity::all(set.reader(), set.account.id)?.len() >= limits::IDENTITIES_MAX {
+            return Err(SetError::new(SetErrorKind::OverQuota, "There are too many Identities.").into());
+        }
         let id = identity::create(set.txn, set.account.id, &row)?;
+        if let Some(member) = member(set.ctx, set.account) {
+            identity::write_for(set.txn, set.account.id, id, member, &row)?;
+        }
         let mut properties = Map::new();
         properties.insert("mayDelete".into(), may_delete.into());
         Ok(Created { id: id.to_string(), properties })
@@ -157,24 +198,27 @@ impl SetObject for Identity {
 
     fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
         let id = IdentityId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
-        let row = set.reader().row::<IdentityRow>(set.account.id, id)?;
-        let before = row.ok_or(SetErrorKind::NotFound)?;
+        let before =
+            of_member(set.ctx, set.reader(), set.account, id)?.ok_or(SetErrorKind::NotFound)?;
         let mut after = before.clone();
         fill(&mut after, update.new)?;
-        if after != before {
-            set.txn.update(set.account.id, id, &after)?;
+        match member(set.ctx, set.account) {
+            _ if after == before => {}
+            Some(member) => identity::write_for(set.txn, set.account.id, id, member, &after)?,
+            None => set.txn.update(set.account.id, id, &after)?,
         }
         Ok(None)
     }
 
     fn destroy(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
         let id = IdentityId::parse(id).ok_or(SetErrorKind::NotFound)?;
+        let row = of_member(set.ctx, set.reader(), set.account, id)?.ok_or(SetErrorKind::NotFound)?;
         let all = identity::all(set.reader(), set.account.id)?;
-        let (_, row) = all.iter().find(|(other, _)| *other == id).ok_or(SetErrorKind::NotFound)?;
         if identity::is_default(&all, id, &row.email) {
             return Err(SetError::forbidden("The default Identity of an address stays.").into());
         }
-        Ok(set.txn.remove::<IdentityRow>(set.account.id, id)?)
+        let member = member(set.ctx, set.account);
+        Ok(identity::destroy(set.txn, set.account.id, id, member)?)
     }
 }
 
@@ -188,6 +232,11 @@ fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), Se
                 wrong.push("name")
             }
             "name" => row.name = text(value),
+            "textSignature" | "htmlSignature"
+                if value.as_str().is_some_and(|text| text.len() > limits::GUIDE_BYTES_MAX) =>
+            {
+                wrong.push(if name == "textSignature" { "textSignature" } else { "htmlSignature" });
+            }
             "textSignature" => row.text_signature = text(value),
             "htmlSignature" => row.html_signature = text(value),
             "replyTo" => match addresses(value) {

@@ -27,9 +27,11 @@ pub mod mailbox;
 pub mod mailbox_query;
 pub mod note;
 pub mod principal;
+pub mod quota;
 pub mod reply_lock;
 pub mod search_snippet;
 pub mod submission;
+pub mod submission_envelope;
 pub mod submission_set;
 pub mod team;
 
@@ -42,5 +44,6 @@ mod robust_tests;
 #[cfg(test)]
 mod team_tests;
 pub mod thread;
+pub mod vacation;
 #[cfg(test)]
 mod world;

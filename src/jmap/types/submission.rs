@@ -9,7 +9,7 @@ use crate::jmap::object::*;
 use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
-use crate::store::rows::submission::{Delivered, SubmissionRow, UndoStatus};
+use crate::store::rows::submission::{Delivered, RelayState, SubmissionRow, UndoStatus};
 use crate::store::{Read, keys};
 use crate::types::*;
 use serde_json::{Map, Value, json};
@@ -137,7 +137,11 @@ fn envelope(row: &SubmissionRow) -> Value {
 }
 
 /// RFC 8621 §7, `deliveryStatus`: by recipient; the reply before there is one is ours.
+/// Of what was canceled there is no delivery to tell of.
 fn delivery_status(row: &SubmissionRow) -> Value {
+    if row.undo_status == UndoStatus::Canceled {
+        return Value::Null;
+    }
     let status = |one: &crate::store::rows::submission::Recipient| {
         let delivered = match one.delivered {
             Delivered::Queued => "queued",
@@ -145,7 +149,10 @@ fn delivery_status(row: &SubmissionRow) -> Value {
             Delivered::No => "no",
             Delivered::Unknown => "unknown",
         };
-        let reply = one.smtp_reply.as_deref().unwrap_or("250 2.0.0 waits for the relay");
+        let reply = one.smtp_reply.as_deref().unwrap_or(match row.relay {
+            RelayState::Scheduled { .. } => "250 2.0.0 waits for its time",
+            _ => "250 2.0.0 waits for the relay",
+        });
         (one.address.to_string(), json!({"smtpReply": reply, "delivered": delivered, "displayed": "unknown"}))
     };
     Value::Object(row.recipients.iter().map(status).collect())
@@ -238,46 +245,66 @@ impl QueryObject for EmailSubmission {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        let range = keys::all(account.id, keys::Kind::Submission);
-        let mut rows: Vec<(u32, SubmissionRow)> = Vec::new();
-        ctx.reader().scan_rows::<SubmissionRow>(&range, |key, row| {
-            let passes = |filter: &Filter<Condition>| filter.matches(&mut |condition| condition.fits(&row));
-            if query.filter.as_ref().is_none_or(passes) {
-                rows.push((keys::last_id(key).unwrap_or_default(), row));
-            }
-            if rows.len() < limits::QUERY_IDS_MAX {
-                std::ops::ControlFlow::Continue(())
-            } else {
-                std::ops::ControlFlow::Break(())
-            }
-        })?;
-        rows.sort_by(|a, b| {
-            let mut order = std::cmp::Ordering::Equal;
-            for sort in &query.sort {
-                let one = match sort.by {
-                    SortBy::EmailId => a.1.email.cmp(&b.1.email),
-                    SortBy::ThreadId => a.1.thread.cmp(&b.1.thread),
-                    SortBy::SentAt => a.1.send_at.cmp(&b.1.send_at),
-                };
-                order = order.then(if sort.ascending { one } else { one.reverse() });
-            }
-            // What the comparators leave open: the newest first.
-            order.then(b.0.cmp(&a.0))
-        });
-        let ids: Vec<SubmissionId> = rows.into_iter().map(|(id, _)| SubmissionId(id)).collect();
         Ok(QueryResult {
-            results: Box::new(Materialised { ids, spell: SubmissionId::to_string }),
+            results: Box::new(Materialised {
+                ids: matching(ctx, account, query)?,
+                spell: SubmissionId::to_string,
+            }),
             query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: false,
+            can_calculate_changes: true,
         })
     }
 
+    /// `undoStatus` can change, so that every changed one may have left, and is there anew where it
+    /// matches now (RFC 8620 §5.6).
     fn query_changes(
-        _ctx: &Ctx,
-        _account: &Account,
-        _query: &Query<Self>,
-        _since: &Since<'_>,
+        ctx: &Ctx,
+        account: &Account,
+        query: &Query<Self>,
+        since: &Since<'_>,
     ) -> Result<QueryDelta, MethodError> {
-        Err(MethodErrorKind::CannotCalculateChanges.into())
+        let changed = Self::changes(ctx, account, since.query_state, usize::MAX)?;
+        let ids = matching(ctx, account, query)?;
+        Ok(QueryDelta::of_changes(changed, ids.iter().map(SubmissionId::to_string)))
     }
+}
+
+/// The results in their order.
+fn matching(
+    ctx: &Ctx,
+    account: &Account,
+    query: &Query<EmailSubmission>,
+) -> Result<Vec<SubmissionId>, MethodError> {
+    let range = keys::all(account.id, keys::Kind::Submission);
+    let mut rows: Vec<(u32, SubmissionRow)> = Vec::new();
+    let mut seen = 0;
+    ctx.reader().scan_rows::<SubmissionRow>(&range, |key, row| {
+        seen += 1;
+        let passes = |filter: &Filter<Condition>| filter.matches(&mut |condition| condition.fits(&row));
+        if query.filter.as_ref().is_none_or(passes) {
+            rows.push((keys::last_id(key).unwrap_or_default(), row));
+        }
+        if seen <= limits::QUERY_IDS_MAX {
+            std::ops::ControlFlow::Continue(())
+        } else {
+            std::ops::ControlFlow::Break(())
+        }
+    })?;
+    if seen > limits::QUERY_IDS_MAX {
+        return Err(super::team::too_many());
+    }
+    rows.sort_by(|a, b| {
+        let mut order = std::cmp::Ordering::Equal;
+        for sort in &query.sort {
+            let one = match sort.by {
+                SortBy::EmailId => a.1.email.cmp(&b.1.email),
+                SortBy::ThreadId => a.1.thread.cmp(&b.1.thread),
+                SortBy::SentAt => a.1.send_at.cmp(&b.1.send_at),
+            };
+            order = order.then(if sort.ascending { one } else { one.reverse() });
+        }
+        // What the comparators leave open: the newest first.
+        order.then(b.0.cmp(&a.0))
+    });
+    Ok(rows.into_iter().map(|(id, _)| SubmissionId(id)).collect())
 }

@@ -1,11 +1,12 @@
 //! EmailSubmission/set (RFC 8621 §7.5): who may send what to whom, and the way to the send gate.
 //!
-//! The rules about addresses are here; whether a reply may go out now, and everything that sending
+//! The rules about addresses are in `submission_envelope.rs`; whether a reply may go out now, and everything that sending
 //! does, is `inbox/sending.rs`. A submission that was made before is given back as created.
 
 use super::submission::{EmailSubmission, to_json};
-use super::team;
+use super::{identity, submission_envelope as envelope, team};
 use crate::inbox::desk::DeskError;
+use crate::inbox::scheduling;
 use crate::inbox::sending::{self, Order, SendRefusal, Submitted, TeamOrder};
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
@@ -13,31 +14,23 @@ use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::*;
 use crate::jmap::session::Account;
 use crate::jmap::set::Outcome;
-use crate::mail::{headers, outbound};
-use crate::store::rows::mail::{EmailRow, IdentityRow, MailAddress, StoredMessage};
-use crate::store::rows::submission::{Delivered, Recipient, RelayState, SubmissionRow};
+use crate::mail::outbound;
+use crate::store::rows::submission::SubmissionRow;
 use crate::store::rows::team::Status;
 use crate::types::*;
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 
 /// What is done to the Email once it was sent (RFC 8621 §7.5).
 #[derive(Default)]
 pub struct OnSuccess {
     update: Map<String, Value>,
     destroy: Vec<String>,
+    /// The Emails of the submissions that the call destroyed, which tell nothing any more.
+    gone: RefCell<Vec<(String, EmailId)>>,
 }
 
 type Call<'c, 't> = SetCall<'c, 't, OnSuccess>;
-
-/// Parameters of the envelope's addresses.
-type Parameters = Vec<(String, Option<String>)>;
-
-/// Who it goes from and to.
-struct Envelope {
-    mail_from: Address,
-    mail_from_parameters: Parameters,
-    recipients: Vec<Recipient>,
-}
 
 impl SetObject for EmailSubmission {
     type SetArgs = OnSuccess;
@@ -47,16 +40,20 @@ impl SetObject for EmailSubmission {
         if update.values().any(|patch| !patch.is_object()) {
             return Err(MethodError::argument("onSuccessUpdateEmail", "must map ids to patches"));
         }
-        Ok(OnSuccess { update, destroy: args.strings("onSuccessDestroyEmail")?.unwrap_or_default() })
+        Ok(OnSuccess {
+            update,
+            destroy: args.strings("onSuccessDestroyEmail")?.unwrap_or_default(),
+            gone: RefCell::default(),
+        })
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
         let identity = IdentityId::parse(text(&properties, "identityId")).unwrap_or(IdentityId(0));
-        let identity_row: Option<IdentityRow> = set.reader().row(set.account.id, identity)?;
+        let identity_row = identity::of_member(set.ctx, set.reader(), set.account, identity)?;
         let identity_row =
             identity_row.ok_or_else(|| SetError::properties(["identityId"], "There is no such Identity."))?;
         let email = EmailId::parse(text(&properties, "emailId")).unwrap_or(EmailId(0));
-        let envelope = checked_envelope(set, email, &identity_row, properties.get("envelope"))?;
+        let envelope = envelope::checked(set, email, &identity_row, properties.get("envelope"))?;
         let key = properties.get("idempotencyKey").and_then(Value::as_str);
         let order = Order {
             email,
@@ -66,32 +63,28 @@ impl SetObject for EmailSubmission {
             recipients: envelope.recipients,
             sender: set.ctx.session.principal,
             idempotency_key: key,
+            release_at: envelope.release_at,
         };
         let submitted = if set.account.is_inbox() {
             submit_inbox(set, &order, &properties)?
         } else {
             let account = set.account.id;
-            sending::submit_personal(set.txn, account, &order)?.ok_or_else(no_email)?
+            sending::submit_personal(set.txn, account, &order)?.ok_or_else(envelope::no_email)?
         };
-        Ok(created(&submitted, properties.get("envelope").is_none_or(Value::is_null)))
+        Ok(created(&submitted, properties.get("envelope")))
     }
 
     fn update(set: &mut Call<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
         let id = SubmissionId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
         let row: Option<SubmissionRow> = set.reader().row(set.account.id, id)?;
-        let mut row = row.ok_or(SetErrorKind::NotFound)?;
+        let row = row.ok_or(SetErrorKind::NotFound)?;
         match update.new.get("undoStatus") {
             wanted if wanted == update.old.get("undoStatus") => Ok(None),
             Some(wanted) if wanted == "canceled" => {
                 if row.author != set.ctx.session.principal && set.account.is_inbox() {
                     return Err(SetError::forbidden("Only its sender may take a message back.").into());
                 }
-                let account = set.account.id;
-                if !outbound::cancel(set.txn, account, id, &mut row) {
-                    return Err(SetErrorKind::CannotUnsend.into());
-                }
-                set.txn.update(account, id, &row)?;
-                Ok(None)
+                if cancel(set, id)? { Ok(None) } else { Err(SetErrorKind::CannotUnsend.into()) }
             }
             _ => Err(SetError::properties(["undoStatus"], "It can only be set to \"canceled\".").into()),
         }
@@ -101,24 +94,23 @@ impl SetObject for EmailSubmission {
         let id = SubmissionId::parse(id).ok_or(SetErrorKind::NotFound)?;
         let row: Option<SubmissionRow> = set.reader().row(set.account.id, id)?;
         let row = row.ok_or(SetErrorKind::NotFound)?;
-        // RFC 8621 §7.5: destroying the object must not stop the delivery, which needs it.
-        if row.relay != RelayState::Done {
-            return Err(SetError::forbidden("The message is still on its way to the relay.").into());
-        }
-        set.txn.remove::<SubmissionRow>(set.account.id, id)?;
+        // RFC 8621 §7.5: it purely removes the record; what is on its way stays on it.
+        outbound::destroy(set.txn, set.account.id, id, &row)?;
+        set.args.gone.borrow_mut().push((id.to_string(), row.email));
         Ok(())
     }
 
     fn after_commit(ctx: &mut Ctx, account: &Account, args: OnSuccess, outcome: &Outcome) {
         let mut update = Map::new();
+        let gone = args.gone.into_inner();
         for (key, patch) in args.update {
-            if let Some(email) = email_of(ctx, account, &key, outcome) {
+            if let Some(email) = email_of(ctx, account, &key, outcome, &gone) {
                 update.insert(email, patch);
             }
         }
         let mut destroy: Vec<String> = Vec::new();
         for key in args.destroy {
-            destroy.extend(email_of(ctx, account, &key, outcome));
+            destroy.extend(email_of(ctx, account, &key, outcome, &gone));
         }
         if update.is_empty() && destroy.is_empty() {
             return;
@@ -132,25 +124,49 @@ impl SetObject for EmailSubmission {
 }
 
 /// The Email of a submission that this call made (`#creationId`), changed or destroyed.
-fn email_of(ctx: &Ctx, account: &Account, key: &str, outcome: &Outcome) -> Option<String> {
-    let id = match key.strip_prefix('#') {
-        Some(creation_id) => outcome.created_id(creation_id)?.to_owned(),
-        None if outcome.updated.contains_key(key) => key.to_owned(),
-        None => return None,
+fn email_of(
+    ctx: &Ctx,
+    account: &Account,
+    key: &str,
+    outcome: &Outcome,
+    gone: &[(String, EmailId)],
+) -> Option<String> {
+    let made = key.strip_prefix('#').and_then(|creation_id| outcome.created_id(creation_id));
+    let id = match made {
+        Some(id) => id.to_owned(),
+        None => ctx.resolve_id(key)?.into_owned(),
     };
+    if outcome.destroyed.contains(&id) {
+        return gone.iter().find(|(known, _)| *known == id).map(|(_, email)| email.to_string());
+    }
+    if made.is_none() && !outcome.updated.contains_key(&id) {
+        return None;
+    }
     let row: Option<SubmissionRow> = ctx.reader().row(account.id, SubmissionId::parse(&id)?).ok()?;
     row.map(|row| row.email.to_string())
 }
 
-fn created(submitted: &Submitted, tell_envelope: bool) -> Created {
+/// What the client must learn of its submission: the envelope, too, where it gave another one.
+fn created(submitted: &Submitted, envelope: Option<&Value>) -> Created {
     let id = submitted.id.to_string();
-    let mut told = vec!["threadId", "sendAt", "undoStatus", "deliveryStatus", "dsnBlobIds", "mdnBlobIds"];
-    if tell_envelope {
-        told.push("envelope");
-    }
+    let told =
+        ["threadId", "sendAt", "undoStatus", "deliveryStatus", "dsnBlobIds", "mdnBlobIds", "envelope"];
     let mut properties = to_json(&id, &submitted.row, &Props::of(told));
     properties.remove("id");
+    if properties.get("envelope") == envelope {
+        properties.remove("envelope");
+    }
     Created { id, properties }
+}
+
+/// Takes a message back before its time; false where it is too late.
+fn cancel(set: &mut Call<'_, '_>, id: SubmissionId) -> Result<bool, Refusal> {
+    if !set.account.is_inbox() {
+        return Ok(scheduling::cancel_personal(set.txn, set.account.id, id)?);
+    }
+    let staff = team::staff(set.ctx, set.account);
+    let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+    scheduling::cancel(&mut desk, id).map_err(|error| team::refused(error, &staff))
 }
 
 fn submit_inbox(
@@ -212,146 +228,6 @@ fn team_order(properties: &Map<String, Value>) -> Result<TeamOrder, Refusal> {
     })
 }
 
-/// The envelope as given or as the message says, once everything about it is allowed.
-fn checked_envelope(
-    set: &Call<'_, '_>,
-    email: EmailId,
-    identity: &IdentityRow,
-    given: Option<&Value>,
-) -> Result<Envelope, Refusal> {
-    let reader = set.reader();
-    let row: Option<EmailRow> = reader.row(set.account.id, email)?;
-    let row = row.ok_or_else(no_email)?;
-    let stored: Option<StoredMessage> = reader.row(set.account.id, email)?;
-    let stored = stored.ok_or_else(no_email)?;
-    if row.size as usize > limits::UPLOAD_SIZE_BYTES_MAX {
-        return Err(SetErrorKind::TooLarge { max_size: Some(limits::UPLOAD_SIZE_BYTES_MAX as u64) }.into());
-    }
-    let own = (set.ctx.host.staff)(set.account.id).addresses.clone();
-    check_from(&stored, &own)?;
-    let envelope = match given {
-        Some(Value::Object(given)) => given_envelope(given)?,
-        _ => derived_envelope(&stored, identity)?,
-    };
-    if !is_own(&own, envelope.mail_from.as_str()) {
-        return Err(SetErrorKind::ForbiddenMailFrom.into());
-    }
-    if envelope.recipients.is_empty() {
-        return Err(SetErrorKind::NoRecipients.into());
-    }
-    if envelope.recipients.len() > limits::SUBMISSION_RECIPIENTS_MAX {
-        let max_recipients = limits::SUBMISSION_RECIPIENTS_MAX as u64;
-        return Err(SetErrorKind::TooManyRecipients { max_recipients }.into());
-    }
-    Ok(envelope)
-}
-
-fn is_own(own: &[Address], email: &str) -> bool {
-    Address::parse(email).is_some_and(|address| own.iter().any(|one| one.key() == address.key()))
-}
-
-/// RFC 5322 §3.6.2: a message has one From; each address in it must be the account's.
-fn check_from(stored: &StoredMessage, own: &[Address]) -> Result<(), Refusal> {
-    let from = headers::addresses(&stored.message, "from");
-    if from.is_empty() {
-        let kind = SetErrorKind::InvalidEmail { properties: vec!["from".into()] };
-        return Err(SetError::new(kind, "The message has no From.").into());
-    }
-    let senders = headers::addresses(&stored.message, "sender");
-    if !from.iter().chain(&senders).all(|one| is_own(own, &one.email)) {
-        return Err(SetErrorKind::ForbiddenFrom.into());
-    }
-    Ok(())
-}
-
-/// RFC 8621 §7: Sender or From, and To, Cc, Bcc, each address once.
-fn derived_envelope(stored: &StoredMessage, identity: &IdentityRow) -> Result<Envelope, Refusal> {
-    let senders = headers::addresses(&stored.message, "sender");
-    let from = headers::addresses(&stored.message, "from");
-    let sender = senders.first().or(from.first()).and_then(|one| Address::parse(&one.email));
-    let mut recipients: Vec<Recipient> = Vec::new();
-    let mut invalid = Vec::new();
-    for name in ["to", "cc", "bcc"] {
-        for MailAddress { email, .. } in headers::addresses(&stored.message, name) {
-            match Address::parse(&email) {
-                Some(address) if recipients.iter().any(|one| one.address.key() == address.key()) => {}
-                Some(address) => recipients.push(recipient(address, Vec::new())),
-                None => invalid.push(email),
-            }
-        }
-    }
-    if !invalid.is_empty() {
-        return Err(SetErrorKind::InvalidRecipients { invalid_recipients: invalid }.into());
-    }
-    let mail_from = sender.unwrap_or_else(|| identity.email.clone());
-    Ok(Envelope { mail_from, mail_from_parameters: Vec::new(), recipients })
-}
-
-fn given_envelope(given: &Map<String, Value>) -> Result<Envelope, Refusal> {
-    let wrong = |why: &'static str| SetError::properties(["envelope"], why);
-    let unknown = given.keys().any(|name| name != "mailFrom" && name != "rcptTo");
-    let (Some(Value::Object(from)), Some(Value::Array(to)), false) =
-        (given.get("mailFrom"), given.get("rcptTo"), unknown)
-    else {
-        return Err(wrong("An envelope has mailFrom and rcptTo.").into());
-    };
-    let mail_from = Address::parse(text(from, "email")).ok_or(SetErrorKind::ForbiddenMailFrom)?;
-    let mail_from_parameters = parameters(from)?;
-    let held = |name: &str| name.eq_ignore_ascii_case("HOLDFOR") || name.eq_ignore_ascii_case("HOLDUNTIL");
-    if mail_from_parameters.iter().any(|(name, _)| held(name)) {
-        return Err(wrong("Delayed sending isn't offered: maxDelayedSend is 0.").into());
-    }
-    let mut recipients: Vec<Recipient> = Vec::new();
-    let mut invalid = Vec::new();
-    for one in to {
-        let Value::Object(one) = one else { return Err(wrong("rcptTo has addresses.").into()) };
-        let email = text(one, "email");
-        match Address::parse(email) {
-            Some(address) if recipients.iter().any(|other| other.address.key() == address.key()) => {}
-            Some(address) => recipients.push(recipient(address, parameters(one)?)),
-            None => invalid.push(email.to_owned()),
-        }
-    }
-    if !invalid.is_empty() {
-        return Err(SetErrorKind::InvalidRecipients { invalid_recipients: invalid }.into());
-    }
-    Ok(Envelope { mail_from, mail_from_parameters, recipients })
-}
-
-/// `parameters` of an address (RFC 8621 §7): keywords of RFC 5321 §4.1.2, with a value or null.
-fn parameters(address: &Map<String, Value>) -> Result<Parameters, Refusal> {
-    let wrong = || SetError::properties(["envelope"], "The parameters of an address can't be read.");
-    let Some(given) = address.get("parameters").filter(|given| !given.is_null()) else {
-        return Ok(Vec::new());
-    };
-    let Value::Object(given) = given else { return Err(wrong().into()) };
-    let keyword = |name: &str| {
-        !name.is_empty()
-            && !name.starts_with('-')
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    let value_fits = |value: &str| value.bytes().all(|b| (33..=126).contains(&b) && b != b'=');
-    let mut out = Vec::new();
-    for (name, value) in given {
-        match value {
-            Value::Null if keyword(name) => out.push((name.clone(), None)),
-            Value::String(value) if keyword(name) && value_fits(value) => {
-                out.push((name.clone(), Some(value.clone())));
-            }
-            _ => return Err(wrong().into()),
-        }
-    }
-    Ok(out)
-}
-
-fn recipient(address: Address, parameters: Parameters) -> Recipient {
-    Recipient { address, parameters, smtp_reply: None, delivered: Delivered::Queued, settled: false }
-}
-
 fn text<'m>(object: &'m Map<String, Value>, name: &str) -> &'m str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn no_email() -> Refusal {
-    SetError::properties(["emailId"], "There is no such Email.").into()
 }

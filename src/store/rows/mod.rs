@@ -5,8 +5,10 @@ pub mod account;
 pub mod directory;
 pub mod mail;
 pub mod message;
+pub mod quota;
 pub mod submission;
 pub mod team;
+pub mod vacation;
 
 use super::error::{StoreError, StoreResult};
 use super::keys::Key;

@@ -1,6 +1,7 @@
 //! EmailSubmissions and the relay queue.
 
 use super::row;
+use super::team::Status;
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub enum RelayState {
     Handing { since: Millis },
     /// Nothing more is to be done.
     Done,
+    /// Not to be handed over before that moment; a timer brings it into the queue (RFC 4865).
+    Scheduled { until: Millis },
 }
 
 /// One envelope recipient and what became of it.
@@ -75,3 +78,19 @@ pub enum Delivered {
 /// A row of the relay queue: when it is due stands in the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct QueueRow;
+
+/// The kind of timer that releases a scheduled submission; the number is stored in its key.
+pub const RELEASE_TIMER: u8 = 3;
+
+/// What the release of a scheduled submission needs to know, by (Email, submission).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ScheduledSendRow {
+    /// The position in the account's log at which it was scheduled: what happened before it was judged then.
+    pub version: u64,
+    /// Its client named what it knew (`lockToken`, `ifVersion`): it is judged so at its release, too.
+    pub named: bool,
+    /// Colleagues' messages that it goes out over knowingly.
+    pub acknowledged: Vec<EmailId>,
+    pub then_status: Option<Status>,
+    pub then_owner: Option<Option<PrincipalId>>,
+}

@@ -1,0 +1,223 @@
+//! Answering in somebody's absence (RFC 8621 §8), by the rules of RFC 3834: never automatic mail,
+//! never ourselves, only what was sent to an address of the account, each sender once a day and
+//! nobody beyond a limit, with a null return path. The answer is queued in the transaction that
+//! delivers the message: both or neither.
+
+use super::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
+use super::date::MailDate;
+use super::ingest::Prepared;
+use super::message::Added;
+use super::{headers, html, identity, outbound};
+use crate::store::blobs::{self, Referrer};
+use crate::store::rows::directory::{AccountKind, AccountRow};
+use crate::store::rows::mail::MailAddress;
+use crate::store::rows::submission::{Delivered, Recipient, RelayState, SubmissionRow, UndoStatus};
+use crate::store::rows::vacation::{VacationAnsweredRow, VacationRow};
+use crate::store::{PreparedBlob, Read, StoreResult, Txn, keys, rows};
+use crate::types::*;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// The fields that may name an address of ours (RFC 3834 §2, RFC 5230 §4.5).
+const RECIPIENT_FIELDS: [&str; 6] = ["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"];
+
+/// The account's VacationResponse.
+pub fn row(read: &dyn Read, account: AccountId) -> StoreResult<VacationRow> {
+    Ok(read.row(account, ())?.unwrap_or_default())
+}
+
+/// Answers a message that was just delivered, where it is to be answered.
+pub fn answer(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    mail_from: Option<&Address>,
+    added: &Added,
+    hostname: &str,
+) -> StoreResult<()> {
+    let now = txn.store().clock.now();
+    let vacation = row(txn, account)?;
+    if !is_active(&vacation, now) {
+        return Ok(());
+    }
+    let Some(sender) = mail_from.filter(|sender| may_answer(prepared, sender)) else { return Ok(()) };
+    let own = identity::addresses(txn, account)?;
+    let Some(addressed) = addressed(prepared, &own) else { return Ok(()) };
+    let directory = keys::named(AccountId::DIRECTORY, keys::Kind::Address, sender.key().as_bytes());
+    if (txn as &dyn Read).has(&directory)? || !take_turn(txn, account, sender, now)? {
+        return Ok(());
+    }
+    let identities = identity::all(txn, account)?;
+    let name = identities.into_iter().find(|(_, row)| row.email.key() == addressed.key());
+    let (identity, name) = name.map_or((IdentityId(0), String::new()), |(id, row)| (id, row.name));
+    let from = MailAddress { name: Some(name).filter(|name| !name.is_empty()), email: addressed.to_string() };
+    let random: [u8; 16] = txn.store().random.bytes();
+    let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+    let defaults = ComposeDefaults {
+        message_id: format!("{id}@{hostname}"),
+        date: MailDate::utc(now),
+        boundary_seed: random,
+    };
+    match compose::compose(&letter(&vacation, prepared, from, sender), &defaults) {
+        Ok(raw) => enqueue(txn, account, identity, sender, added, &raw, now),
+        Err(error) => {
+            tracing::warn!(%account, %error, "a vacation response could not be written");
+            Ok(())
+        }
+    }
+}
+
+fn is_active(vacation: &VacationRow, now: Millis) -> bool {
+    let date = now.date();
+    vacation.is_enabled
+        && vacation.from.is_none_or(|from| date >= from)
+        && vacation.to.is_none_or(|to| date < to)
+}
+
+/// RFC 3834 §2: what no program may answer, by the message and by who sent it.
+fn may_answer(prepared: &Prepared, sender: &Address) -> bool {
+    let fields = prepared.message.fields();
+    let listed = fields.iter().any(|field| {
+        field.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("list-"))
+            || field.name.eq_ignore_ascii_case("X-Auto-Response-Suppress")
+    });
+    let key = sender.key();
+    let local = key.rsplit_once('@').map_or("", |(local, _)| local);
+    let machine = ["mailer-daemon", "postmaster", "listserv", "majordomo", "noreply", "no-reply", "donotreply"]
+        .contains(&local)
+        || local.starts_with("owner-")
+        || local.starts_with("bounce")
+        || local.ends_with("-request")
+        || local.ends_with("-bounces")
+        || local.ends_with("-owner");
+    !prepared.automatic && !listed && !machine
+}
+
+/// The account's address that the message was sent to by name.
+fn addressed(prepared: &Prepared, own: &[Address]) -> Option<Address> {
+    let named = RECIPIENT_FIELDS.iter().flat_map(|field| headers::addresses(&prepared.message, field));
+    let keys: Vec<String> =
+        named.filter_map(|one| Address::parse(&one.email)).map(|address| address.key()).collect();
+    own.iter().find(|address| keys.contains(&address.key())).cloned()
+}
+
+/// Whether the sender may have an answer now; notes it, and forgets whoever may have one again. So
+/// no more are kept than may be answered in a day.
+fn take_turn(txn: &mut Txn<'_>, account: AccountId, sender: &Address, now: Millis) -> StoreResult<bool> {
+    let lasts = Duration::from_secs(limits::VACATION_ANSWER_SECONDS);
+    let digest = blake3::hash(sender.key().as_bytes());
+    let own = keys::named(account, keys::Kind::VacationAnswered, &digest.as_bytes()[..16]);
+    let mut over = Vec::new();
+    let mut lately = 0;
+    let mut known = false;
+    let mut broken = None;
+    let range = keys::all(account, keys::Kind::VacationAnswered);
+    (txn as &dyn Read).scan(&range, false, &mut |key, value| {
+        match rows::decode::<VacationAnsweredRow>(value) {
+            Ok(row) if row.at.after(lasts) <= now => over.push(keys::last_name(key).to_vec()),
+            Ok(_) => {
+                lately += 1;
+                known |= keys::last_name(key) == &digest.as_bytes()[..16];
+            }
+            Err(error) => broken = Some(error),
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    for name in over {
+        txn.delete_at(keys::named(account, keys::Kind::VacationAnswered, &name));
+    }
+    if known || lately >= limits::VACATION_ANSWERS_PER_DAY_MAX {
+        return Ok(false);
+    }
+    txn.put_at(own, &VacationAnsweredRow { at: now })?;
+    Ok(true)
+}
+
+/// RFC 3834 §3: what the answer says of itself.
+fn letter(vacation: &VacationRow, prepared: &Prepared, from: MailAddress, to: &Address) -> Draft {
+    let header = |name: &str, value: DraftValue| DraftHeader { name: name.to_owned(), value };
+    let subject = vacation.subject.clone().filter(|subject| !subject.trim().is_empty());
+    let subject = subject.unwrap_or_else(|| format!("Auto: {}", prepared.summary.subject));
+    let to = MailAddress { name: None, email: to.to_string() };
+    let mut fields = vec![
+        header("From", DraftValue::Addresses(vec![from])),
+        header("To", DraftValue::Addresses(vec![to])),
+        header("Subject", DraftValue::Text(subject.replace(['\r', '\n'], " "))),
+        header("Auto-Submitted", DraftValue::Raw(" auto-replied".to_owned())),
+    ];
+    if let Some(own) = headers::message_ids(&prepared.message, "message-id").into_iter().next() {
+        let mut references = headers::message_ids(&prepared.message, "references");
+        if references.is_empty() {
+            references = headers::message_ids(&prepared.message, "in-reply-to");
+        }
+        references.push(own.clone());
+        let surplus = references.len().saturating_sub(limits::THREAD_REFERENCES_MAX);
+        references.drain(..surplus);
+        fields.push(header("In-Reply-To", DraftValue::MessageIds(vec![own])));
+        fields.push(header("References", DraftValue::MessageIds(references)));
+    }
+    let part = |media_type: &str, text: String| DraftPart {
+        media_type: Some(media_type.to_owned()),
+        content: DraftContent::Text(text),
+        ..DraftPart::default()
+    };
+    let text = vacation.text.clone().or_else(|| {
+        let html = vacation.html.as_deref()?;
+        Some(html::to_text(html, limits::VACATION_BODY_BYTES_MAX))
+    });
+    let text = text.unwrap_or_else(|| {
+        "I am away and will read your message when I am back. This answer was sent by a program.\n".to_owned()
+    });
+    let html = vacation.html.clone().map(|html| part("text/html", html));
+    Draft { headers: fields, body: compose::arrange(Some(part("text/plain", text)), html, Vec::new()) }
+}
+
+/// Into the relay queue, as nothing that a client sees. The return path is null, so that an answer
+/// to the answer ends here (RFC 3834 §3.3).
+fn enqueue(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    identity: IdentityId,
+    to: &Address,
+    added: &Added,
+    raw: &[u8],
+    now: Millis,
+) -> StoreResult<()> {
+    let blob = PreparedBlob::of(raw)?;
+    txn.put_blob(&blob)?;
+    let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
+    blobs::refer(txn, account, &blob.hash, Referrer::Submission, id.0)?;
+    let directory: Option<AccountRow> = (txn as &dyn Read).row(AccountId::DIRECTORY, account)?;
+    let author = match directory.map(|row| row.kind) {
+        Some(AccountKind::Personal(owner)) => owner,
+        _ => PrincipalId(0),
+    };
+    let recipient = Recipient {
+        address: to.clone(),
+        parameters: Vec::new(),
+        smtp_reply: None,
+        delivered: Delivered::Queued,
+        settled: false,
+    };
+    let mut row = SubmissionRow {
+        identity,
+        email: added.email,
+        thread: added.thread,
+        blob: blob.hash,
+        mail_from: None,
+        mail_from_parameters: Vec::new(),
+        recipients: vec![recipient],
+        send_at: now.date(),
+        undo_status: UndoStatus::Final,
+        author,
+        conversation: None,
+        created_at: now,
+        relay: RelayState::Queued { next: now },
+        attempts: 0,
+        idempotency_key: None,
+    };
+    outbound::enqueue_detached(txn, account, id, &mut row, now)
+}
