@@ -4,9 +4,9 @@
 use crate::auth::accounts::{self, NewInbox};
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
+use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::desk::{Desk, DeskError};
 use crate::inbox::machine::{Actor, Entry, Event, Value};
-use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::{activity, desk, scheduling, server};
 use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;

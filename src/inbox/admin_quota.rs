@@ -49,8 +49,7 @@ pub fn set(office: Office<'_>, wanted: &QuotaChange) -> Result<QuotaReport, Admi
             true => QuotaLimitsRow::default(),
             false => (txn as &dyn Read).row(account, ())?.unwrap_or_default(),
         };
-        let after =
-            QuotaLimitsRow { octets: octets.or(own.octets), messages: messages.or(own.messages) };
+        let after = QuotaLimitsRow { octets: octets.or(own.octets), messages: messages.or(own.messages) };
         Ok(quota::set_limits(txn, account, &after)?)
     })?;
     show(office, &wanted.email)

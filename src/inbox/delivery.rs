@@ -96,11 +96,7 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     answers(&view, &envelope, &outcome)
 }
 
-fn answers(
-    view: &View,
-    envelope: &Envelope,
-    outcome: &Outcomes,
-) -> Vec<Delivery> {
+fn answers(view: &View, envelope: &Envelope, outcome: &Outcomes) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
         let Some(account) = view.account_by_address(recipient) else { return Delivery::Unknown };
         match outcome.get(&account) {

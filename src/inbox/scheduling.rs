@@ -123,8 +123,7 @@ pub fn release(txn: &mut Txn<'_>, staff: &Staff, account: AccountId, id: Submiss
     if let Some(role) = role
         && originators_fit(txn, account, &row, &staff.addresses)?
     {
-        let mut desk =
-            Desk::open(txn, account, Actor::Member { principal: row.author, role }, staff)?;
+        let mut desk = Desk::open(txn, account, Actor::Member { principal: row.author, role }, staff)?;
         match release_inbox(&mut desk, id, row.clone(), shown) {
             Ok(true) => return Ok(()),
             Ok(false) | Err(DeskError::Refused(_)) => txn.rollback(savepoint),

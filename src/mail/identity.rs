@@ -7,9 +7,9 @@
 //! member adds, holds for that member alone. A row beside the Identity says so, by (identity,
 //! principal); one without any is everybody's.
 
+use crate::store::changes::Change;
 use crate::store::rows::directory::AccountRow;
 use crate::store::rows::mail::IdentityRow;
-use crate::store::changes::Change;
 use crate::store::{Read, StoreResult, Txn, keys, rows};
 use crate::types::{AccountId, Address, DataType, IdentityId, PrincipalId};
 

@@ -52,7 +52,8 @@ pub fn limits(read: &dyn Read, account: AccountId, server: &Quotas) -> StoreResu
 pub fn set_limits(txn: &mut Txn<'_>, account: AccountId, own: &QuotaLimitsRow) -> StoreResult<()> {
     let before: QuotaLimitsRow = (txn as &dyn Read).row(account, ())?.unwrap_or_default();
     txn.put_at(QuotaLimitsRow::key(account, ()), own)?;
-    for (number, moved) in [(OCTETS, before.octets != own.octets), (MESSAGES, before.messages != own.messages)]
+    for (number, moved) in
+        [(OCTETS, before.octets != own.octets), (MESSAGES, before.messages != own.messages)]
     {
         if moved {
             txn.log(account, DataType::Quota, number, Change::Updated)?;

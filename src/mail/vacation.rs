@@ -83,13 +83,14 @@ fn may_answer(prepared: &Prepared, sender: &Address) -> bool {
     });
     let key = sender.key();
     let local = key.rsplit_once('@').map_or("", |(local, _)| local);
-    let machine = ["mailer-daemon", "postmaster", "listserv", "majordomo", "noreply", "no-reply", "donotreply"]
-        .contains(&local)
-        || local.starts_with("owner-")
-        || local.starts_with("bounce")
-        || local.ends_with("-request")
-        || local.ends_with("-bounces")
-        || local.ends_with("-owner");
+    let machine =
+        ["mailer-daemon", "postmaster", "listserv", "majordomo", "noreply", "no-reply", "donotreply"]
+            .contains(&local)
+            || local.starts_with("owner-")
+            || local.starts_with("bounce")
+            || local.ends_with("-request")
+            || local.ends_with("-bounces")
+            || local.ends_with("-owner");
     !prepared.automatic && !listed && !machine
 }
 

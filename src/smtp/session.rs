@@ -489,13 +489,9 @@ fn delivery_reply(answer: &DeliveryAnswer) -> Reply {
 /// is repeated, so "try later" for one is "try later" for all; a refusal is told where nothing is
 /// left to try, since the sender must learn that somebody doesn't get it.
 fn joined_reply<'a>(answers: impl Iterator<Item = &'a DeliveryAnswer> + Clone) -> Reply {
-    let later =
-        |answer: &&DeliveryAnswer| {
-            matches!(
-                answer,
-                DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace | DeliveryAnswer::OverQuota
-            )
-        };
+    let later = |answer: &&DeliveryAnswer| {
+        matches!(answer, DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace | DeliveryAnswer::OverQuota)
+    };
     let refused = |answer: &&DeliveryAnswer| matches!(answer, DeliveryAnswer::Refused(_));
     if let Some(answer) = answers.clone().find(later).or_else(|| answers.clone().find(refused)) {
         return delivery_reply(answer);

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod gateway;
 pub mod relay;
+pub mod sending;
 pub mod server;
 
 pub use client::{CORE, Client, MAIL, TEAM};

@@ -198,8 +198,7 @@ impl SetObject for Identity {
 
     fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
         let id = IdentityId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
-        let before =
-            of_member(set.ctx, set.reader(), set.account, id)?.ok_or(SetErrorKind::NotFound)?;
+        let before = of_member(set.ctx, set.reader(), set.account, id)?.ok_or(SetErrorKind::NotFound)?;
         let mut after = before.clone();
         fill(&mut after, update.new)?;
         match member(set.ctx, set.account) {

@@ -48,6 +48,10 @@ impl SetObject for EmailSubmission {
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
+        if properties.contains_key("undoStatus") {
+            // RFC 8621 §7: "This is server set on create".
+            return Err(SetError::properties(["undoStatus"], "The server sets it on create.").into());
+        }
         let identity = IdentityId::parse(text(&properties, "identityId")).unwrap_or(IdentityId(0));
         let identity_row = identity::of_member(set.ctx, set.reader(), set.account, identity)?;
         let identity_row =
@@ -149,8 +153,7 @@ fn email_of(
 /// What the client must learn of its submission: the envelope, too, where it gave another one.
 fn created(submitted: &Submitted, envelope: Option<&Value>) -> Created {
     let id = submitted.id.to_string();
-    let told =
-        ["threadId", "sendAt", "undoStatus", "deliveryStatus", "dsnBlobIds", "mdnBlobIds", "envelope"];
+    let told = ["threadId", "sendAt", "undoStatus", "deliveryStatus", "dsnBlobIds", "mdnBlobIds", "envelope"];
     let mut properties = to_json(&id, &submitted.row, &Props::of(told));
     properties.remove("id");
     if properties.get("envelope") == envelope {

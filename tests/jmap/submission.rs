@@ -1,0 +1,285 @@
+//! EmailSubmission (RFC 8621 §7): what may be sent to whom, what the relay gets, what is told of it.
+
+use crate::support::client::PLAIN;
+use crate::support::relay::{Relay, Script};
+use crate::support::sending::{becomes, draft, envelope, identity, made, place_text, submission, submit};
+use crate::support::{Client, TEAM, TestServer, eventually};
+use serde_json::{Value, json};
+
+const BOB: &str = "bob@x.example";
+
+async fn office(relay: &Relay) -> (TestServer, Client) {
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    let bob = server.client(BOB).await.own();
+    (server, bob)
+}
+
+#[tokio::test]
+async fn without_an_envelope_it_follows_from_the_header_and_bcc_stays_here() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    let email = draft(
+        &bob,
+        json!({
+            "from": [{"email": "Bob@x.example"}],
+            "to": [{"email": "marta@customer.example"}, {"email": "MARTA@customer.example"}],
+            "cc": [{"email": "sven@customer.example"}],
+            "bcc": [{"email": "archive@x.example"}, {"email": "sven@customer.example"}]
+        }),
+    )
+    .await;
+    let response = submit(&bob, PLAIN, &email, json!({})).await;
+    let id = made(&response);
+    let thread = bob.call("Email/get", json!({"ids": [email], "properties": ["threadId"]})).await;
+    let all = ["marta@customer.example", "sven@customer.example", "archive@x.example"];
+    let created = &response["created"]["s"];
+    let status = json!({
+        "smtpReply": "250 2.0.0 waits for the relay", "delivered": "queued", "displayed": "unknown"
+    });
+    assert_eq!(
+        *created,
+        json!({
+            "id": id, "threadId": thread["list"][0]["threadId"], "sendAt": created["sendAt"],
+            "undoStatus": "final", "dsnBlobIds": [], "mdnBlobIds": [],
+            "envelope": envelope("Bob@x.example", &all, Value::Null),
+            "deliveryStatus": {all[0]: status, all[1]: status, all[2]: status}
+        })
+    );
+    let taken = relay.wait_for(1).await;
+    assert!(taken[0].mail.starts_with("<Bob@x.example> SIZE="), "{}", taken[0].mail);
+    assert_eq!(taken[0].rcpts, all.map(|address| format!("<{address}>")));
+    assert!(!taken[0].text().contains("archive@x.example"), "{}", taken[0].text());
+    assert!(taken[0].text().contains("Cc: sven@customer.example"));
+    let told = eventually("told", async || {
+        let now = submission(&bob, &id).await;
+        (now["deliveryStatus"][all[0]]["delivered"] != "queued").then_some(now)
+    });
+    let accepted = json!({"smtpReply": "250 2.0.0 Queued", "delivered": "unknown", "displayed": "unknown"});
+    assert_eq!(told.await["deliveryStatus"][all[0]], accepted);
+    assert_eq!(place_text(&bob, &email).await, "sent $seen");
+    server.check();
+}
+
+#[tokio::test]
+async fn what_the_relay_says_of_each_recipient_is_told() {
+    let rcpts = vec![("no@customer.example".to_owned(), "550-5.1.1 no\r\n550 5.1.1 such user".to_owned())];
+    let relay = Relay::start_with(Script { rcpts, ..Script::default() }).await;
+    let (_server, bob) = office(&relay).await;
+    let to = json!([{"email": "no@customer.example"}, {"email": "yes@customer.example"}]);
+    let email = draft(&bob, json!({"from": [{"email": BOB}], "to": to})).await;
+    let id = made(&submit(&bob, TEAM, &email, json!({})).await);
+    let told = eventually("told", async || {
+        let now = submission(&bob, &id).await["deliveryStatus"].clone();
+        (now["yes@customer.example"]["delivered"] != "queued").then_some(now)
+    });
+    assert_eq!(
+        told.await,
+        json!({
+            "no@customer.example":
+                {"smtpReply": "550 5.1.1 no such user", "delivered": "no", "displayed": "unknown"},
+            "yes@customer.example":
+                {"smtpReply": "250 2.0.0 Queued", "delivered": "unknown", "displayed": "unknown"}
+        })
+    );
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_type_and_what_belongs_to_it() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    let ours = json!([{"email": BOB}]);
+    let good = draft(&bob, json!({"from": ours})).await;
+    let no_from = draft(&bob, json!({})).await;
+    let two = draft(&bob, json!({"from": [{"email": BOB}, {"email": "bob@x.example"}]})).await;
+    let strange = draft(&bob, json!({"from": [{"email": "ann@x.example"}]})).await;
+    let nobody = draft(&bob, json!({"from": ours, "to": null})).await;
+    let odd = draft(&bob, json!({"from": ours, "to": [{"email": "marta"}, {"email": "x@y.example"}]})).await;
+    let many: Vec<String> = (0..501).map(|number| format!("c{number}@customer.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let to = ["marta@customer.example"];
+    let given =
+        |from: &str, to: &[&str], parameters: Value| json!({"envelope": envelope(from, to, parameters)});
+    let on_rcpt = json!({"envelope": {"mailFrom": {"email": BOB},
+        "rcptTo": [{"email": "a@b.example", "parameters": {"NOTIFY": "NEVER"}}]}});
+    let properties = |names: &[&str]| json!({"type": "invalidProperties", "properties": names});
+    for (email, more, expected) in [
+        (&no_from, json!({}), json!({"type": "invalidEmail", "properties": ["from"]})),
+        (&two, json!({}), json!({"type": "invalidEmail", "properties": ["from"]})),
+        (&strange, json!({}), json!({"type": "forbiddenFrom"})),
+        (&good, given("ann@x.example", &to, Value::Null), json!({"type": "forbiddenMailFrom"})),
+        (&good, given("", &to, Value::Null), json!({"type": "forbiddenMailFrom"})),
+        (&nobody, json!({}), json!({"type": "noRecipients"})),
+        (&good, given(BOB, &[], Value::Null), json!({"type": "noRecipients"})),
+        (&odd, json!({}), json!({"type": "invalidRecipients", "invalidRecipients": ["marta"]})),
+        (
+            &good,
+            given(BOB, &["a@b@c", "x@y.example", "z"], Value::Null),
+            json!({"type": "invalidRecipients", "invalidRecipients": ["a@b@c", "z"]}),
+        ),
+        (&good, given(BOB, &many, Value::Null), json!({"type": "tooManyRecipients", "maxRecipients": 500})),
+        (&good, given(BOB, &to, json!({"NOTIFY": "NEVER"})), properties(&["envelope"])),
+        (&good, given(BOB, &to, json!({"HOLDFOR": "x"})), properties(&["envelope"])),
+        (&good, given(BOB, &to, json!({"HOLDFOR": "999999999"})), properties(&["envelope"])),
+        (&good, given(BOB, &to, json!({"SIZE": 5})), properties(&["envelope"])),
+        (&good, on_rcpt, properties(&["envelope"])),
+        (&good, json!({"envelope": {"mailFrom": {"email": BOB}}}), properties(&["envelope"])),
+        (&good, json!({"identityId": "nothing"}), properties(&["identityId"])),
+        (&"nothing".to_owned(), json!({}), properties(&["emailId"])),
+        (&good, json!({"undoStatus": "canceled"}), properties(&["undoStatus"])),
+        (&good, json!({"sendAt": "2030-01-01T00:00:00Z"}), properties(&["sendAt"])),
+    ] {
+        let response = submit(&bob, TEAM, email, more.clone()).await;
+        let mut error = response["notCreated"]["s"].clone();
+        if let Some(error) = error.as_object_mut() {
+            error.remove("description");
+        }
+        assert_eq!(error, expected, "{more} {response}");
+        assert_eq!(response["oldState"], response["newState"], "{response}");
+    }
+    assert_eq!(bob.call("EmailSubmission/get", json!({"ids": null})).await["list"], json!([]));
+    assert_eq!(place_text(&bob, &good).await, "drafts $draft");
+    assert_eq!(relay.deliveries(), 0);
+    server.check();
+}
+
+#[tokio::test]
+async fn parameters_that_the_server_sets_anyway_may_be_given_and_holds_stay_here() {
+    let relay = Relay::start().await;
+    let (_server, bob) = office(&relay).await;
+    let email = draft(&bob, json!({"from": [{"email": BOB}]})).await;
+    let given = envelope(
+        BOB,
+        &["marta@customer.example"],
+        json!({"SIZE": "17", "BODY": "8BITMIME", "HOLDUNTIL": "2020-01-01T00:00:00Z"}),
+    );
+    let response = submit(&bob, TEAM, &email, json!({"envelope": given})).await;
+    let id = made(&response);
+    assert!(response["created"]["s"].get("envelope").is_none(), "{response}");
+    let taken = relay.wait_for(1).await;
+    assert!(taken[0].mail.starts_with("<bob@x.example> SIZE="), "{}", taken[0].mail);
+    assert!(!taken[0].mail.contains("HOLD"), "{}", taken[0].mail);
+    assert_eq!(submission(&bob, &id).await["envelope"], given);
+}
+
+#[tokio::test]
+async fn what_was_relayed_cannot_be_unsent_and_destroying_the_record_recalls_nothing() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    relay.script(Script { mail: Some("451 4.3.0 later".to_owned()), ..Script::default() });
+    let email = draft(&bob, json!({"from": [{"email": BOB}]})).await;
+    let id = made(&submit(&bob, TEAM, &email, json!({})).await);
+    let state = bob.call("EmailSubmission/get", json!({"ids": []})).await["state"].clone();
+    let refused = bob.call("EmailSubmission/set", json!({"update": {&id: {"undoStatus": "canceled"}}})).await;
+    assert_eq!(refused["notUpdated"][&id], json!({"type": "cannotUnsend"}));
+    let wrong = bob.call("EmailSubmission/set", json!({"update": {&id: {"undoStatus": "pending"}}})).await;
+    assert_eq!(wrong["notUpdated"][&id]["type"], "invalidProperties");
+    let gone = bob.call("EmailSubmission/set", json!({"destroy": [&id]})).await;
+    assert_eq!(gone["destroyed"], json!([&id]), "{gone}");
+    let changes = bob.call("EmailSubmission/changes", json!({"sinceState": state})).await;
+    assert_eq!(changes["destroyed"], json!([&id]), "{changes}");
+    assert_eq!(bob.call("EmailSubmission/get", json!({"ids": [&id]})).await["notFound"], json!([&id]));
+    server.check();
+    relay.script(Script::default());
+    tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        while relay.deliveries() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("the relay gets it all the same");
+    server.check();
+}
+
+#[tokio::test]
+async fn what_is_done_on_success_follows_in_one_implicit_email_set() {
+    let relay = Relay::start().await;
+    let (_server, bob) = office(&relay).await;
+    let from = json!([{"email": BOB}]);
+    let (one, two) =
+        (draft(&bob, json!({"from": from})).await, draft(&bob, json!({"from": from, "subject": "2"})).await);
+    let identity = identity(&bob).await;
+    let create = json!({
+        "a": {"identityId": identity, "emailId": one}, "b": {"identityId": identity, "emailId": two},
+        "c": {"identityId": identity, "emailId": "nothing"}
+    });
+    let arguments = json!({
+        "accountId": bob.account, "create": create,
+        "onSuccessUpdateEmail": {"#a": {"keywords/$flagged": true}, "#c": {"keywords/$flagged": true}},
+        "onSuccessDestroyEmail": ["#b", "#c"]
+    });
+    let reply = bob.request(TEAM, json!([["EmailSubmission/set", arguments, "x"]])).await;
+    let responses = &reply["methodResponses"];
+    assert_eq!(responses.as_array().map(Vec::len), Some(2), "{reply}");
+    assert_eq!((&responses[1][0], &responses[1][2]), (&json!("Email/set"), &json!("x")));
+    assert_eq!(responses[1][1]["updated"], json!({&one: null}), "{reply}");
+    assert_eq!(responses[1][1]["destroyed"], json!([&two]), "{reply}");
+    assert_eq!(place_text(&bob, &one).await, "sent $flagged,$seen");
+    assert_eq!(relay.wait_for(2).await.len(), 2, "a destroyed Email is sent all the same");
+    // And of those that are destroyed (RFC 8621 §7.5).
+    let id = responses[0][1]["created"]["a"]["id"].clone();
+    let arguments = json!({
+        "accountId": bob.account, "destroy": [id], "onSuccessDestroyEmail": [id]
+    });
+    let reply = bob.request(TEAM, json!([["EmailSubmission/set", arguments, "y"]])).await;
+    assert_eq!(reply["methodResponses"][1][1]["destroyed"], json!([&one]), "{reply}");
+}
+
+#[tokio::test]
+async fn submissions_are_found_by_each_condition_and_changes_of_a_query_are_exact() {
+    let relay = Relay::start().await;
+    let (_server, bob) = office(&relay).await;
+    let from = json!([{"email": BOB}]);
+    let (one, two) =
+        (draft(&bob, json!({"from": from})).await, draft(&bob, json!({"from": from, "subject": "2"})).await);
+    let held = json!({"envelope": envelope(BOB, &["marta@customer.example"], json!({"HOLDFOR": "3600"}))});
+    let first = made(&submit(&bob, TEAM, &one, json!({})).await);
+    let query = |filter: Value, sort: Value| {
+        let bob = bob.clone();
+        async move { bob.call("EmailSubmission/query", json!({"filter": filter, "sort": sort})).await }
+    };
+    let by_time = json!([{"property": "sentAt"}]);
+    let pending = query(json!({"undoStatus": "pending"}), by_time.clone()).await;
+    assert_eq!((&pending["ids"], &pending["canCalculateChanges"]), (&json!([]), &json!(true)));
+    let all = query(Value::Null, by_time.clone()).await;
+    let second = made(&submit(&bob, TEAM, &two, held).await);
+    let send_at = submission(&bob, &second).await["sendAt"].clone();
+    let thread = submission(&bob, &first).await["threadId"].clone();
+    for (filter, sort, ids) in [
+        (Value::Null, json!([{"property": "sentAt"}]), json!([&first, &second])),
+        (Value::Null, json!([{"property": "sentAt", "isAscending": false}]), json!([&second, &first])),
+        (Value::Null, json!([{"property": "emailId"}]), json!([&first, &second])),
+        (Value::Null, json!([{"property": "threadId", "isAscending": false}]), json!([&second, &first])),
+        (json!({"emailIds": [&two]}), Value::Null, json!([&second])),
+        (json!({"threadIds": [thread]}), Value::Null, json!([&first])),
+        (json!({"identityIds": ["nothing"]}), Value::Null, json!([])),
+        (json!({"identityIds": [identity(&bob).await], "undoStatus": "final"}), Value::Null, json!([&first])),
+        (json!({"before": send_at}), Value::Null, json!([&first])),
+        (json!({"after": send_at}), Value::Null, json!([&second])),
+        (json!({"operator": "NOT", "conditions": [{"emailIds": [&one]}]}), Value::Null, json!([&second])),
+    ] {
+        assert_eq!(query(filter.clone(), sort.clone()).await["ids"], ids, "{filter} {sort}");
+    }
+    let error = query(Value::Null, json!([{"property": "subject"}])).await;
+    assert_eq!(error["type"], "unsupportedSort");
+    let since = |state: &Value, filter: Value| {
+        let arguments = json!({
+            "sinceQueryState": state, "filter": filter, "sort": by_time, "calculateTotal": true
+        });
+        let bob = bob.clone();
+        async move { bob.call("EmailSubmission/queryChanges", arguments).await }
+    };
+    let came = since(&pending["queryState"], json!({"undoStatus": "pending"})).await;
+    assert_eq!(
+        (&came["added"], &came["total"]),
+        (&json!([{"id": &second, "index": 0}]), &json!(1)),
+        "{came}"
+    );
+    let came = since(&all["queryState"], Value::Null).await;
+    assert!(came["added"].as_array().unwrap().contains(&json!({"id": &second, "index": 1})), "{came}");
+    let canceled = bob.call("EmailSubmission/set", json!({"update": {&second: {"undoStatus": "canceled"}}}));
+    assert_eq!(canceled.await["updated"], json!({&second: null}));
+    becomes(&bob, &second, "canceled").await;
+    let left = since(&came["newQueryState"], json!({"undoStatus": "pending"})).await;
+    assert_eq!((&left["removed"], &left["total"]), (&json!([&second]), &json!(0)), "{left}");
+    assert_eq!(left["added"], json!([]));
+}
