@@ -203,3 +203,16 @@ async fn the_command_line_shows_and_sets_limits_and_refuses_nonsense() {
         assert!(!server.command(wrong, "").status.success(), "{wrong:?}");
     }
 }
+
+#[tokio::test]
+async fn a_change_of_the_usage_is_pushed() {
+    let server = TestServer::office(&[]).await;
+    let bob = server.client(BOB).await.own();
+    let mut events = bob.events("types=Quota&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    assert!(deliver(&server, "one@customer.example", &[BOB]).await.starts_with("250"));
+    let (name, data) = events.event().await;
+    let state = call(&bob, "Quota/get", json!({"ids": []})).await["state"].clone();
+    assert_eq!(name, "state");
+    assert_eq!(data["changed"], json!({&bob.account: {"Quota": state}}));
+}

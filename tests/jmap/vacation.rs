@@ -139,3 +139,16 @@ async fn nothing_automatic_no_list_and_nobody_of_ours_is_answered() {
     assert_eq!(relay.deliveries(), 1);
     server.check();
 }
+
+#[tokio::test]
+async fn without_a_body_there_is_a_text_of_ours() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    let bob = server.client(BOB).await.own();
+    set(&bob, json!({"isEnabled": true, "subject": "Gone\r\nBcc: x@y.example"})).await;
+    deliver(&server, "marta@customer.example", "marta@customer.example", BOB, "").await;
+    let text = relay.wait_for(1).await[0].text();
+    assert!(text.contains("Subject: Gone") && text.contains("This answer was sent by a program."), "{text}");
+    assert!(!text.contains("\r\nBcc:"), "{text}");
+    assert_eq!(relay.messages()[0].rcpts, ["<marta@customer.example>"]);
+}
