@@ -10,7 +10,7 @@ use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::quota::{self, Room};
-use crate::mail::vacation;
+use crate::mail::{reports, vacation};
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::team::Cause;
 use crate::store::{Read, StoreError, StoreResult, Ticket};
@@ -150,6 +150,9 @@ async fn deliver_to(
                 vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
                 added
             };
+            if let Some(report) = &prepared.report {
+                reports::apply(&mut txn, account, report, added.email)?;
+            }
             Ok((Some(added.email), txn.commit()?.ticket))
         })
         .await

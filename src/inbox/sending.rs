@@ -399,6 +399,7 @@ fn enqueue(
         Some(until) => scheduling::set_timer(txn, account, id, &mut row, until)?,
     }
     txn.insert(account, id, &row)?;
+    txn.put_at(keys::pair(account, keys::Kind::SubmissionOfEmail, order.email.0, id.0), &())?;
     Ok(Submitted { id, row, repeated: false })
 }
 

@@ -2,6 +2,7 @@
 //! once, before any lock is taken.
 
 use super::message::{NewEmail, Summary};
+use super::reports::{self, Report};
 use super::thread::ThreadKeys;
 use super::{automatic, body, headers, parse, subject};
 use crate::store::rows::mail::{MailAddress, Origin};
@@ -20,6 +21,8 @@ pub struct Prepared {
     pub reply_to: Vec<MailAddress>,
     /// No person wrote it (RFC 3834, or its shape).
     pub automatic: bool,
+    /// What it says of a message of ours, where it is a report.
+    pub report: Option<Report>,
 }
 
 /// Addresses kept in a list view's row; the whole field stays in the parsed form.
@@ -35,6 +38,7 @@ pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
         cc: headers::addresses(&message, "cc"),
         reply_to: headers::addresses(&message, "reply-to"),
         automatic: automatic::is_automatic(&message, null_path).is_some(),
+        report: reports::read(&message, content),
         summary,
         message,
     })

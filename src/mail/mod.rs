@@ -29,6 +29,7 @@ pub mod params;
 pub mod parse;
 pub mod query;
 pub mod quota;
+pub mod reports;
 pub mod search;
 pub mod sender;
 pub mod subject;

@@ -129,6 +129,8 @@ pub fn destroy(
     if row.relay != RelayState::Done {
         txn.put_at(detached_key(account, id), row)?;
     }
+    txn.delete_at(keys::pair(account, keys::Kind::SubmissionOfEmail, row.email.0, id.0));
+    txn.delete_at(keys::row(account, keys::Kind::SubmissionReports, id.0));
     txn.remove::<SubmissionRow>(account, id)
 }
 

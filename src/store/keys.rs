@@ -43,6 +43,8 @@
 //!   34 Vacation answered        (account, hash:16)             who had an answer lately
 //!   35 Usage                    (account)                      what quotas count
 //!   36 Quota limits             (account)                      where they aren't the server's
+//!   37 Submission's reports     (account, submission:4)        DSNs and MDNs that came for it
+//!   38 Email's submissions      (account, email:4, submission:4)
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -125,6 +127,8 @@ pub enum Kind {
     VacationAnswered = 0x34,
     Usage = 0x35,
     QuotaLimits = 0x36,
+    SubmissionReports = 0x37,
+    SubmissionOfEmail = 0x38,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,

@@ -141,6 +141,10 @@ pub const VACATION_ANSWERS_PER_DAY_MAX: usize = 1000;
 pub const QUOTA_OCTETS_DEFAULT: u64 = 1 << 40;
 /// Messages that an account may hold where nobody says otherwise.
 pub const QUOTA_MESSAGES_DEFAULT: u64 = 10_000_000;
+/// Submissions of one Email that a report is looked up for.
+pub const REPORTED_SUBMISSIONS_MAX: usize = 100;
+/// Reports of one kind kept for one submission; a flood of them says nothing new.
+pub const REPORTS_PER_SUBMISSION_MAX: usize = 1000;
 /// Identities of one account, those of all members counted.
 pub const IDENTITIES_MAX: usize = 1000;
 /// `maxDelayedSend`, in seconds.

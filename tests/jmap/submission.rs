@@ -283,3 +283,67 @@ async fn submissions_are_found_by_each_condition_and_changes_of_a_query_are_exac
     assert_eq!((&left["removed"], &left["total"]), (&json!([&second]), &json!(0)), "{left}");
     assert_eq!(left["added"], json!([]));
 }
+
+/// A report of this kind, about a message, with these fields.
+fn report(kind: &str, message_id: &str, fields: &str) -> String {
+    format!(
+        "From: mailer-daemon@relay.example\r\nTo: support@x.example\r\nSubject: Report\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type={kind}; boundary=b\r\n\r\n--b\r\n\r\nAbout your mail.\r\n\
+         --b\r\nContent-Type: message/{kind}\r\n\r\n{fields}\r\n--b\r\n\
+         Content-Type: text/rfc822-headers\r\n\r\nMessage-ID: <{message_id}>\r\n\r\n--b--\r\n"
+    )
+}
+
+#[tokio::test]
+async fn reports_that_come_back_say_what_became_of_each_recipient() {
+    let relay = Relay::start().await;
+    let (server, _) = office(&relay).await;
+    let bob = server.client(BOB).await;
+    let to = json!([{"email": "marta@customer.example"}, {"email": "sven@customer.example"}]);
+    let new = json!({"from": [{"email": "support@x.example"}], "to": to, "messageId": ["m@x.example"]});
+    let email = draft(&bob, new).await;
+    let id = made(&submit(&bob, TEAM, &email, json!({})).await);
+    relay.wait_for(1).await;
+    let state = eventually("relayed", async || {
+        let now = submission(&bob, &id).await;
+        let done = now["deliveryStatus"]["sven@customer.example"]["delivered"] == "unknown";
+        done.then_some(bob.call("EmailSubmission/get", json!({"ids": []})).await["state"].clone())
+    })
+    .await;
+    let delay = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; sven@customer.example\r\n\
+                 Action: delayed\r\nStatus: 4.4.1\r\n";
+    let failed = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; Marta@customer.example\r\n\
+                  Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n\r\n\
+                  Final-Recipient: rfc822; sven@customer.example\r\nAction: delivered\r\nStatus: 2.0.0\r\n\r\n\
+                  Final-Recipient: rfc822; stranger@customer.example\r\nAction: failed\r\nStatus: 5.1.1\r\n";
+    let read = "Final-Recipient: rfc822; sven@customer.example\r\nOriginal-Message-ID: <m@x.example>\r\n\
+                Disposition: manual-action/MDN-sent-manually; displayed\r\n";
+    for (kind, about, fields) in [
+        ("delivery-status", "other@x.example", failed),
+        ("delivery-status", "m@x.example", delay),
+        ("delivery-status", "m@x.example", failed),
+        ("disposition-notification", "m@x.example", read),
+    ] {
+        let reply = server.deliver("", &["support@x.example"], &report(kind, about, fields)).await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let now = submission(&bob, &id).await;
+    assert_eq!(
+        now["deliveryStatus"],
+        json!({
+            "marta@customer.example":
+                {"smtpReply": "550 5.1.1 no such user", "delivered": "no", "displayed": "unknown"},
+            "sven@customer.example": {
+                "smtpReply": "250 2.0.0 was reported as delivered", "delivered": "yes", "displayed": "yes"
+            }
+        })
+    );
+    assert_eq!(now["dsnBlobIds"].as_array().map(Vec::len), Some(2), "{now}");
+    let blob = now["mdnBlobIds"][0].as_str().unwrap_or_else(|| panic!("{now}"));
+    let path = format!("/jmap/download/{}/{blob}/report?type=message/rfc822", bob.account);
+    let text = String::from_utf8(bob.get(&path).await.body).unwrap();
+    assert!(text.contains("disposition-notification"), "{text}");
+    let changes = bob.call("EmailSubmission/changes", json!({"sinceState": state})).await;
+    assert_eq!(changes["updated"], json!([id]), "{changes}");
+    server.check();
+}

@@ -4,7 +4,7 @@
 //! Invariants: each object of a call is made or refused by itself; a blob that the account may not
 //! read and one that doesn't exist can't be told apart; what one call makes is bounded in all.
 
-use super::blob_get;
+use super::{blob_get, quota};
 use crate::jmap::args::{Args, as_int};
 use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
@@ -96,7 +96,7 @@ fn copy_one(
     }
     let content = blob::fetch(ctx.reader(), from, &known)?.ok_or_else(|| missing([id]))?;
     *room = room.checked_sub(content.len()).ok_or_else(too_large)?;
-    store(txn, to, &content)
+    store(ctx, txn, to, &content)
 }
 
 /// RFC 9404 §4.1.
@@ -166,7 +166,7 @@ fn upload_one(
     };
     let content = assemble(ctx, txn, account, sources, *room)?;
     *room -= content.len().min(*room);
-    let id = store(txn, account, &content)?;
+    let id = store(ctx, txn, account, &content)?;
     let mut blob = Map::with_capacity(3);
     blob.insert("id".into(), id.to_string().into());
     blob.insert("type".into(), media_type.into());
@@ -250,7 +250,8 @@ impl<'s> DataSource<'s> {
 }
 
 /// Stores content as an upload of the account's.
-fn store(txn: &mut Txn<'_>, account: AccountId, content: &[u8]) -> Result<BlobId, Refusal> {
+fn store(ctx: &Ctx, txn: &mut Txn<'_>, account: AccountId, content: &[u8]) -> Result<BlobId, Refusal> {
+    quota::ensure_room(ctx, txn, account, content.len() as u64)?;
     let prepared = PreparedBlob::of(content)?;
     txn.put_blob(&prepared)?;
     refer(txn, account, &prepared.hash)?;

@@ -106,7 +106,7 @@ pub(super) fn bring(
     prepared: &Prepared,
     brought: Brought,
 ) -> Result<Added, Refusal> {
-    quota::ensure_room(ctx, txn, account, u64::from(prepared.content.size))?;
+    quota::ensure_room(ctx, txn, account.id, u64::from(prepared.content.size))?;
     if !account.is_inbox() {
         return Ok(intake::bring_personal(txn, account.id, prepared, brought)?);
     }

@@ -15,7 +15,7 @@ use crate::jmap::{get, query};
 use crate::mail::quota::{self, MESSAGES, OCTETS, Room};
 use crate::store::Read;
 use crate::store::rows::quota::QuotaLimit;
-use crate::types::{DataType, MemberRole, QuotaId};
+use crate::types::{AccountId, DataType, MemberRole, QuotaId};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 
@@ -92,11 +92,11 @@ fn all(ctx: &Ctx, reader: &dyn Read, account: &Account) -> Result<Vec<One>, Meth
 
 /// Refuses what a client would add to an account that has no room for it (RFC 8620 §5.3,
 /// `overQuota`).
-pub fn ensure_room(ctx: &Ctx, reader: &dyn Read, account: &Account, octets: u64) -> Result<(), Refusal> {
-    match quota::room(reader, account.id, ctx.store.quotas(), octets)? {
+pub fn ensure_room(ctx: &Ctx, reader: &dyn Read, account: AccountId, octets: u64) -> Result<(), Refusal> {
+    match quota::room(reader, account, ctx.store.quotas(), octets)? {
         Room::Enough => Ok(()),
         Room::OnlyForMail | Room::None => {
-            Err(SetError::new(SetErrorKind::OverQuota, "The account has no room for this message.").into())
+            Err(SetError::new(SetErrorKind::OverQuota, "The account has no room for it.").into())
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::jmap::object::*;
 use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
-use crate::store::rows::submission::{Delivered, RelayState, SubmissionRow, UndoStatus};
+use crate::mail::reports;
+use crate::store::rows::submission::{Delivered, RelayState, ReportsRow, SubmissionRow, UndoStatus};
 use crate::store::{Read, keys};
 use crate::types::*;
 use serde_json::{Map, Value, json};
@@ -81,7 +82,13 @@ impl Object for EmailSubmission {
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
         let known = ids.iter().map(|id| SubmissionId::parse(id).unwrap_or(SubmissionId(0)));
         let rows = reader.rows::<SubmissionRow>(account.id, known)?;
-        Ok(ids.iter().zip(rows).map(|(id, row)| row.map(|row| to_json(id, &row, props))).collect())
+        let mut found = Vec::with_capacity(ids.len());
+        for (id, row) in ids.iter().zip(rows) {
+            let known = SubmissionId::parse(id);
+            let reports = known.map(|id| reports::of_submission(reader, account.id, id)).transpose()?;
+            found.push(row.map(|row| to_json(id, &row, &reports.unwrap_or_default(), props)));
+        }
+        Ok(found)
     }
 
     fn all_ids(
@@ -96,11 +103,14 @@ impl Object for EmailSubmission {
 }
 
 /// The object as a client sees it.
-pub fn to_json(id: &str, row: &SubmissionRow, props: &Props) -> Map<String, Value> {
-    props.iter().map(|name| (name.to_owned(), property(id, row, name))).collect()
+pub fn to_json(id: &str, row: &SubmissionRow, reports: &ReportsRow, props: &Props) -> Map<String, Value> {
+    props.iter().map(|name| (name.to_owned(), property(id, row, reports, name))).collect()
 }
 
-fn property(id: &str, row: &SubmissionRow, name: &str) -> Value {
+fn property(id: &str, row: &SubmissionRow, reports: &ReportsRow, name: &str) -> Value {
+    let blobs = |emails: &[EmailId]| -> Value {
+        emails.iter().map(|email| Value::from(BlobId::message(*email).to_string())).collect()
+    };
     match name {
         "id" => json!(id),
         "identityId" => json!(row.identity.to_string()),
@@ -109,8 +119,10 @@ fn property(id: &str, row: &SubmissionRow, name: &str) -> Value {
         "envelope" => envelope(row),
         "sendAt" => json!(row.send_at.to_string()),
         "undoStatus" => json!(undo_status(row.undo_status)),
-        "deliveryStatus" => delivery_status(row),
-        "dsnBlobIds" | "mdnBlobIds" | "acknowledge" => json!([]),
+        "deliveryStatus" => delivery_status(row, reports),
+        "dsnBlobIds" => blobs(&reports.dsns),
+        "mdnBlobIds" => blobs(&reports.mdns),
+        "acknowledge" => json!([]),
         "idempotencyKey" => json!(row.idempotency_key),
         "conversationId" => json!(row.conversation.map(|id| id.to_string())),
         _ => Value::Null,
@@ -138,7 +150,7 @@ fn envelope(row: &SubmissionRow) -> Value {
 
 /// RFC 8621 §7, `deliveryStatus`: by recipient; the reply before there is one is ours.
 /// Of what was canceled there is no delivery to tell of.
-fn delivery_status(row: &SubmissionRow) -> Value {
+fn delivery_status(row: &SubmissionRow, reports: &ReportsRow) -> Value {
     if row.undo_status == UndoStatus::Canceled {
         return Value::Null;
     }
@@ -149,11 +161,13 @@ fn delivery_status(row: &SubmissionRow) -> Value {
             Delivered::No => "no",
             Delivered::Unknown => "unknown",
         };
+        let shown = reports.displayed.contains(&one.address.key());
+        let displayed = if shown { "yes" } else { "unknown" };
         let reply = one.smtp_reply.as_deref().unwrap_or(match row.relay {
             RelayState::Scheduled { .. } => "250 2.0.0 waits for its time",
             _ => "250 2.0.0 waits for the relay",
         });
-        (one.address.to_string(), json!({"smtpReply": reply, "delivered": delivered, "displayed": "unknown"}))
+        (one.address.to_string(), json!({"smtpReply": reply, "delivered": delivered, "displayed": displayed}))
     };
     Value::Object(row.recipients.iter().map(status).collect())
 }

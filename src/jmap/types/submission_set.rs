@@ -15,7 +15,7 @@ use crate::jmap::object::*;
 use crate::jmap::session::Account;
 use crate::jmap::set::Outcome;
 use crate::mail::outbound;
-use crate::store::rows::submission::SubmissionRow;
+use crate::store::rows::submission::{ReportsRow, SubmissionRow};
 use crate::store::rows::team::Status;
 use crate::types::*;
 use serde_json::{Map, Value, json};
@@ -154,7 +154,7 @@ fn email_of(
 fn created(submitted: &Submitted, envelope: Option<&Value>) -> Created {
     let id = submitted.id.to_string();
     let told = ["threadId", "sendAt", "undoStatus", "deliveryStatus", "dsnBlobIds", "mdnBlobIds", "envelope"];
-    let mut properties = to_json(&id, &submitted.row, &Props::of(told));
+    let mut properties = to_json(&id, &submitted.row, &ReportsRow::default(), &Props::of(told));
     properties.remove("id");
     if properties.get("envelope") == envelope {
         properties.remove("envelope");

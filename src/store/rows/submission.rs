@@ -94,3 +94,12 @@ pub struct ScheduledSendRow {
     pub then_status: Option<Status>,
     pub then_owner: Option<Option<PrincipalId>>,
 }
+
+/// The reports that came for a submission (RFC 8621 §7), oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ReportsRow {
+    pub dsns: Vec<EmailId>,
+    pub mdns: Vec<EmailId>,
+    /// Recipients whose system says that the message was displayed, as addresses compare.
+    pub displayed: Vec<String>,
+}

@@ -1,0 +1,255 @@
+//! Reports on mail of ours: delivery status notifications (RFC 3464) and disposition notifications
+//! (RFC 8098), tied to the submission that they are about by the Message-ID that they return.
+//!
+//! They say what becomes of each recipient in `deliveryStatus` (RFC 8621 §7) and nothing else: only
+//! a keyed return path could prove that a report isn't forged. What is still in our own queue they
+//! don't touch, and a recipient's `yes` or `no` is final.
+
+use super::{body, headers, parse, thread};
+use crate::store::rows::message::MessageRow;
+use crate::store::rows::submission::{Delivered, ReportsRow, SubmissionRow, UndoStatus};
+use crate::store::{Read, StoreResult, Txn, keys, rows};
+use crate::types::*;
+
+/// What a report says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The Message-ID of the message that it is about, without angle brackets.
+    pub message_id: String,
+    /// A disposition notification; else one of delivery.
+    pub is_disposition: bool,
+    pub recipients: Vec<Reported>,
+}
+
+/// What a report says of one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reported {
+    /// The address as it was given to the relay and as it was in the end, where they are told.
+    pub addresses: Vec<Address>,
+    pub word: Word,
+    /// In the form of RFC 8621 §7, `smtpReply`.
+    pub reply: String,
+}
+
+/// What happened (RFC 3464 §2.3.3 Action; RFC 8098 §3.2.6.2 Disposition-Type).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    Delivered,
+    Failed,
+    Displayed,
+    /// Delayed, relayed, expanded, deleted …: nothing follows.
+    Other,
+}
+
+/// The report that a message is, if it is one of a message that can be found.
+pub fn read(message: &MessageRow, content: &[u8]) -> Option<Report> {
+    let top = message.parts.first().filter(|part| part.media_type == "multipart/report")?;
+    let parts = || top.children.iter().filter_map(|child| message.parts.get(*child as usize));
+    let of = |kinds: [&str; 2]| parts().find(|part| kinds.contains(&part.media_type.as_str()));
+    let delivery = of(["message/delivery-status", "message/global-delivery-status"]);
+    let disposition = of(["message/disposition-notification", "message/global-disposition-notification"]);
+    let part = delivery.or(disposition)?;
+    let groups = groups(&String::from_utf8_lossy(&body::decode(part, content)));
+    let returned = parts().rfind(|part| {
+        part.media_type.starts_with("message/rfc822")
+            || part.media_type.starts_with("message/global")
+                && part.media_type != "message/global-delivery-status"
+            || part.media_type == "text/rfc822-headers"
+    });
+    let returned = returned.and_then(|part| {
+        let inner = parse::parse(&body::decode(part, content));
+        headers::message_ids(&inner, "message-id").into_iter().next()
+    });
+    let named = groups.first().and_then(|group| value(group, "original-message-id"));
+    let message_id = named.map(|id| id.trim_matches(['<', '>', ' ']).to_owned()).or(returned)?;
+    let is_disposition = delivery.is_none();
+    let told = if is_disposition { &groups[..] } else { groups.get(1..).unwrap_or_default() };
+    let recipients = told.iter().filter_map(|group| reported(group, is_disposition)).collect();
+    Some(Report { message_id, is_disposition, recipients })
+}
+
+/// Writes down what a report, which came as this Email, says of submissions of the account.
+pub fn apply(txn: &mut Txn<'_>, account: AccountId, report: &Report, came_as: EmailId) -> StoreResult<()> {
+    for email in thread::emails_with_message_id(txn, account, &report.message_id)? {
+        let range = keys::all_of(account, keys::Kind::SubmissionOfEmail, email.0);
+        for id in (txn as &dyn Read).ids(&range, false, limits::REPORTED_SUBMISSIONS_MAX)? {
+            let id = SubmissionId(id);
+            let row: Option<SubmissionRow> = (txn as &dyn Read).row(account, id)?;
+            if let Some(row) = row.filter(|row| row.undo_status == UndoStatus::Final) {
+                apply_to(txn, account, id, row, report, came_as)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The reports on a submission so far.
+pub fn of_submission(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<ReportsRow> {
+    match read.bytes(&keys::row(account, keys::Kind::SubmissionReports, id.0))? {
+        Some(bytes) => rows::decode(&bytes),
+        None => Ok(ReportsRow::default()),
+    }
+}
+
+fn apply_to(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    mut row: SubmissionRow,
+    report: &Report,
+    came_as: EmailId,
+) -> StoreResult<()> {
+    let mut reports = of_submission(txn, account, id)?;
+    let mut concerned = false;
+    for recipient in row.recipients.iter_mut().filter(|recipient| recipient.settled) {
+        let key = recipient.address.key();
+        let Some(told) =
+            report.recipients.iter().find(|told| told.addresses.iter().any(|one| one.key() == key))
+        else {
+            continue;
+        };
+        concerned = true;
+        if told.word == Word::Displayed && !reports.displayed.contains(&key) {
+            reports.displayed.push(key);
+        }
+        let delivered = match told.word {
+            Word::Delivered => Delivered::Yes,
+            Word::Failed => Delivered::No,
+            Word::Displayed | Word::Other => continue,
+        };
+        if recipient.delivered == Delivered::Unknown {
+            recipient.delivered = delivered;
+            recipient.smtp_reply = Some(told.reply.clone());
+        }
+    }
+    let list = if report.is_disposition { &mut reports.mdns } else { &mut reports.dsns };
+    if !concerned || list.len() >= limits::REPORTS_PER_SUBMISSION_MAX {
+        return Ok(());
+    }
+    list.push(came_as);
+    txn.put_at(keys::row(account, keys::Kind::SubmissionReports, id.0), &reports)?;
+    txn.update(account, id, &row)
+}
+
+fn reported(group: &[(String, String)], is_disposition: bool) -> Option<Reported> {
+    let address = |name: &str| {
+        let (_, address) = value(group, name)?.split_once(';')?;
+        Address::parse(address.trim().trim_matches(['<', '>']))
+    };
+    let addresses: Vec<Address> =
+        ["original-recipient", "final-recipient"].into_iter().filter_map(address).collect();
+    if addresses.is_empty() {
+        return None;
+    }
+    let word = if is_disposition {
+        let kind = value(group, "disposition")?.rsplit(';').next()?.split('/').next()?;
+        if kind.trim().eq_ignore_ascii_case("displayed") { Word::Displayed } else { Word::Other }
+    } else {
+        match value(group, "action")?.trim().to_ascii_lowercase().as_str() {
+            "delivered" => Word::Delivered,
+            "failed" => Word::Failed,
+            _ => Word::Other,
+        }
+    };
+    Some(Reported { addresses, word, reply: reply(group, word) })
+}
+
+/// The reply that the report cites, else one made of its status.
+fn reply(group: &[(String, String)], word: Word) -> String {
+    let cited = value(group, "diagnostic-code").and_then(|code| {
+        let (kind, text) = code.split_once(';')?;
+        let text = text.trim();
+        let is_reply = text.len() > 4 && text.bytes().take(3).all(|octet| octet.is_ascii_digit());
+        (kind.trim().eq_ignore_ascii_case("smtp") && is_reply).then(|| text.to_owned())
+    });
+    let status = value(group, "status").and_then(|status| status.split_whitespace().next());
+    let mut reply = cited.unwrap_or_else(|| match word {
+        Word::Failed => format!("550 {} was reported as failed", status.unwrap_or("5.0.0")),
+        _ => format!("250 {} was reported as delivered", status.unwrap_or("2.0.0")),
+    });
+    while reply.len() > limits::SMTP_REPLY_TEXT_BYTES_MAX {
+        reply.pop();
+    }
+    reply
+}
+
+fn value<'g>(group: &'g [(String, String)], name: &str) -> Option<&'g str> {
+    group.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// The groups of fields that empty lines part, names in lower case, values unfolded.
+fn groups(text: &str) -> Vec<Vec<(String, String)>> {
+    let mut groups: Vec<Vec<(String, String)>> = vec![Vec::new()];
+    for line in text.lines().take(limits::HEADER_FIELDS_MAX) {
+        let last = groups.len() - 1;
+        let Some(group) = groups.get_mut(last) else { break };
+        if line.trim().is_empty() {
+            if !group.is_empty() {
+                groups.push(Vec::new());
+            }
+        } else if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = group.last_mut() {
+                value.push(' ');
+                value.push_str(line.trim());
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            group.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &str, fields: &str, returned: &str) -> Option<Report> {
+        let text = format!(
+            "Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\nSorry.\r\n--b\r\n\
+             Content-Type: message/{kind}\r\n\r\n{fields}\r\n--b\r\n{returned}\r\n--b--\r\n"
+        );
+        read(&parse::parse(text.as_bytes()), text.as_bytes())
+    }
+
+    #[test]
+    fn a_delivery_report_names_each_recipient_and_the_message() {
+        let returned = "Content-Type: text/rfc822-headers\r\n\r\nMessage-ID: <m@x>\r\nSubject: s\r\n";
+        let fields = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; <A@y>\r\nAction: Failed\r\n\
+                      Status: 5.1.1 (no)\r\nDiagnostic-Code: smtp; 550 5.1.1 no\r\n such user\r\n\r\n\
+                      Original-Recipient: rfc822;b@y\r\nFinal-Recipient: rfc822; b@z\r\nAction: delivered\r\n\
+                      Status: 2.0.0\r\n\r\nFinal-Recipient: rfc822; c@y\r\nAction: delayed\r\nStatus: 4.0.0\r\n\
+                      \r\nFinal-Recipient: x400; nonsense\r\nAction: failed\r\n";
+        let report = report("delivery-status", fields, returned).unwrap();
+        assert_eq!((report.message_id.as_str(), report.is_disposition), ("m@x", false));
+        let told: Vec<(String, Word, &str)> = report
+            .recipients
+            .iter()
+            .map(|one| (one.addresses[0].to_string(), one.word, one.reply.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("A@y".to_owned(), Word::Failed, "550 5.1.1 no such user"),
+                ("b@y".to_owned(), Word::Delivered, "250 2.0.0 was reported as delivered"),
+                ("c@y".to_owned(), Word::Other, "250 4.0.0 was reported as delivered"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_disposition_notification_says_that_it_was_displayed() {
+        let fields = "Final-Recipient: rfc822; a@y\r\nOriginal-Message-ID: <m@x>\r\n\
+                      Disposition: manual-action/MDN-sent-manually; displayed\r\n";
+        let seen = report("disposition-notification", fields, "\r\n").unwrap();
+        assert_eq!((seen.message_id.as_str(), seen.is_disposition), ("m@x", true));
+        assert_eq!(seen.recipients[0].word, Word::Displayed);
+        let deleted = fields.replace("displayed", "deleted");
+        assert_eq!(
+            report("disposition-notification", &deleted, "\r\n").unwrap().recipients[0].word,
+            Word::Other
+        );
+        assert_eq!(report("delivery-status", "Reporting-MTA: dns; mx\r\n", "\r\n"), None);
+        assert_eq!(report("feedback-report", fields, "\r\n"), None);
+    }
+}
