@@ -6,8 +6,12 @@ use std::path::PathBuf;
 
 #[path = "../fuzz/drive/jmap_request.rs"]
 mod jmap_request;
+#[path = "../fuzz/drive/keys.rs"]
+mod keys;
 #[path = "../fuzz/drive/mime.rs"]
 mod mime;
+#[path = "../fuzz/drive/patch.rs"]
+mod patch;
 #[path = "../fuzz/drive/smtp_session.rs"]
 mod smtp_session;
 
@@ -25,6 +29,16 @@ fn every_request_of_the_corpus_is_answered() {
 #[test]
 fn every_smtp_session_of_the_corpus_is_the_same_however_it_is_cut() {
     replay("fuzz/corpus/smtp_session", smtp_session::drive);
+}
+
+#[test]
+fn every_patch_of_the_corpus_does_what_the_words_of_the_rfc_say() {
+    replay("fuzz/corpus/patch", patch::drive);
+}
+
+#[test]
+fn every_key_of_the_corpus_is_read_and_stands_in_order() {
+    replay("fuzz/corpus/keys", keys::drive);
 }
 
 fn replay(folder: &str, drive: fn(&[u8])) {

@@ -10,3 +10,4 @@ mod model;
 mod smtp;
 mod story;
 mod support;
+mod team;

@@ -7,7 +7,7 @@ use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::desk::{Desk, DeskError};
 use crate::inbox::machine::{Actor, Entry, Event, Value};
-use crate::inbox::{activity, desk, scheduling, server};
+use crate::inbox::{activity, desk, kept, scheduling, server};
 use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
@@ -399,6 +399,7 @@ fn inbox_add(
         addresses.extend(aliases.iter().cloned());
         let settings = InboxSettingsRow { name: name.clone(), addresses, ..InboxSettingsRow::default() };
         txn.put_at(keys::row(account, keys::Kind::InboxSettings, 0), &settings)?;
+        kept::for_members(txn, &view, account, &members)?;
         for (person, role) in &members {
             record_member(txn, account, *person, ActivityValue::None, ActivityValue::Role(*role))?;
         }
@@ -435,6 +436,7 @@ fn member_add(office: Office<'_>, inbox: &str, email: &str, word: &str) -> Resul
         view.members(inbox).iter().find(|member| member.principal == person).map(|member| member.role);
     change(office, &[inbox], |txn| {
         accounts::set_member(txn, inbox, person, role)?;
+        kept::for_members(txn, &view, inbox, &[(person, role)])?;
         let before = before.map_or(ActivityValue::None, ActivityValue::Role);
         record_member(txn, inbox, person, before, ActivityValue::Role(role))
     })?;
@@ -478,16 +480,19 @@ fn record_member(
 /// A person who may not work here any more owns nothing and answers nothing: step by step, so that
 /// no step is large. A step that a crash prevented is made up for when the conversation moves.
 fn release_work(office: Office<'_>, inbox: AccountId, person: PrincipalId) -> Result<(), AdminError> {
+    // Closed work keeps who did it: those are passed over.
+    let mut kept = 0;
     loop {
         let locked = office.store.lock_blocking(&[inbox]);
         let mut txn = office.store.begin(&locked);
         let owned = List::ConversationsOfOwner(Some(person));
-        let found = list::page(&txn, inbox, owned, 0, RELEASED_AT_ONCE, false)?;
+        let found = list::page(&txn, inbox, owned, kept, RELEASED_AT_ONCE, false)?;
         let staff = server::staff(&office.directory.current(), inbox);
         let mut desk = Desk::open(&mut txn, inbox, Actor::System(Cause::User), &staff)?;
         for entry in &found {
-            let event = Event::MemberLeft { principal: person };
-            desk.apply(ConversationId(entry.place.id), &event, Vec::new())?;
+            let id = ConversationId(entry.place.id);
+            desk.apply(id, &Event::MemberLeft { principal: person }, Vec::new())?;
+            kept += u32::from(desk.conversation(id)?.is_some_and(|row| row.owner == Some(person)));
         }
         if found.is_empty() {
             desk.end_locks_of(person)?;
@@ -496,7 +501,7 @@ fn release_work(office: Office<'_>, inbox: AccountId, person: PrincipalId) -> Re
         let committed = txn.commit()?;
         drop(locked);
         office.store.durable_blocking(committed.ticket)?;
-        if found.len() < RELEASED_AT_ONCE && found.is_empty() {
+        if found.is_empty() {
             return Ok(());
         }
     }

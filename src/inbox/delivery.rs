@@ -5,6 +5,7 @@ use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
 use super::machine::Actor;
 use super::server::{self, Server};
+use super::siblings;
 use crate::auth::View;
 use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
@@ -86,8 +87,17 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
                     }),
                 );
             }
+            // A delivery that is cut short here is tried again, and makes up for it then.
+            let met = match outcome.keys().any(|account| is_inbox(&view, *account)) {
+                true => siblings::meet(server, &prepared).await,
+                false => Ok(last),
+            };
             // One shared sync for all accounts.
-            if let Err(error) = server.store.durable(last).await {
+            let durable = match met {
+                Ok(ticket) => server.store.durable(last.max(ticket)).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = durable {
                 outcome.values_mut().for_each(|done| *done = Err(error.clone()));
             }
         }
@@ -111,6 +121,10 @@ fn answers(view: &View, envelope: &Envelope, outcome: &Outcomes) -> Vec<Delivery
         }
     };
     envelope.recipients.iter().map(answer).collect()
+}
+
+fn is_inbox(view: &View, account: AccountId) -> bool {
+    view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)))
 }
 
 /// Writes the message into one account; `None` where that has no room. It isn't durable yet: wait
@@ -139,8 +153,7 @@ async fn deliver_to(
                 return Ok((None, server.store.ticket_of(account)));
             }
             let view = server.directory.current();
-            let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
-            let added = if is_inbox {
+            let added = if is_inbox(&view, account) {
                 let staff = server::staff(&view, account);
                 let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
                 intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?

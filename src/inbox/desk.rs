@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use crate::mail::{mailbox, message};
 use crate::store::changes::Change;
 use crate::store::list::{self, Entry as ListEntry};
-use crate::store::rows::mail::{EmailRow, Kept, Origin};
+use crate::store::rows::mail::{EmailRow, Origin};
 use crate::store::rows::submission::RELEASE_TIMER;
 use crate::store::rows::team::*;
 use crate::store::{List, Place, Read, Row, StoreError, StoreResult, Txn, keys};
@@ -70,6 +70,8 @@ pub enum TimerKind {
     Lock = 2,
     /// A scheduled submission is released.
     Release = RELEASE_TIMER,
+    /// A sibling of the conversation was answered ([`super::siblings`]); due at once.
+    SiblingReplied = 4,
 }
 
 /// What stands beside an Email in its conversation.
@@ -299,30 +301,6 @@ impl<'t, 's> Desk<'t, 's> {
     /// The transaction, for reading.
     pub fn read(&self) -> &dyn Read {
         self.txn
-    }
-
-    fn make_kept(&mut self, missing: &Kept, kept: &KeptMailboxes) -> StoreResult<()> {
-        let (name, parent) = match missing {
-            Kept::Assigned(owner) => {
-                let person = self.staff.names.get(owner);
-                let name =
-                    person.map_or_else(|| owner.to_string(), |person| self.unique_name(*owner, person));
-                (name, kept.id(&Kept::AssignedParent))
-            }
-            Kept::ArchiveCategory(category) => (category.clone(), kept.id(&Kept::Archive)),
-            other => (format!("{other:?}"), None),
-        };
-        mailbox::create_kept(self.txn, self.account, &name, parent, missing.clone()).map(|_| ())
-    }
-
-    /// A display name made unique by the address.
-    fn unique_name(&self, owner: PrincipalId, person: &PersonName) -> String {
-        let same = |(other, name): (&PrincipalId, &PersonName)| *other != owner && name.name == person.name;
-        if self.staff.names.iter().any(same) {
-            format!("{} ({})", person.name, person.email)
-        } else {
-            person.name.clone()
-        }
     }
 
     fn lock_and_principal(&self, lock_id: LockId) -> DeskResult<(ReplyLockRow, PrincipalId)> {

@@ -360,7 +360,10 @@ fn collision(input: &GateInput<'_>) -> Told {
                     told.replies.push(told_reply(row));
                 }
             }
-            What::SiblingReplied(sibling) if happened.version > input.basis => {
+            // Who answered in both inboxes themselves knows of it.
+            What::SiblingReplied(sibling)
+                if happened.version > input.basis && happened.event.actor != Some(input.sender) =>
+            {
                 told.siblings.push(sibling.clone());
             }
             _ => {}
@@ -484,7 +487,8 @@ mod tests {
             (by(Some(BOB), What::Merged), Some((Level::Block, "merged", vec![]))),
             (by(None, What::Inbound(email)), Some((Level::Ask, "inbound", vec![email]))),
             (by(Some(BOB), What::OwnerChanged), Some((Level::Ask, "ownerChanged", vec![]))),
-            (by(None, What::SiblingReplied(sibling())), Some((Level::Ask, "siblingReplied", vec![]))),
+            (by(Some(BOB), What::SiblingReplied(sibling())), Some((Level::Ask, "siblingReplied", vec![]))),
+            (by(Some(ANN), What::SiblingReplied(sibling())), None),
         ];
         for (event, expected) in table {
             let decision = ask(Some(&event), |input| input.named.if_version = Some(10));
@@ -572,8 +576,9 @@ mod tests {
             (outbound(ANN, 7, Sent), 10, true),
             (by(None, What::Inbound(EmailId(7))), 10, true),
             (by(Some(BOB), What::Closed), 10, true),
-            (by(None, What::SiblingReplied(sibling())), 10, false),
-            (by(None, What::SiblingReplied(sibling())), 15, true),
+            (by(Some(BOB), What::SiblingReplied(sibling())), 10, false),
+            (by(Some(BOB), What::SiblingReplied(sibling())), 15, true),
+            (by(Some(ANN), What::SiblingReplied(sibling())), 10, true),
         ];
         for (event, basis, expected) in table {
             assert_eq!(

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod desk;
 pub mod gate;
 pub mod intake;
+pub mod kept;
 pub mod lock;
 pub mod machine;
 pub mod merge;
@@ -25,9 +26,12 @@ pub mod scheduling;
 pub mod sending;
 pub mod server;
 pub mod settings;
+pub mod siblings;
 pub mod status;
 pub mod timers;
 
+#[cfg(all(test, feature = "rocksdb"))]
+mod crash_tests;
 #[cfg(test)]
 mod race_tests;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //! A change is applied as asked; what it says to the conversation, and the server's corrections of
 //! the conversation's other Emails, follow in the same commit under a second modseq.
 
-use super::desk::{Desk, DeskResult};
+use super::desk::{Desk, DeskError, DeskResult};
 use super::machine::{Entry, Event, Value};
-use super::projection::{self, Move};
+use super::projection::{self, KeptMailboxes, Move};
 use super::refusal::Refusal;
 use super::scheduling;
 use crate::mail::{ingest, message};
@@ -48,19 +48,45 @@ pub fn change(
     let said = projection::read_change(moved, &row, &kept)?;
     message::change(desk.txn, desk.account, email, before, after)?;
     desk.txn.correct(desk.account)?;
-    match said {
-        Some(said) => {
-            desk.apply(id, &Event::Set { change: said.change, expect: said.expect }, Vec::new())?;
-        }
-        None => desk.project(id)?,
+    let gone = kept.gone(&is).filter(|_| kept.gone(&was).is_none());
+    if gone.is_some() {
+        leave_the_work(desk, email, after, &kept)?;
     }
-    if let Some(gone) = kept.gone(&is)
-        && kept.gone(&was).is_none()
+    if let Some(said) = said {
+        let event = Event::Set { change: said.change, expect: said.expect };
+        desk.apply(id, &event, Vec::new()).map_err(in_words_of_email)?;
+    }
+    // Also where nothing new was said: the Email itself may not be where it belongs.
+    desk.project(id)?;
+    if let Some(gone) = gone
         && all_inbound_gone(desk, id)?
     {
         desk.apply(id, &Event::InboundGone(gone), Vec::new())?;
     }
     Ok(scheduling::keep(desk.txn, desk.account, email)?)
+}
+
+/// What is thrown away is no work: it leaves the mailboxes that show a status or an owner, also
+/// where the client took it out of one of them only.
+fn leave_the_work(
+    desk: &mut Desk<'_, '_>,
+    email: EmailId,
+    row: &EmailRow,
+    kept: &KeptMailboxes,
+) -> StoreResult<()> {
+    let shows_work = |id: &MailboxId| kept.meaning(*id).is_some_and(Kept::is_projected);
+    let mailboxes = row.mailboxes.iter().copied().filter(|id| !shows_work(id)).collect();
+    message::change(desk.txn, desk.account, email, row, &EmailRow { mailboxes, ..row.clone() })
+}
+
+/// An Email has no owner or category of its own: what is wrong is where it was put.
+fn in_words_of_email(error: DeskError) -> DeskError {
+    match error {
+        DeskError::Refused(Refusal::InvalidProperties { why, .. }) => {
+            Refusal::InvalidProperties { properties: vec!["mailboxIds"], why }.into()
+        }
+        error => error,
+    }
 }
 
 /// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only.

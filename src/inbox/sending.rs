@@ -13,6 +13,7 @@ use super::machine::{Entry, Event, Value};
 use super::messages::{self, DeliveryFailed, First, Outbound};
 use super::refusal::Refusal;
 use super::scheduling;
+use super::siblings;
 use crate::mail::outbound::{self, Finished, Handover};
 use crate::mail::{mailbox, message, thread};
 use crate::store::blobs::{self, Referrer};
@@ -124,10 +125,14 @@ pub fn submit_inbox(
     if let Some(earlier) = earlier(desk.txn, account, &digests)? {
         return Ok(earlier);
     }
-    let conversation = match row.conversation {
-        Some(id) => desk.conversation(id)?.map(|found| (id, found)),
-        None => intake::of_thread(desk.read(), account, row.thread)?,
+    let conversation_of = |desk: &Desk<'_, '_>| match row.conversation {
+        Some(id) => Ok(desk.conversation(id)?.map(|found| (id, found))),
+        None => intake::of_thread(desk.read(), account, row.thread),
     };
+    if let Some((id, _)) = conversation_of(desk)? {
+        siblings::hear(desk, id)?;
+    }
+    let conversation = conversation_of(desk)?;
     let passed = match &conversation {
         Some((id, found)) => Some(pass_gate(desk, order, team, *id, found)?),
         None => None,
@@ -325,6 +330,9 @@ pub(super) fn write_outbound(
         Some((id, _)) => {
             desk.enter(id, order.email, sent.thread)?;
             desk.apply(id, &Event::Outbound(outbound.clone()), vec![told])?;
+            if outbound.reply {
+                siblings::leave_word(desk, id, order.sender)?;
+            }
             Ok(id)
         }
         None => {

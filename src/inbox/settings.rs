@@ -33,7 +33,7 @@ impl Desk<'_, '_> {
         };
         self.record(None, &entry)?;
         self.settings = new;
-        Ok(())
+        Ok(self.keep_mailboxes()?)
     }
 }
 

@@ -1,9 +1,11 @@
-//! Timers: snoozed conversations come back, reply locks end, scheduled mail goes out. A timer is a row keyed by its time,
+//! Timers: snoozed conversations come back, reply locks end, scheduled mail goes out, siblings hear of
+//! a reply. A timer is a row keyed by its time,
 //! written and removed with what it is for, so that a restart loses none and fires none twice.
 
 use super::desk::{Desk, DeskError, DeskResult, Staff, TimerKind};
 use super::machine::{Actor, Event};
 use super::scheduling;
+use super::siblings;
 use crate::store::rows::team::{Cause, ReplyLockRow};
 use crate::store::{Read, StoreResult, Txn, keys};
 use crate::types::*;
@@ -39,11 +41,15 @@ pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
     if !(txn as &dyn Read).has(&key)? {
         return Ok(());
     }
-    txn.delete_at(key);
     if timer.kind == TimerKind::Release as u8 {
+        txn.delete_at(key);
         return scheduling::release(txn, staff, timer.account, SubmissionId(timer.id));
     }
     let mut desk = Desk::open(txn, timer.account, Actor::System(Cause::Timer), staff)?;
+    if timer.kind == TimerKind::SiblingReplied as u8 {
+        return siblings::take_in(&mut desk, timer.at, ConversationId(timer.id));
+    }
+    desk.txn.delete_at(key);
     if timer.kind == TimerKind::Snooze as u8 {
         match desk.apply(ConversationId(timer.id), &Event::SnoozeReached, Vec::new()) {
             // A conversation that went into another one, or isn't there any more.

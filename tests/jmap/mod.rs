@@ -12,5 +12,6 @@ mod request;
 mod scheduled;
 mod search;
 mod session;
+mod set_errors;
 mod submission;
 mod vacation;

@@ -145,6 +145,13 @@ impl Client {
         stream
     }
 
+    /// A POST to a server that may die: the body of a whole reply, or nothing.
+    pub async fn try_post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Option<Value> {
+        let request = self.http.post(self.url(path)).headers(self.headers());
+        let response = request.header("Content-Type", content_type).body(body).send().await.ok()?;
+        serde_json::from_slice(&response.bytes().await.ok()?).ok()
+    }
+
     /// An open channel of events.
     pub async fn events(&self, query: &str) -> Events {
         let request = self.http.get(self.url(&format!("/jmap/eventsource?{query}"))).headers(self.headers());

@@ -17,6 +17,24 @@ impl Gateway {
         gateway
     }
 
+    /// Connects to a server that may die, and says EHLO.
+    pub async fn try_connect(address: &str) -> Option<Self> {
+        let mut gateway = Self { stream: BufReader::new(TcpStream::connect(address).await.ok()?) };
+        gateway.reply().await.starts_with("220 ").then_some(())?;
+        gateway.send(b"EHLO gateway.example\r\n").await.ok()?;
+        gateway.reply().await.starts_with("250-").then_some(gateway)
+    }
+
+    /// Delivers to a server that may die; the reply to the final dot, however much of it came.
+    pub async fn try_deliver(&mut self, from: &str, to: &str, message: &str) -> Option<String> {
+        for line in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>"), "DATA".to_owned()] {
+            self.send(format!("{line}\r\n").as_bytes()).await.ok()?;
+            self.reply().await.starts_with(['2', '3']).then_some(())?;
+        }
+        self.send(format!("{message}.\r\n").as_bytes()).await.ok()?;
+        Some(self.reply().await)
+    }
+
     /// Connects and says nothing.
     pub async fn raw(address: &str) -> Self {
         Self { stream: BufReader::new(TcpStream::connect(address).await.expect("a connection")) }

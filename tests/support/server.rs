@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub struct TestServer {
     folder: tempfile::TempDir,
     extra: Vec<String>,
+    under: String,
     child: Option<Child>,
     /// `127.0.0.1:PORT`; chosen by the first start and kept by later ones.
     pub http: String,
@@ -29,7 +30,15 @@ pub async fn start_with(extra: &[&str]) -> TestServer {
     let folder = tempfile::tempdir().expect("a folder");
     let any = "127.0.0.1:0".to_owned();
     let extra = extra.iter().map(|one| (*one).to_owned()).collect();
-    let mut server = TestServer { folder, extra, child: None, http: any.clone(), smtp: any, lmtp: None };
+    let mut server = TestServer {
+        folder,
+        extra,
+        under: String::new(),
+        child: None,
+        http: any.clone(),
+        smtp: any,
+        lmtp: None,
+    };
     server.start().await;
     server
 }
@@ -63,6 +72,16 @@ impl TestServer {
         self.folder.path().join(name)
     }
 
+    /// From the next start on the shell runs these commands before it becomes the server.
+    pub fn under(&mut self, commands: &str) {
+        commands.clone_into(&mut self.under);
+    }
+
+    /// Whether the server ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some())
+    }
+
     /// Starts the server and waits until it tells where it listens.
     pub async fn start(&mut self) {
         std::fs::create_dir_all(self.data()).expect("a folder");
@@ -71,7 +90,8 @@ impl TestServer {
         let _ = std::fs::remove_file(&addresses);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.beside("log"));
         let log = log.expect("a log");
-        let child = postroom()
+        let child = Command::new("sh")
+            .args(["-c", &format!("{}\nexec \"$@\"", self.under), "sh", env!("CARGO_BIN_EXE_postroom")])
             .args(["serve", "--http", &self.http, "--smtp", &self.smtp, "--data"])
             .arg(self.data())
             .args(&self.extra)
@@ -108,7 +128,8 @@ impl TestServer {
     /// SIGKILL: no handler runs, nothing is flushed.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().expect("a running server");
+            // One that ended by itself is as dead.
+            let _ = child.kill();
             child.wait().expect("an end");
         }
     }

@@ -6,6 +6,7 @@
 use super::submission::{EmailSubmission, to_json};
 use super::{identity, submission_envelope as envelope, team};
 use crate::inbox::desk::DeskError;
+use crate::inbox::refusal as rules;
 use crate::inbox::scheduling;
 use crate::inbox::sending::{self, Order, SendRefusal, Submitted, TeamOrder};
 use crate::jmap::args::Args;
@@ -185,7 +186,11 @@ fn submit_inbox(
         Err(SendRefusal::Desk(error @ DeskError::Store(_))) => Err(team::refused(error, &staff)),
         Err(SendRefusal::Desk(DeskError::Refused(no))) => {
             // What a submission may not do is `forbiddenToSend` here (RFC 8621 §7.5).
-            let error = team::set_error(&no, &staff);
+            let mut error = team::set_error(&no, &staff);
+            if matches!(no, rules::Refusal::NotDone { .. }) {
+                error =
+                    error.or_plain(SetErrorKind::InvalidProperties { properties: vec!["thenStatus".into()] });
+            }
             Err(match error.kind {
                 SetErrorKind::Forbidden => SetError { kind: SetErrorKind::ForbiddenToSend, ..error }.into(),
                 _ => error.into(),
