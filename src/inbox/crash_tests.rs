@@ -126,7 +126,7 @@ fn tag_until_dead(server: &Server, told: &Mutex<Acknowledged>, done: &AtomicBool
         let principal = *staff.roster.members.keys().next().unwrap();
         let mut txn = server.store.begin(&locked);
         let actor = Actor::Member { principal, role: MemberRole::Agent };
-        let mut desk = Desk::open(&mut txn, account, actor, &staff).unwrap();
+        let Ok(mut desk) = Desk::open(&mut txn, account, actor, &staff) else { return };
         let change = Change { tags: Some(vec![format!("n{number}")]), ..Change::default() };
         let set = Event::Set { change, expect: Expect::default() };
         if desk.apply(ConversationId(1), &set, Vec::new()).is_err() {
