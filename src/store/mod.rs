@@ -102,6 +102,13 @@ impl Store {
         Self::start(engine, Some(folder), options, clock, random)
     }
 
+    /// Built without an engine for folders: there is none to open.
+    #[cfg(not(feature = "rocksdb"))]
+    pub fn open(dir: &Path, _: StoreOptions, _: Clock, _: Random) -> StoreResult<Arc<Self>> {
+        let why = format!("{} can't be opened: this build has no RocksDB", dir.display());
+        Err(StoreError::Engine(why))
+    }
+
     /// A store in memory, for model tests and fuzzing; it syncs nothing.
     pub fn in_memory(options: StoreOptions, clock: Clock, random: Random) -> StoreResult<Arc<Self>> {
         Self::start(Engine::memory(&options), None, options, clock, random)

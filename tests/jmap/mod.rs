@@ -5,7 +5,6 @@ mod blobs;
 mod core;
 mod delivery;
 mod eventsource;
-mod hostile_json;
 mod identity;
 mod low_disk;
 mod quota;

@@ -10,6 +10,7 @@ mod rocks;
 
 use super::StoreOptions;
 use super::error::{StoreError, StoreResult};
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl Engine {
         let kind = match &self.kind {
             #[cfg(feature = "rocksdb")]
             Kind::Rocks(rocks) => SnapshotKind::Rocks(rocks.snapshot()),
-            Kind::Memory(memory) => SnapshotKind::Memory(memory.snapshot()),
+            Kind::Memory(memory) => SnapshotKind::Memory(memory.snapshot(), PhantomData),
         };
         Snapshot { kind, dead: &self.dead }
     }
@@ -193,7 +194,8 @@ pub struct Snapshot<'e> {
 enum SnapshotKind<'e> {
     #[cfg(feature = "rocksdb")]
     Rocks(rocks::RocksSnapshot<'e>),
-    Memory(memory::MemorySnapshot),
+    /// Marked with the life of the engine, which the other kind borrows.
+    Memory(memory::MemorySnapshot, PhantomData<&'e ()>),
 }
 
 impl Snapshot<'_> {
@@ -203,7 +205,7 @@ impl Snapshot<'_> {
         match &self.kind {
             #[cfg(feature = "rocksdb")]
             SnapshotKind::Rocks(snapshot) => snapshot.get(cf, key),
-            SnapshotKind::Memory(snapshot) => Ok(snapshot.get(cf, key)),
+            SnapshotKind::Memory(snapshot, _) => Ok(snapshot.get(cf, key)),
         }
     }
 
@@ -213,7 +215,7 @@ impl Snapshot<'_> {
         match &self.kind {
             #[cfg(feature = "rocksdb")]
             SnapshotKind::Rocks(snapshot) => snapshot.get_many(cf, keys),
-            SnapshotKind::Memory(snapshot) => Ok(keys.iter().map(|key| snapshot.get(cf, key)).collect()),
+            SnapshotKind::Memory(snapshot, _) => Ok(keys.iter().map(|key| snapshot.get(cf, key)).collect()),
         }
     }
 
@@ -223,7 +225,7 @@ impl Snapshot<'_> {
         match &self.kind {
             #[cfg(feature = "rocksdb")]
             SnapshotKind::Rocks(snapshot) => snapshot.scan(cf, from, to, backwards, visit),
-            SnapshotKind::Memory(snapshot) => {
+            SnapshotKind::Memory(snapshot, _) => {
                 snapshot.scan(cf, from, to, backwards, visit);
                 Ok(())
             }

@@ -91,21 +91,6 @@ async fn create_refuses_precisely_and_makes_nothing() {
             invalid(&["colour"], "colour is not a property of this type"),
         ),
         (
-            "a part without its text",
-            whole(json!({"bodyValues": {}})),
-            invalid(&["textBody"], "These properties can't be written to a message."),
-        ),
-        (
-            "two forms of the body",
-            whole(json!({"bodyStructure": {"partId": "t", "type": "text/plain"}})),
-            invalid(&["textBody"], "These properties can't be written to a message."),
-        ),
-        (
-            "a truncated value",
-            whole(json!({"bodyValues": {"t": {"value": "x", "isTruncated": true}}})),
-            invalid(&["bodyValues"], "These properties can't be written to a message."),
-        ),
-        (
             "not an object",
             json!({"create": {"e": {"mailboxIds": 7}}}),
             invalid(&["mailboxIds"], "mailboxIds must map ids to true"),
