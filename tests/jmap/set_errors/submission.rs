@@ -147,7 +147,11 @@ async fn another_members_draft_and_an_observers_send_are_refused() {
     assert_set(&refused, json!({"notCreated": {"s": error}}));
     let olaf = server.client("olaf@x.example").await;
     let refused = olaf.call_with(PLAIN, "EmailSubmission/set", bob.create(&draft, Value::Null)).await;
-    assert_eq!(refused, json!({"type": "accountReadOnly"}), "a member who can't send at all");
+    assert_eq!(
+        refused,
+        json!({"type": "forbidden", "description": "Your role in this account does not allow it."}),
+        "a member who can't send at all"
+    );
 }
 
 #[tokio::test]
