@@ -248,7 +248,8 @@ async fn a_kill_under_claims_locks_and_replies_keeps_what_was_answered_and_sends
         server.check();
         for (name, work) in names.iter().zip(&works) {
             let client = server.client(&format!("{name}@x.example")).await;
-            kept(&client, &mut work.lock().unwrap().owned).await;
+            let owned = work.lock().unwrap().owned.clone();
+            kept(&client, &owned).await;
             again(&client, work).await;
         }
     }
@@ -266,7 +267,7 @@ async fn a_kill_under_claims_locks_and_replies_keeps_what_was_answered_and_sends
 }
 
 /// Each conversation claimed is still its claimer's.
-async fn kept(client: &Client, owned: &mut Vec<String>) {
+async fn kept(client: &Client, owned: &[String]) {
     let told = client.call("Conversation/get", json!({"ids": owned, "properties": ["ownerId"]})).await;
     let list = told["list"].as_array().unwrap_or_else(|| panic!("{told}"));
     assert_eq!(list.len(), owned.len());

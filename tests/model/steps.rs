@@ -135,7 +135,8 @@ async fn several(who: &Client, ids: &Ids, n: usize, dice: &mut Dice) {
         };
         update.insert(email.clone(), patch);
     }
-    let destroy: Vec<&String> = dice.pick(&ids["Email"]).into_iter().filter(|_| n % 3 == 0).collect();
+    let destroy: Vec<&String> =
+        dice.pick(&ids["Email"]).into_iter().filter(|_| n.is_multiple_of(3)).collect();
     call(who, "Email/set", json!({"update": update, "destroy": destroy})).await;
 }
 
