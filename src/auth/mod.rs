@@ -14,7 +14,7 @@ pub mod login;
 pub mod password;
 pub mod people;
 #[cfg(test)]
-mod support;
+pub(crate) mod support;
 pub mod throttle;
 
 pub use access::{Access, Right, Session};

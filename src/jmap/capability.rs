@@ -19,6 +19,10 @@ pub enum Capability {
     Vacation,
     /// RFC 9425.
     Quota,
+    /// RFC 8887 §3. Of the session alone.
+    WebSocket,
+    /// How a browser gets to a WebSocket, which it can't give credentials. Of the session alone.
+    WebSocketTicket,
     /// Owner, team, claim, hand-off, watchers of a conversation.
     Ownership,
     /// Status, category, tags, priority of a conversation.
@@ -42,7 +46,7 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 12] = [
+    pub const ALL: [Capability; 14] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
@@ -50,6 +54,8 @@ impl Capability {
         Capability::Blob,
         Capability::Vacation,
         Capability::Quota,
+        Capability::WebSocket,
+        Capability::WebSocketTicket,
         Capability::Ownership,
         Capability::Status,
         Capability::Notes,
@@ -76,6 +82,9 @@ impl Capability {
             Self::Blob => "urn:ietf:params:jmap:blob",
             Self::Vacation => "urn:ietf:params:jmap:vacationresponse",
             Self::Quota => "urn:ietf:params:jmap:quota",
+            Self::WebSocket => "urn:ietf:params:jmap:websocket",
+            // Named as by the first servers and clients that had tickets.
+            Self::WebSocketTicket => "com:linagora:params:jmap:ws:ticket",
             Self::Ownership => vendor!("ownership"),
             Self::Status => vendor!("status"),
             Self::Notes => vendor!("notes"),
@@ -97,7 +106,7 @@ impl Capability {
 
 /// A set of capabilities, such as `using`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CapabilitySet(u32);
+pub struct CapabilitySet(u64);
 
 impl CapabilitySet {
     /// The set of these.

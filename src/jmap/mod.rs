@@ -31,3 +31,5 @@ pub mod set_check;
 #[cfg(test)]
 mod standard_tests;
 pub mod types;
+pub mod webpush;
+pub mod websocket;

@@ -57,6 +57,10 @@ pub struct Urls {
     pub download: String,
     pub upload: String,
     pub event_source: String,
+    /// RFC 8887 §3.
+    pub websocket: String,
+    /// Where a ticket for it is made.
+    pub websocket_ticket: String,
 }
 
 /// One principal's session.
@@ -121,7 +125,7 @@ impl SessionData {
             known.map(|one| (one.uri().to_owned(), Value::from(account.id.to_string())))
         });
         let mut out = Map::new();
-        out.insert("capabilities".into(), capabilities());
+        out.insert("capabilities".into(), capabilities(&self.urls));
         out.insert("accounts".into(), Value::Object(accounts.collect()));
         out.insert("primaryAccounts".into(), Value::Object(primary_accounts.collect()));
         out.insert("username".into(), self.username.as_str().into());
@@ -154,6 +158,8 @@ impl SessionData {
     fn account_capability(&self, account: &Account, capability: Capability) -> Value {
         match capability {
             Capability::Core | Capability::Vacation | Capability::Quota | Capability::Activity => json!({}),
+            // Of the session alone: no account has these.
+            Capability::WebSocket | Capability::WebSocketTicket => json!({}),
             Capability::Mail => json!({
                 "maxMailboxesPerEmail": MAILBOXES_PER_EMAIL_MAX,
                 "maxMailboxDepth": MAILBOX_DEPTH_MAX,
@@ -205,7 +211,7 @@ fn has(account: &Account, capability: Capability) -> bool {
 }
 
 /// The `capabilities` of the session: what the server can do at all.
-fn capabilities() -> Value {
+fn capabilities(urls: &Urls) -> Value {
     let collations: Vec<&str> = Collation::ALL.into_iter().map(Collation::name).collect();
     let core = json!({
         "maxSizeUpload": limits::UPLOAD_SIZE_BYTES_MAX,
@@ -217,7 +223,15 @@ fn capabilities() -> Value {
         "maxObjectsInSet": limits::OBJECTS_IN_SET_MAX,
         "collationAlgorithms": collations
     });
-    let object = |one| if one == Capability::Core { core.clone() } else { json!({}) };
+    let object = |one| match one {
+        Capability::Core => core.clone(),
+        Capability::WebSocket => json!({"url": urls.websocket, "supportsPush": true}),
+        Capability::WebSocketTicket => json!({
+            "generationEndpoint": urls.websocket_ticket,
+            "revocationEndpoint": urls.websocket_ticket
+        }),
+        _ => json!({}),
+    };
     Value::Object(Capability::ALL.into_iter().map(|one| (one.uri().to_owned(), object(one))).collect())
 }
 
@@ -250,6 +264,8 @@ pub(super) mod tests {
             upload: "https://mail.example/jmap/upload/{accountId}".into(),
             event_source:
                 "https://mail.example/jmap/events?types={types}&closeafter={closeafter}&ping={ping}".into(),
+            websocket: "wss://mail.example/jmap/ws".into(),
+            websocket_ticket: "https://mail.example/jmap/ws/ticket".into(),
         };
         let primary = accounts.first().map(|account| account.id);
         SessionData::new(PrincipalId(2), "ann@example.org".into(), accounts, primary, urls, &["receivedAt"])
@@ -273,6 +289,10 @@ pub(super) mod tests {
         assert_eq!(
             core["collationAlgorithms"],
             json!(["i;ascii-numeric", "i;ascii-casemap", "i;unicode-casemap"])
+        );
+        assert_eq!(
+            session["capabilities"]["urn:ietf:params:jmap:websocket"],
+            json!({"url": "wss://mail.example/jmap/ws", "supportsPush": true})
         );
         assert_eq!(
             session["accounts"]["ab"],

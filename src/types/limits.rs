@@ -169,16 +169,59 @@ pub const LOGIN_WAITING_MAX: usize = 64;
 pub const LOGIN_CACHE_ENTRIES_MAX: usize = 10_000;
 /// Session objects kept ready, for all logins.
 pub const SESSIONS_KEPT_MAX: usize = 1024;
-/// The longest Host of a request for which a Session object is kept.
-pub const HOST_BYTES_MAX: usize = 255;
+/// The longest base of our URLs, as a client asked for it, for which a Session object is kept.
+pub const BASE_URL_BYTES_MAX: usize = 255;
 
 // ── Push ───────────────────────────────────────────────────────────────────────────────────────
-/// EventSource channels of one principal.
-pub const EVENTSOURCE_CHANNELS_MAX: usize = 32;
+/// EventSource and WebSocket channels of one principal.
+pub const CHANNELS_MAX: usize = 32;
 /// The shortest `ping` that is kept, in seconds.
 pub const EVENTSOURCE_PING_SECONDS_MIN: u64 = 5;
 /// The longest.
 pub const EVENTSOURCE_PING_SECONDS_MAX: u64 = 900;
+/// Answers and StateChanges that wait until a WebSocket takes them; requests that would add more wait.
+pub const WEBSOCKET_QUEUE_MAX: usize = 8;
+/// How often a WebSocket that says nothing is pinged.
+pub const WEBSOCKET_PING_SECONDS: u64 = 30;
+/// Pings without any answer before the channel is given up.
+pub const WEBSOCKET_PINGS_UNANSWERED_MAX: u32 = 3;
+/// Wait until a WebSocket has taken one message.
+pub const WEBSOCKET_SEND_SECONDS_MAX: u64 = 60;
+/// How long a WebSocket ticket opens a channel.
+pub const WEBSOCKET_TICKET_SECONDS: u64 = 60;
+/// Tickets that wait to be used, of one principal.
+pub const WEBSOCKET_TICKETS_PER_PRINCIPAL_MAX: usize = 32;
+
+/// Push subscriptions of one principal, those of all their app passwords counted.
+pub const PUSH_SUBSCRIPTIONS_PER_PRINCIPAL_MAX: usize = 50;
+/// Creations of push subscriptions by one principal in an hour: each posts to a URL that nobody verified.
+pub const PUSH_CREATIONS_PER_HOUR_MAX: usize = 100;
+/// The URL of a push subscription.
+pub const PUSH_URL_BYTES_MAX: usize = 2048;
+/// Its `deviceClientId`.
+pub const PUSH_DEVICE_ID_BYTES_MAX: usize = 255;
+/// Types that it names.
+pub const PUSH_TYPES_MAX: usize = 64;
+/// The most that `expires` lies ahead; RFC 8620 §7.2 asks for 7 days at least.
+pub const PUSH_EXPIRES_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+/// A subscription that isn't verified is dropped after this time.
+pub const PUSH_VERIFY_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Pushes on their way at once.
+pub const PUSHES_CONCURRENT_MAX: usize = 16;
+/// One push from resolving the name to the status.
+pub const PUSH_POST_SECONDS_MAX: u64 = 30;
+/// How long a push service may keep a push (RFC 8030 §5.2).
+pub const PUSH_TTL_SECONDS: u64 = 24 * 60 * 60;
+/// Between two pushes of one subscription; what changes meanwhile is told together.
+pub const PUSH_REST_MILLISECONDS: u64 = 500;
+/// The longest such rest that 429s lead to.
+pub const PUSH_THROTTLED_REST_SECONDS_MAX: u64 = 15 * 60;
+/// Wait before a push that failed is tried again; it doubles with every further failure.
+pub const PUSH_RETRY_SECONDS_MIN: u64 = 10;
+/// The longest such wait.
+pub const PUSH_RETRY_SECONDS_MAX: u64 = 60 * 60;
+/// A subscription whose pushes have failed so long is dropped.
+pub const PUSH_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 
 // ── Team ───────────────────────────────────────────────────────────────────────────────────────
 /// A note's body.

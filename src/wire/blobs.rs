@@ -3,8 +3,8 @@
 //! A download is never shown by a browser as a page of ours: it is an attachment, sandboxed, with
 //! exactly the type that the URL names. A blob of another account doesn't exist.
 
-use super::http::{Peer, Web};
-use super::http_auth::{self, Use};
+use super::http::Web;
+use super::http_auth::{Caller, Use};
 use super::http_jmap;
 use super::problem::Problem;
 use crate::mail::blob;
@@ -12,7 +12,6 @@ use crate::mail::quota::{self, Room};
 use crate::store::blobs::{self, Referrer};
 use crate::store::{PreparedBlob, StoreError};
 use crate::types::{AccountId, BlobId, limits};
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,18 +23,17 @@ use std::ops::Range;
 /// `POST /jmap/upload/{accountId}/`.
 pub async fn upload(
     State(web): State<Web>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Path(account): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let login = http_auth::login(&web, &headers, peer).await?;
-    let session = http_auth::session(&web, &login, &headers)?;
+    let session = caller.session(&web)?;
     let account =
         AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let _pass = web
         .gate
-        .enter(login.principal, Use::Upload, limits::UPLOADS_CONCURRENT_MAX)
+        .enter(caller.login.principal, Use::Upload, limits::UPLOADS_CONCURRENT_MAX)
         .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentUpload"))?;
     let media_type = headers
         .get(header::CONTENT_TYPE)
@@ -88,13 +86,12 @@ pub struct DownloadQuery {
 /// `GET /jmap/download/{accountId}/{blobId}/{name}?type=…`.
 pub async fn download(
     State(web): State<Web>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Path((account, blob_id, name)): Path<(String, String, String)>,
     Query(query): Query<DownloadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let login = http_auth::login(&web, &headers, peer).await?;
-    let session = http_auth::session(&web, &login, &headers)?;
+    let session = caller.session(&web)?;
     let account =
         AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let id = BlobId::parse(&blob_id).ok_or_else(not_found)?;

@@ -4,12 +4,13 @@
 //! accepts no new ones, and lets running requests end within a bounded time.
 
 use super::http_auth::{Gate, Sessions};
-use super::{blobs, eventsource, http_jmap};
+use super::websocket_ticket::{self, Tickets};
+use super::{blobs, eventsource, http_jmap, websocket};
 use crate::inbox::server::Server;
 use crate::types::limits;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +31,7 @@ pub struct Web {
     /// Who is let in, and how much at once.
     pub gate: Arc<Gate>,
     pub sessions: Arc<Sessions>,
+    pub tickets: Arc<Tickets>,
     /// Rings when the server stops, so that open channels end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -40,13 +42,35 @@ pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
-/// The client's address, put into each request by the listener.
+/// The other end of the connection, put into each request by the listener.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+pub struct Peer {
+    pub ip: IpAddr,
+    /// The connection is ours from end to end: TLS without a proxy.
+    pub secure: bool,
+}
+
+/// One of the connections that there may be at once; whoever takes over a connection keeps it.
+#[derive(Clone)]
+pub struct Slot {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { ip: IpAddr::from([0, 0, 0, 0]), secure: false }
+    }
+}
 
 /// Serves until `stopping` says true, then lets running requests end.
 pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::Receiver<bool>) {
-    let web = Web { gate: Arc::default(), sessions: Arc::default(), server, stopping: stopping.clone() };
+    let web = Web {
+        gate: Arc::default(),
+        sessions: Arc::default(),
+        tickets: Arc::default(),
+        server,
+        stopping: stopping.clone(),
+    };
     let routes = routes(web);
     let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let mut stop = stopping.clone();
@@ -88,7 +112,7 @@ async fn connection(
     peer: SocketAddr,
     routes: Router,
     mut stopping: watch::Receiver<bool>,
-    _slot: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -97,8 +121,11 @@ async fn connection(
         .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECONDS_MAX))
         .max_buf_size(limits::HTTP_HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS_MAX);
-    let routes = routes.layer(axum::Extension(Peer(peer.ip())));
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let slot = Slot { _permit: Arc::new(permit) };
+    let peer_is = Peer { ip: peer.ip(), secure: false };
+    let routes = routes.layer(axum::Extension(peer_is)).layer(axum::Extension(slot));
+    let served =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(routes));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
@@ -121,6 +148,9 @@ fn routes(web: Web) -> Router {
         .route("/jmap/upload/{account}/", post(blobs::upload))
         .route("/jmap/download/{account}/{blob}/{name}", get(blobs::download))
         .route("/jmap/eventsource", get(eventsource::open))
+        .route("/jmap/ws", get(websocket::open))
+        .route("/jmap/ws/ticket", post(websocket_ticket::create))
+        .route("/jmap/ws/ticket/{value}", delete(websocket_ticket::revoke))
         .with_state(web)
         .layer(cors)
 }
@@ -130,7 +160,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

@@ -1,7 +1,8 @@
 //! Who asks: HTTP Basic and Bearer credentials to a session, and how much one may do at once.
 //!
 //! A login that was verified before costs a lookup; others go to a blocking thread. Whatever is
-//! wrong with credentials gets the same 401 (RFC 9110 §11.6.1).
+//! wrong with credentials gets the same 401 (RFC 9110 §11.6.1). A handler that takes a [`Caller`]
+//! can't forget to ask.
 
 use super::http::{Peer, Web};
 use super::problem::Problem;
@@ -9,8 +10,10 @@ use crate::auth::{self, Credentials, Login, LoginError, View};
 use crate::jmap::capability::{Capability, CapabilitySet};
 use crate::jmap::session::{Account, Owner, SessionData, Urls};
 use crate::jmap::types::email_query::SORT_OPTIONS;
-use crate::types::limits::{HOST_BYTES_MAX, SESSIONS_KEPT_MAX};
+use crate::types::limits::{BASE_URL_BYTES_MAX, SESSIONS_KEPT_MAX};
 use crate::types::{MemberRole, PrincipalId};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -61,13 +64,42 @@ impl Drop for Pass {
     }
 }
 
-/// Who asks; 401 where that can't be told.
-pub async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, Problem> {
+/// Who asks, and where they reach us. Extracting it answers 401 where that can't be told.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub login: Login,
+    /// The beginning of every URL that the caller is given, without a slash at the end.
+    pub base: String,
+}
+
+impl FromRequestParts<Web> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
+        let peer = peer(parts);
+        let login = login(web, &parts.headers, peer).await?;
+        Ok(Self { login, base: base(web, parts, peer) })
+    }
+}
+
+impl Caller {
+    /// What the caller sees now; 401 where the login was revoked meanwhile.
+    pub fn session(&self, web: &Web) -> Result<Arc<SessionData>, Problem> {
+        session(web, self)
+    }
+}
+
+/// Who is at the other end; the listener put it there.
+pub fn peer(parts: &Parts) -> Peer {
+    parts.extensions.get::<Peer>().copied().unwrap_or_default()
+}
+
+async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, Problem> {
     let credentials = credentials(headers).ok_or_else(unauthorized)?;
     if let Some(login) = web.server.authenticator.try_cached(&credentials) {
         return Ok(login);
     }
-    let done = web.server.blocking(move |server| server.authenticator.login(&credentials, peer.0)).await;
+    let done = web.server.blocking(move |server| server.authenticator.login(&credentials, peer.ip)).await;
     done.map_err(|error| match error {
         LoginError::TooSoon { retry_after } => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins; wait, then try again.")
@@ -85,15 +117,14 @@ pub struct Sessions(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     view: Option<Arc<View>>,
-    /// By login and by the host that the client asked for, which stands in the URLs.
+    /// By login and by the base of the URLs.
     sessions: HashMap<(Login, String), Arc<SessionData>>,
 }
 
-/// What the login sees now; 401 where it was revoked meanwhile.
-pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<Arc<SessionData>, Problem> {
+fn session(web: &Web, caller: &Caller) -> Result<Arc<SessionData>, Problem> {
     let view = web.server.directory.current();
-    let host = host(headers);
-    let key = (login.clone(), host.to_owned());
+    let Caller { login, base } = caller;
+    let key = (login.clone(), base.clone());
     {
         let mut known = web.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) {
@@ -104,9 +135,9 @@ pub fn session(web: &Web, login: &Login, headers: &HeaderMap) -> Result<Arc<Sess
         }
     }
     let session = auth::Session::of(Arc::clone(&view), login.clone()).ok_or_else(unauthorized)?;
-    let session = Arc::new(session_data(&session, urls(web, host)));
+    let session = Arc::new(session_data(&session, urls(base)));
     let mut known = web.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) && host.len() <= HOST_BYTES_MAX {
+    if known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) && base.len() <= BASE_URL_BYTES_MAX {
         if known.sessions.len() >= SESSIONS_KEPT_MAX {
             known.sessions.clear();
         }
@@ -178,14 +209,19 @@ fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
     )
 }
 
-/// What the client calls us.
-fn host(headers: &HeaderMap) -> &str {
-    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
+/// Where this client reaches us: as configured, else as it asked (HTTP/2 says it in the URI).
+pub fn base(web: &Web, parts: &Parts, peer: Peer) -> String {
+    if let Some(base) = &web.server.settings.base_url {
+        return base.clone();
+    }
+    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| parts.uri.authority().map(|one| one.as_str())).unwrap_or("localhost");
+    format!("{}://{host}", if peer.secure { "https" } else { "http" })
 }
 
-/// Where this client reaches us: as configured, else as it asked.
-fn urls(web: &Web, host: &str) -> Urls {
-    let base = web.server.settings.base_url.clone().unwrap_or_else(|| format!("http://{host}"));
+fn urls(base: &str) -> Urls {
+    // http becomes ws, and https wss.
+    let socket = base.strip_prefix("http").unwrap_or(base);
     Urls {
         api: format!("{base}/jmap"),
         download: format!("{base}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),
@@ -193,5 +229,7 @@ fn urls(web: &Web, host: &str) -> Urls {
         event_source: format!(
             "{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"
         ),
+        websocket: format!("ws{socket}/jmap/ws"),
+        websocket_ticket: format!("{base}/jmap/ws/ticket"),
     }
 }

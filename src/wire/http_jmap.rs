@@ -1,7 +1,7 @@
 //! The session resource and the API (RFC 8620 §2, §3).
 
-use super::http::{Peer, Web};
-use super::http_auth::{self, Use};
+use super::http::Web;
+use super::http_auth::{Caller, Pass, Use};
 use super::problem::Problem;
 use crate::inbox::server::Server;
 use crate::jmap::context::{Ctx, Host};
@@ -11,9 +11,9 @@ use crate::jmap::methods;
 use crate::jmap::process;
 use crate::jmap::request::{self, Request};
 use crate::jmap::session::SessionData;
+use crate::jmap::websocket as ws;
 use crate::store::{Locked, Ticket};
 use crate::types::{AccountId, limits};
-use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,24 +24,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// `GET /.well-known/jmap`: the Session object, without a redirect.
-pub async fn session(
-    State(web): State<Web>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let login = http_auth::login(&web, &headers, peer).await?;
-    let session = http_auth::session(&web, &login, &headers)?;
-    Ok(json(StatusCode::OK, &session.to_json()))
+pub async fn session(State(web): State<Web>, caller: Caller) -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &caller.session(&web)?.to_json()))
 }
 
 /// `POST /jmap`: a request (RFC 8620 §3.3).
 pub async fn api(
     State(web): State<Web>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let login = http_auth::login(&web, &headers, peer).await?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // RFC 8620 §3.1, §3.6.1: the client MUST say application/json; parameters don't matter.
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
@@ -51,34 +44,54 @@ pub async fn api(
         problem["status"] = status.as_u16().into();
         return Err(Problem::jmap(status, problem));
     }
-    let _pass = web
-        .gate
-        .enter(login.principal, Use::Request, limits::REQUESTS_CONCURRENT_MAX)
-        .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentRequests"))?;
+    let _pass = enter(&web, &caller)?;
     let body = read_body(body, limits::REQUEST_SIZE_BYTES_MAX)
         .await?
         .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxSizeRequest"))?;
     let request = parse(&web, body).await.map_err(problem)?;
+    Ok(json_text(StatusCode::OK, answer(&web, &caller, request, None).await?))
+}
+
+/// One of the requests that the caller may have in the making (RFC 8620 §2, `maxConcurrentRequests`).
+pub fn enter(web: &Web, caller: &Caller) -> Result<Pass, Problem> {
+    let pass = web.gate.enter(caller.login.principal, Use::Request, limits::REQUESTS_CONCURRENT_MAX);
+    pass.ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentRequests"))
+}
+
+/// The text of the Response, durable as far as it tells; with the members of a WebSocket's where it
+/// goes there.
+pub async fn answer(
+    web: &Web,
+    caller: &Caller,
+    request: Request,
+    to: Option<ws::RequestId>,
+) -> Result<String, Problem> {
     // Seen after the locks are held, so that a right that was taken away is gone here too.
     let written = methods::accounts_written(&request);
-    let before = http_auth::session(&web, &login, &headers)?;
+    let before = caller.session(web)?;
     let visible: Vec<AccountId> = written.into_iter().filter(|id| before.account(*id).is_some()).collect();
     let locked = web.server.store.lock(&visible).await;
-    let session = http_auth::session(&web, &login, &headers)?;
+    let session = caller.session(web)?;
     // A hop to a thread that may block costs more than a call that never does.
     let (ticket, text) = match methods::may_block(&request) {
-        true => web.server.blocking(move |server| run(server, &session, request, locked)).await,
-        false => run(&web.server, &session, request, locked),
+        true => web.server.blocking(move |server| run(server, &session, request, locked, to)).await,
+        false => run(&web.server, &session, request, locked, to),
     };
     web.server.store.durable(ticket).await.map_err(|error| {
         tracing::error!(%error, "a response could not be made durable");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The store has failed.")
     })?;
-    Ok(json_text(StatusCode::OK, text))
+    Ok(text)
 }
 
 /// The response's text, and what must be durable before it is sent.
-fn run(server: &Arc<Server>, session: &SessionData, request: Request, locked: Locked) -> (Ticket, String) {
+fn run(
+    server: &Arc<Server>,
+    session: &SessionData,
+    request: Request,
+    locked: Locked,
+    to: Option<ws::RequestId>,
+) -> (Ticket, String) {
     let staff = |account| server.staff(account);
     let host = Host {
         store: &server.store,
@@ -87,7 +100,12 @@ fn run(server: &Arc<Server>, session: &SessionData, request: Request, locked: Lo
         hostname: &server.settings.hostname,
     };
     let response = process::process(Ctx::new(host, session, request.using, locked), request);
-    (response.ticket, response.into_text())
+    let ticket = response.ticket;
+    let text = match to {
+        Some(id) => ws::response(response, id),
+        None => response.into_text(),
+    };
+    (ticket, text)
 }
 
 /// Parsing a small request is quicker than going to another thread.

@@ -38,6 +38,11 @@ impl Problem {
         Self { status, body, headers: Vec::new() }
     }
 
+    /// The problem details object alone.
+    pub fn into_json(self) -> Value {
+        self.body
+    }
+
     /// Adds a header field.
     pub fn with(mut self, name: header::HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));

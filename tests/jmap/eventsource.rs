@@ -54,6 +54,40 @@ async fn a_channel_that_closes_after_a_state_ends_after_one_and_resumes_by_its_i
 }
 
 #[tokio::test]
+async fn what_changed_while_the_server_was_down_or_the_client_away_is_told_after_the_last_event() {
+    let mut server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=Email,Identity&closeafter=state&ping=0").await;
+    events.next().await.unwrap();
+    deliver(&server, "one@customer.example").await;
+    let first = events.next().await.unwrap();
+    let id = first.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    deliver(&server, "two@customer.example").await;
+    assert!(server.stop().await.success());
+    server.start().await;
+    let fields = [("last-event-id", id.as_str())];
+    let mut events = ann.events_after("types=Email,Identity&closeafter=no&ping=0", &fields).await;
+    assert_eq!(events.next().await.unwrap(), ": connected");
+    let (_, data) = events.event().await;
+    let state = ann.call("Email/get", json!({"ids": []})).await["state"].clone();
+    assert_eq!(data["changed"], json!({&ann.account: {"Email": state}}));
+}
+
+#[tokio::test]
+async fn a_new_member_is_told_of_the_inbox_on_the_open_channel() {
+    let server = TestServer::office(&[]).await;
+    server.person("dan@x.example", "Dan");
+    deliver(&server, "one@customer.example").await;
+    let mut events = server.client("dan@x.example").await.events("types=Email&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    server.json(&["inbox", "member", "add", "support@x.example", "dan@x.example:observer"]);
+    let (_, data) = events.event().await;
+    let dan = server.client("dan@x.example").await;
+    let state = dan.call("Email/get", json!({"ids": []})).await["state"].clone();
+    assert_eq!(data["changed"], json!({&dan.account: {"Email": state}}));
+}
+
+#[tokio::test]
 async fn a_ping_comes_as_often_as_the_server_says() {
     let server = TestServer::office(&[]).await;
     let ann = server.client("ann@x.example").await;

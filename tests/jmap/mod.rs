@@ -15,3 +15,4 @@ mod session;
 mod set_errors;
 mod submission;
 mod vacation;
+mod websocket;

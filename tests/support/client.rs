@@ -95,6 +95,16 @@ impl Client {
         client
     }
 
+    /// The value of its Authorization.
+    pub fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     /// The same client, looking at another account.
     pub fn at(&self, account: &str) -> Self {
         Self { account: account.to_owned(), ..self.clone() }
@@ -154,7 +164,16 @@ impl Client {
 
     /// An open channel of events.
     pub async fn events(&self, query: &str) -> Events {
-        let request = self.http.get(self.url(&format!("/jmap/eventsource?{query}"))).headers(self.headers());
+        self.events_after(query, &[]).await
+    }
+
+    /// The same with further header fields, such as Last-Event-ID.
+    pub async fn events_after(&self, query: &str, fields: &[(&str, &str)]) -> Events {
+        let mut request =
+            self.http.get(self.url(&format!("/jmap/eventsource?{query}"))).headers(self.headers());
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
         let response = request.send().await.expect("a reply");
         assert_eq!(response.status().as_u16(), 200);
         Events { response, read: String::new() }

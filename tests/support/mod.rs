@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod relay;
 pub mod sending;
 pub mod server;
+pub mod socket;
 
 pub use client::{CORE, Client, MAIL, TEAM};
 pub use gateway::Gateway;

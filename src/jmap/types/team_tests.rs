@@ -60,7 +60,14 @@ fn session_of(who: PrincipalId) -> SessionData {
     let mut accounts = vec![account(1, None), account(INBOX.0, role)];
     accounts.iter_mut().for_each(|account| account.capabilities.insert(Capability::Principals));
     let url = String::new;
-    let urls = Urls { api: url(), download: url(), upload: url(), event_source: url() };
+    let urls = Urls {
+        api: url(),
+        download: url(),
+        upload: url(),
+        event_source: url(),
+        websocket: url(),
+        websocket_ticket: url(),
+    };
     SessionData::new(who, "me@example.org".into(), accounts, Some(AccountId(1)), urls, &[])
 }
 

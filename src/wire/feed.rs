@@ -1,0 +1,280 @@
+//! What changed, for whoever listens: EventSource, WebSocket and push subscriptions.
+//!
+//! A feed watches every account that its login sees, and knows what its listener was told last. It
+//! keeps no queue: whoever takes late gets all that is new as one StateChange (RFC 8620 §7.1).
+//!
+//! Invariants: only what is durable is told; nothing is told of an account that the login doesn't
+//! see at that moment, and nothing at all to a login that no longer holds. [`read_states`] and
+//! [`subscribe`] are the only places where states come from, [`state_text`] the only one where they
+//! become text.
+
+use crate::auth::{Login, Session};
+use crate::inbox::server::Server;
+use crate::store::changes::{self, Since};
+use crate::store::{Read, StoreResult, TypeStates};
+use crate::types::{AccountId, DataType};
+use futures_util::future::select_all;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Which types a listener hears of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Types {
+    /// None yet.
+    Nothing,
+    /// All registered ones: strict clients fail on names that they don't know, so ours are told only
+    /// where they are named.
+    Registered,
+    Named(Vec<DataType>),
+}
+
+impl Types {
+    /// The types of these names; a name that isn't known never changes.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Types::Named(names.into_iter().filter_map(DataType::parse).collect())
+    }
+
+    fn has(&self, data_type: DataType) -> bool {
+        match self {
+            Types::Nothing => false,
+            Types::Registered => data_type.is_registered(),
+            Types::Named(named) => named.contains(&data_type),
+        }
+    }
+}
+
+/// What changed, as one StateChange object.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StateChange {
+    changed: Map<String, Value>,
+    /// Where the listener is after it: [`Feed::want`] goes on from there.
+    pub position: String,
+}
+
+impl StateChange {
+    /// RFC 8620 §7.1.
+    pub fn to_json(&self) -> Value {
+        json!({"@type": "StateChange", "changed": self.changed})
+    }
+}
+
+/// One listener's view of all accounts of a login.
+pub struct Feed {
+    server: Arc<Server>,
+    login: Login,
+    types: Types,
+    accounts: BTreeMap<AccountId, Heard>,
+    directory: watch::Receiver<u64>,
+    /// Accounts that the login sees and that aren't listened to yet.
+    unknown: Vec<AccountId>,
+}
+
+/// An account of a feed.
+struct Heard {
+    /// What the listener was told, types that it doesn't want included.
+    told: TypeStates,
+    latest: TypeStates,
+    news: watch::Receiver<TypeStates>,
+}
+
+impl Heard {
+    fn look(&mut self) {
+        // The hub may know less than was read at the begin.
+        for (mine, theirs) in self.latest.0.iter_mut().zip(self.news.borrow_and_update().0) {
+            *mine = (*mine).max(theirs);
+        }
+    }
+}
+
+/// The login doesn't hold any more, or the store has failed: there is nothing more to hear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended;
+
+impl Feed {
+    /// Listens from now on, or from a position that an earlier feed gave.
+    pub async fn open(
+        server: Arc<Server>,
+        login: Login,
+        types: Types,
+        since: Option<&str>,
+    ) -> Result<Self, Ended> {
+        let directory = server.directory.watch();
+        let mut feed = Self {
+            server,
+            login,
+            types: Types::Nothing,
+            accounts: BTreeMap::new(),
+            directory,
+            unknown: Vec::new(),
+        };
+        feed.look_at_directory()?;
+        feed.meet().await?;
+        feed.want(types, since);
+        Ok(feed)
+    }
+
+    /// Tells of these types: from now on, or what changed since a position, too.
+    pub fn want(&mut self, types: Types, since: Option<&str>) {
+        self.types = types;
+        let since = since.map(positions);
+        for (id, heard) in &mut self.accounts {
+            heard.look();
+            heard.told = match &since {
+                None => heard.latest,
+                // A position that the account never had comes from before a restore: tell all.
+                Some(known) => match known.get(id).filter(|modseq| **modseq <= moment(&heard.latest)) {
+                    Some(modseq) => TypeStates([*modseq; DataType::COUNT]),
+                    None => TypeStates::default(),
+                },
+            };
+        }
+    }
+
+    /// Waits until [`Feed::take`] may have something. Dropping it loses nothing.
+    pub async fn ready(&mut self) -> Result<(), Ended> {
+        loop {
+            if self.directory.has_changed().unwrap_or(false) {
+                self.look_at_directory()?;
+            }
+            self.meet().await?;
+            self.accounts.values_mut().for_each(Heard::look);
+            if self.accounts.values().any(|heard| self.is_news(heard)) {
+                return Ok(());
+            }
+            self.moved().await;
+        }
+    }
+
+    /// All that is new, once. `None` where there is nothing, or nothing any more.
+    pub fn take(&mut self) -> Result<Option<StateChange>, Ended> {
+        if self.directory.has_changed().unwrap_or(false) {
+            self.look_at_directory()?;
+        }
+        let mut changed = Map::new();
+        for (id, heard) in &mut self.accounts {
+            heard.look();
+            let states: Map<String, Value> = DataType::ALL
+                .into_iter()
+                .filter(|data_type| self.types.has(*data_type))
+                .filter(|data_type| heard.latest.of(*data_type) > heard.told.of(*data_type))
+                .map(|data_type| (data_type.name().to_owned(), state_text(&heard.latest, data_type).into()))
+                .collect();
+            heard.told = heard.latest;
+            if !states.is_empty() {
+                changed.insert(id.to_string(), Value::Object(states));
+            }
+        }
+        Ok((!changed.is_empty()).then(|| StateChange { changed, position: self.position() }))
+    }
+
+    /// Where the listener is: for each account the modseq up to which it was told everything.
+    pub fn position(&self) -> String {
+        let known: Vec<String> =
+            self.accounts.iter().map(|(id, heard)| format!("{id}:{}", moment(&heard.told))).collect();
+        known.join(",")
+    }
+
+    fn is_news(&self, heard: &Heard) -> bool {
+        let new = |data_type: &DataType| heard.latest.of(*data_type) > heard.told.of(*data_type);
+        DataType::ALL.into_iter().filter(new).any(|data_type| self.types.has(data_type))
+    }
+
+    async fn moved(&mut self) {
+        let mut news: Vec<_> =
+            self.accounts.values_mut().map(|heard| Box::pin(heard.news.changed())).collect();
+        let news = async {
+            if news.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            // The hub keeps its senders as long as somebody listens.
+            let _ = select_all(news.drain(..)).await;
+        };
+        tokio::select! {
+            () = news => {}
+            moved = self.directory.changed() => {
+                // What was seen must be seen again by `ready`, which may not be waiting any more.
+                if moved.is_ok() {
+                    self.directory.mark_changed();
+                }
+            }
+        }
+    }
+
+    /// Forgets the accounts that the login doesn't see any more, and notes those that it sees anew.
+    fn look_at_directory(&mut self) -> Result<(), Ended> {
+        self.directory.mark_unchanged();
+        let session = Session::of(self.server.directory.current(), self.login.clone()).ok_or(Ended)?;
+        self.accounts.retain(|id, _| session.access(*id).is_some());
+        let seen = session.accounts().iter().map(|account| account.access.account());
+        self.unknown = seen.filter(|id| !self.accounts.contains_key(id)).collect();
+        Ok(())
+    }
+
+    /// Begins to listen to new accounts. Their whole state is news to the listener.
+    async fn meet(&mut self) -> Result<(), Ended> {
+        while let Some(id) = self.unknown.last().copied() {
+            let news = subscribe(&self.server, id);
+            let latest = self.server.blocking(move |server| read_states(server, id)).await;
+            let latest = latest.map_err(|error| {
+                tracing::error!(%error, "the states of an account can't be read");
+                Ended
+            })?;
+            self.accounts.insert(id, Heard { told: TypeStates::default(), latest, news });
+            self.unknown.pop();
+        }
+        Ok(())
+    }
+}
+
+/// Where news of an account come from.
+fn subscribe(server: &Server, account: AccountId) -> watch::Receiver<TypeStates> {
+    server.store.hub().subscribe(account)
+}
+
+/// The account's states once they are durable. Blocks.
+fn read_states(server: &Server, account: AccountId) -> StoreResult<TypeStates> {
+    let snapshot = server.store.snapshot();
+    server.store.durable_blocking(server.store.ticket_of(account))?;
+    changes::states(&snapshot as &dyn Read, account)
+}
+
+/// The state that /get gives.
+fn state_text(states: &TypeStates, data_type: DataType) -> String {
+    Since::modseq(states.of(data_type)).state()
+}
+
+/// The modseq up to which these states tell everything.
+fn moment(states: &TypeStates) -> u64 {
+    states.0.into_iter().max().unwrap_or_default()
+}
+
+/// Reads a position; what can't be read is left out, and so told anew.
+fn positions(text: &str) -> BTreeMap<AccountId, u64> {
+    let one = |part: &str| {
+        let (id, modseq) = part.split_once(':')?;
+        Some((AccountId::parse(id)?, modseq.parse().ok()?))
+    };
+    text.split(',').filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_reads_back_and_nonsense_knows_nothing() {
+        let known = positions("ab:120,ac:7");
+        assert_eq!(known, BTreeMap::from([(AccountId(1), 120), (AccountId(2), 7)]));
+        assert_eq!(positions("ab:x,ab,:3,zz:1,,\u{fffd}"), BTreeMap::new());
+    }
+
+    #[test]
+    fn nothing_of_ours_is_told_unless_it_is_named() {
+        assert!(Types::Registered.has(DataType::Email) && !Types::Registered.has(DataType::Note));
+        let named = Types::named(["Note", "Email ", "Nothing"]);
+        assert_eq!(named, Types::Named(vec![DataType::Note]));
+        assert!(!Types::Nothing.has(DataType::Email));
+    }
+}
