@@ -1,8 +1,10 @@
-//! Random operations on one server; from every earlier state, /changes replayed over what /get said then
+//! Random operations on one server, seen by everybody who takes part; from every earlier state, /changes replayed over what /get said then
 //! gives what /get says now, for every type that the server has; and queryChanges applied to what a
 //! random query said at any moment gives what the same query says now. A failure replays from the seed
 //! that is printed.
 
+#[path = "model/counts.rs"]
+mod counts;
 #[path = "model/dice.rs"]
 mod dice;
 #[path = "model/queries.rs"]
@@ -21,6 +23,8 @@ const STEPS: usize = 220;
 /// Queries are asked at every so manieth step, and there are so many of them.
 const ASK_EVERY: usize = 6;
 const QUERIES: usize = 14;
+/// Of those who take part, so many are looked over the shoulder.
+const EXPLORERS: usize = 2;
 /// Calls of one request.
 const BATCH: usize = 40;
 
@@ -101,7 +105,9 @@ impl Explorer {
     /// Looks and remembers. A state that was seen before must show the same objects.
     async fn remember(&mut self) -> BTreeMap<&'static str, Vec<String>> {
         let mut ids = BTreeMap::new();
-        for (name, (state, objects)) in self.look().await {
+        let seen = self.look().await;
+        counts::check(&seen);
+        for (name, (state, objects)) in seen {
             ids.insert(name, objects.keys().cloned().collect());
             let known = self.moments.entry(name).or_default();
             if let Some(before) = known.get(&state) {
@@ -172,35 +178,45 @@ fn apply_changes(objects: &mut Objects, now: &Objects, told: &Value, page: usize
 async fn explore(server: &TestServer, people: Vec<Client>, to: &str, seed: u64) {
     println!("seed {seed}");
     let mut dice = Dice(seed);
-    let mut explorer = Explorer::new(people[0].clone()).await;
-    let mut asked: Vec<Asked> = Vec::new();
+    // What somebody reads is theirs alone: each member has states and results of their own.
+    let mut explorers = Vec::new();
+    for person in people.iter().take(EXPLORERS) {
+        explorers.push(Explorer::new(person.clone()).await);
+    }
+    let mut asked: Vec<Vec<Asked>> = explorers.iter().map(|_| Vec::new()).collect();
     let mut plans: Vec<(&str, Value)> = Vec::new();
-    let mut ids = explorer.remember().await;
+    let mut ids = explorers[0].remember().await;
     for n in 0..STEPS {
         let who = people[dice.roll(people.len())].clone();
-        steps::step(server, &explorer, &who, to, &ids, n, &mut dice).await;
-        ids = explorer.remember().await;
+        steps::step(server, &explorers[0], &who, to, &ids, n, &mut dice).await;
+        for explorer in &mut explorers {
+            ids = explorer.remember().await;
+        }
         if n == STEPS / 5 {
             plans = (0..QUERIES).map(|_| queries::random(&ids, &mut dice)).collect();
         }
         if n % ASK_EVERY == 0 && !plans.is_empty() {
-            asked.extend(queries::ask(&explorer, &plans).await);
+            for (explorer, asked) in explorers.iter().zip(&mut asked) {
+                asked.extend(queries::ask(explorer, &plans).await);
+            }
         }
     }
     // What the relay still says comes first, so that the present stands still.
     eventually("an empty queue", async || {
-        let told = explorer.call("EmailSubmission/get", json!({"ids": null})).await;
+        let told = explorers[0].call("EmailSubmission/get", json!({"ids": null})).await;
         let queued = told["list"].to_string().contains("\"delivered\":\"queued\"");
         (!queued).then_some(())
     })
     .await;
-    for page in [500, 7, 1] {
-        explorer.replay(page).await;
+    for (explorer, asked) in explorers.iter().zip(&asked) {
+        for page in [500, 7, 1] {
+            explorer.replay(page).await;
+        }
+        queries::replay(explorer, asked, &mut dice).await;
+        let seen: Vec<(&str, usize)> =
+            explorer.moments.iter().map(|(name, states)| (*name, states.len())).collect();
+        println!("states seen: {seen:?}, queries asked: {}", asked.len());
     }
-    queries::replay(&explorer, &asked, &mut dice).await;
-    let seen: Vec<(&str, usize)> =
-        explorer.moments.iter().map(|(name, states)| (*name, states.len())).collect();
-    println!("states seen: {seen:?}, queries asked: {}", asked.len());
     server.check();
 }
 

@@ -8,8 +8,8 @@ use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::desk::{Desk, DeskError};
 use crate::inbox::machine::{Actor, Entry, Event, Value};
 use crate::inbox::{activity, desk, kept, scheduling, server};
-use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;
+use crate::mail::{mailbox, viewer};
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{AccountKind, AccountRow};
 use crate::store::rows::team::{ActivityKind, ActivityRow, ActivityValue, Cause, InboxSettingsRow};
@@ -436,6 +436,9 @@ fn member_add(office: Office<'_>, inbox: &str, email: &str, word: &str) -> Resul
         view.members(inbox).iter().find(|member| member.principal == person).map(|member| member.role);
     change(office, &[inbox], |txn| {
         accounts::set_member(txn, inbox, person, role)?;
+        if before.is_none() {
+            viewer::join(txn, inbox, person)?;
+        }
         kept::for_members(txn, &view, inbox, &[(person, role)])?;
         let before = before.map_or(ActivityValue::None, ActivityValue::Role);
         record_member(txn, inbox, person, before, ActivityValue::Role(role))
@@ -451,6 +454,7 @@ fn member_remove(office: Office<'_>, inbox: &str, email: &str) -> Result<AdminRe
     let (inbox, person) = (find_inbox(&view, inbox)?, find_person(&view, email)?);
     change(office, &[inbox], |txn| {
         accounts::remove_member(txn, inbox, person)?;
+        viewer::leave(txn, inbox, person)?;
         record_member(txn, inbox, person, ActivityValue::Principal(person), ActivityValue::None)
     })?;
     release_work(office, inbox, person)?;

@@ -6,7 +6,7 @@ use super::machine::Event;
 use super::messages::{First, Inbound};
 use crate::mail::ingest::Prepared;
 use crate::mail::message::{self, Added};
-use crate::mail::{mailbox, thread};
+use crate::mail::{mailbox, thread, viewer};
 use crate::store::rows::mail::{EmailRow, Kept, MailAddress, Origin};
 use crate::store::rows::team::{ConversationRow, Participant};
 use crate::store::{Read, StoreError, StoreResult, Txn, keys};
@@ -261,15 +261,22 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
     let joined = find_conversation(desk.read(), account, prepared)?;
     let is_draft = brought.is_draft();
     let author = desk.actor.principal();
+    // What is read when it is brought is read for all; what else is a member's own stays theirs.
+    let own = |keyword: &&Keyword| matches!(keyword.as_str(), Keyword::MUTED | Keyword::FOLLOWED);
+    let wanted = brought.keywords.iter().any(|keyword| own(&keyword)).then(|| brought.keywords.clone());
+    let keywords = brought.keywords.iter().filter(|keyword| !own(keyword)).cloned().collect();
     let new = prepared.email(
         brought.trace,
         brought.mailboxes,
-        brought.keywords,
+        keywords,
         brought.received_at,
         Origin::Client,
         author,
     );
     let added = message::add(desk.txn, account, new)?;
+    if let Some((wanted, member)) = wanted.zip(author) {
+        mark(desk.txn, account, added.email, member, &wanted)?;
+    }
     match joined {
         Some((id, _)) => {
             desk.enter(id, added.email, added.thread)?;
@@ -289,4 +296,17 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
         }
     }
     Ok(added)
+}
+
+/// Gives an Email the keywords as one member wants them for themself.
+fn mark(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    email: EmailId,
+    member: PrincipalId,
+    wanted: &BTreeSet<Keyword>,
+) -> StoreResult<()> {
+    let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)? else { return Ok(()) };
+    let after = viewer::ensure(txn, account, member)?.with_keywords(email, &before, wanted);
+    message::change(txn, account, email, &before, &after)
 }

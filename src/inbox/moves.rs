@@ -29,6 +29,11 @@ pub fn change(
     after: &EmailRow,
     is_patch: bool,
 ) -> DeskResult<()> {
+    let for_all = EmailRow { own: before.own.clone(), ..after.clone() };
+    if for_all == *before {
+        // What is a member's own needs no right but to read, and says nothing.
+        return Ok(message::change(desk.txn, desk.account, email, before, after)?);
+    }
     may_change(desk, before, after)?;
     let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
     let is: BTreeSet<MailboxId> = after.mailboxes.iter().copied().collect();
@@ -115,7 +120,7 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
     Ok(message::destroy(desk.txn, desk.account, email, row, &keys)?)
 }
 
-/// An observer sets `$seen` and nothing else; a draft is its author's.
+/// An observer sets `$seen` and nothing else, where it is one for all; a draft is its author's.
 fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Result<(), Refusal> {
     let others = |row: &EmailRow| {
         let keywords = row.keywords.iter().filter(|keyword| keyword.as_str() != Keyword::SEEN);

@@ -5,7 +5,7 @@
 use super::desk::{Desk, DeskResult};
 use super::machine::{Entry, Value};
 use super::refusal::Refusal;
-use crate::mail::mailbox;
+use crate::mail::{mailbox, viewer};
 use crate::store::rows::team::{ActivityKind, InboxSettingsRow, Status};
 use crate::store::{Change, keys};
 use crate::types::limits::{GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, TAG_BYTES_MAX, WORDS_MAX};
@@ -32,6 +32,7 @@ impl Desk<'_, '_> {
             after: Value::text(Some(what)),
         };
         self.record(None, &entry)?;
+        viewer::share_seen(self.txn, self.account, new.shared_seen)?;
         self.settings = new;
         Ok(self.keep_mailboxes()?)
     }

@@ -8,9 +8,11 @@ use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
 use super::object::{Object, TypeTable};
+use super::session::Account;
 use crate::store::Read;
 use crate::store::changes::{self, Since};
-use crate::types::AccountId;
+use crate::store::txn::Committed;
+use crate::types::DataType;
 use crate::types::limits::CHANGES_MAX;
 use serde_json::{Map, Value};
 
@@ -31,16 +33,38 @@ pub fn state_string(modseq: u64) -> String {
     Since::modseq(modseq).state()
 }
 
-/// The state of a type's change log.
-pub fn state_of(reader: &dyn Read, account: AccountId, table: &TypeTable) -> Result<String, MethodError> {
+/// The state of a type for the principal that asks: what of it is each member's own counts as well.
+pub fn state_of(
+    ctx: &Ctx,
+    reader: &dyn Read,
+    account: &Account,
+    table: &TypeTable,
+) -> Result<String, MethodError> {
     let Some(data_type) = table.data_type else { return Ok(state_string(0)) };
-    Ok(state_string(changes::states(reader, account)?.of(data_type)))
+    let member = ctx.member(account).filter(|_| data_type.has_own());
+    Ok(state_string(changes::states_of(reader, account.id, member)?.of(data_type)))
+}
+
+/// The state after a commit, before the server's own corrections, for the principal that asks.
+/// `before` is the state that the transaction began with.
+pub fn state_after(
+    ctx: &Ctx,
+    account: &Account,
+    data_type: DataType,
+    done: &Committed,
+    before: &str,
+) -> Option<String> {
+    let shared = done.asked.get(&account.id)?.of(data_type);
+    let own = ctx.member(account).and_then(|member| done.own.get(&(account.id, member)));
+    let own = own.map_or(0, |states| states.of(data_type));
+    let before = Since::parse(before).map_or(0, |since| since.modseq);
+    Some(state_string(shared.max(own).max(before)))
 }
 
 /// What a type's change log tells.
 pub fn from_log(
     ctx: &Ctx,
-    account: AccountId,
+    account: &Account,
     table: &TypeTable,
     since: &str,
     max: usize,
@@ -48,7 +72,9 @@ pub fn from_log(
     let cannot = || MethodError::from(MethodErrorKind::CannotCalculateChanges);
     let data_type = table.data_type.ok_or_else(cannot)?;
     let since = Since::parse(since).ok_or_else(cannot)?;
-    let changes = changes::changes(ctx.reader(), account, data_type, since, max)?.ok_or_else(cannot)?;
+    let member = ctx.member(account).filter(|_| data_type.has_own());
+    let changes = changes::changes(ctx.reader(), account.id, member, data_type, since, max)?;
+    let changes = changes.ok_or_else(cannot)?;
     let spell = |ids: Vec<u32>| ids.into_iter().map(table.id).collect();
     Ok(ChangedIds {
         created: spell(changes.created),

@@ -14,7 +14,7 @@ use crate::mail::search::SearchIndex;
 use crate::store::engine::Snapshot;
 use crate::store::txn::Committed;
 use crate::store::{Locked, Read, Store, Ticket, Txn};
-use crate::types::{AccountId, MemberRole};
+use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -86,6 +86,11 @@ impl<'a> Ctx<'a> {
         }
         self.told.borrow_mut().insert(account.id);
         Ok(account)
+    }
+
+    /// Who asks, where something of the account is each member's own: in an inbox.
+    pub fn member(&self, account: &Account) -> Option<PrincipalId> {
+        account.is_inbox().then_some(self.session.principal)
     }
 
     /// The account, if the principal may write objects that need `role`.

@@ -54,8 +54,9 @@ pub fn run<T: CopyObject>(
     let mut response = Map::with_capacity(6);
     response.insert("fromAccountId".into(), plan.from_id.as_str().into());
     response.insert("accountId".into(), plan.account_id.into());
+    let new_state = T::state_after_set(ctx, account, &committed, &old_state)?;
     response.insert("oldState".into(), old_state.into());
-    response.insert("newState".into(), T::state_after_set(ctx, account, &committed)?.into());
+    response.insert("newState".into(), new_state.into());
     response.insert("created".into(), set::or_null(outcome.created));
     response.insert("notCreated".into(), set::refusals(ctx, &outcome.not_created));
     ctx.respond(method.name, response);

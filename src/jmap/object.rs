@@ -275,13 +275,13 @@ pub trait Object {
     ) -> Result<Option<Vec<String>>, MethodError>;
 
     /// The state of the type in the account, for this principal.
-    fn state(_ctx: &Ctx, reader: &dyn Read, account: &Account) -> Result<String, MethodError> {
-        changes::state_of(reader, account.id, Self::table())
+    fn state(ctx: &Ctx, reader: &dyn Read, account: &Account) -> Result<String, MethodError> {
+        changes::state_of(ctx, reader, account, Self::table())
     }
 
     /// What changed since a state, at most `max` ids.
     fn changes(ctx: &Ctx, account: &Account, since: &str, max: usize) -> Result<ChangedIds, MethodError> {
-        changes::from_log(ctx, account.id, Self::table(), since, max)
+        changes::from_log(ctx, account, Self::table(), since, max)
     }
 
     /// Adds members to the /changes response, such as Mailbox's `updatedProperties`.
@@ -408,11 +408,17 @@ pub trait SetObject: Object {
 
     /// The `newState` of the response; the snapshot is the one after the commit.
     /// What the server corrected behind the client's wish comes after it, so that /changes and
-    /// push tell of it.
-    fn state_after_set(ctx: &Ctx, account: &Account, done: &Committed) -> Result<String, MethodError> {
-        match (done.asked.get(&account.id), Self::table().data_type) {
-            (Some(states), Some(data_type)) => Ok(changes::state_string(states.of(data_type))),
-            _ => Self::state(ctx, ctx.reader(), account),
+    /// push tell of it. `before` is the state that the transaction began with.
+    fn state_after_set(
+        ctx: &Ctx,
+        account: &Account,
+        done: &Committed,
+        before: &str,
+    ) -> Result<String, MethodError> {
+        let data_type = Self::table().data_type;
+        match data_type.and_then(|one| changes::state_after(ctx, account, one, done, before)) {
+            Some(state) => Ok(state),
+            None => Self::state(ctx, ctx.reader(), account),
         }
     }
 

@@ -64,7 +64,7 @@ pub fn run<T: SetObject>(
     }
     let ((outcome, old_state), committed) =
         ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own))?;
-    let new_state = T::state_after_set(ctx, account, &committed)?;
+    let new_state = T::state_after_set(ctx, account, &committed, &old_state)?;
     let response = response(ctx, plan.account_id, old_state, new_state, &outcome);
     ctx.respond(method.name, response);
     T::after_commit(ctx, account, own, &outcome);

@@ -94,7 +94,8 @@ pub fn catch_up(store: &Store, index: &SearchIndex, account: AccountId) -> Resul
         return Ok(0);
     }
     loop {
-        let Some(told) = changes::changes(read, account, DataType::Email, since, STEP_EMAILS_MAX)? else {
+        let Some(told) = changes::changes(read, account, None, DataType::Email, since, STEP_EMAILS_MAX)?
+        else {
             return Ok(fed);
         };
         for id in &told.created {

@@ -5,7 +5,7 @@
 
 use crate::store::changes::Change;
 use crate::store::rows::mail::*;
-use crate::store::{List, Read, StoreResult, Txn, keys, list};
+use crate::store::{List, Read, Row, StoreResult, Txn, keys, list};
 use crate::types::*;
 
 /// Why a mailbox can't be as asked.
@@ -166,16 +166,22 @@ pub fn create(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> Mailbox
     Ok(write_new(txn, account, row)?)
 }
 
-/// Changes a mailbox as a client asks.
+/// Changes a mailbox as a client asks; `member` is who asks, where the account is an inbox.
 pub fn update(
     txn: &mut Txn<'_>,
     account: AccountId,
     mailbox: MailboxId,
-    before: &MailboxRow,
-    after: &MailboxRow,
+    (before, after): (&MailboxRow, &MailboxRow),
+    member: Option<PrincipalId>,
 ) -> MailboxResult<()> {
     if before == after {
         return Ok(());
+    }
+    // RFC 8621 §2: a subscription is a member's own, and nobody else hears of it.
+    let subscribed = MailboxRow { unsubscribed: after.unsubscribed.clone(), ..before.clone() };
+    if let Some(member) = member.filter(|_| subscribed == *after) {
+        txn.put_at(MailboxRow::key(account, mailbox), after)?;
+        return Ok(txn.log_own(account, member, DataType::Mailbox, mailbox.0, Change::Updated)?);
     }
     let moved = (&before.name, before.parent, before.role) != (&after.name, after.parent, after.role);
     if moved {
@@ -287,7 +293,7 @@ fn recount(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<()> {
         all(txn, account)?.into_iter().map(|(id, _)| (id, MailboxCountsRow::default())).collect();
     (txn as &dyn Read).scan_rows::<ThreadRow>(&keys::all(account, keys::Kind::Thread), |_, thread| {
         for (mailbox, sum) in &mut counts {
-            let share = super::message::share_of(&thread, *mailbox, trash);
+            let share = super::message::share_of(&thread, *mailbox, trash, &|entry| entry.unread);
             sum.total_emails += share.total_emails;
             sum.unread_emails += share.unread_emails;
             sum.total_threads += share.total_threads;

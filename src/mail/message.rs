@@ -2,10 +2,12 @@
 //!
 //! Every change keeps in the same transaction: the Thread, the ordered lists of the account and of
 //! the mailboxes (all Emails, and of each Thread the newest), the mailboxes' counts, the sets by
-//! keyword and mailbox, the Message-ID index, the blob's reference, and what quotas count.
+//! keyword and mailbox, the Message-ID index, the blob's reference, what quotas count, and what all
+//! this is for each viewer of an inbox.
 
 use super::quota;
 use super::thread::{self, ThreadKeys};
+use super::viewer;
 use crate::store::blobs::{self, Referrer};
 use crate::store::changes::Change;
 use crate::store::list::{self, Entry};
@@ -80,6 +82,7 @@ pub fn add(txn: &mut Txn<'_>, account: AccountId, new: NewEmail) -> StoreResult<
         conversation: None,
         author: new.author,
         origin: new.origin,
+        own: Vec::new(),
     };
     quota::add(txn, account, size)?;
     txn.insert(account, email, &StoredMessage { prefix: new.prefix, message: new.message })?;
@@ -101,8 +104,17 @@ pub fn change(
     if before == after {
         return Ok(());
     }
-    place(txn, account, email, Some(before), Some(after))?;
-    txn.update(account, email, after)
+    let after = viewer::settled(before, after);
+    place(txn, account, email, Some(before), Some(&after))?;
+    // What only members marked for themselves moves nobody else's state.
+    let for_all =
+        before.own == after.own || EmailRow { own: before.own.clone(), ..EmailRow::clone(&after) } != *before;
+    if for_all {
+        txn.update(account, email, after.as_ref())?;
+    } else {
+        annotate(txn, account, email, &after)?;
+    }
+    viewer::follow(txn, account, email, (&before.own, &after.own), for_all)
 }
 
 /// Writes what no client sees of an Email (its conversation) without a change of its state.
@@ -119,6 +131,7 @@ pub fn destroy(
     keys: &ThreadKeys,
 ) -> StoreResult<()> {
     place(txn, account, email, Some(row), None)?;
+    viewer::follow(txn, account, email, (&row.own, &[]), true)?;
     quota::remove(txn, account, row.size)?;
     thread::unindex(txn, account, email, keys);
     blobs::unrefer(txn, account, &row.blob, Referrer::Email, email.0);
@@ -154,6 +167,7 @@ fn place(
     let old: ThreadRow = (txn as &dyn Read).row(account, thread)?.unwrap_or_default();
     let mut new = old.clone();
     new.emails.retain(|entry| entry.email != email);
+    new.flipped.retain(|(flipped, _)| *flipped != email);
     if let Some(after) = after {
         let entry = ThreadEmail {
             email,
@@ -166,6 +180,7 @@ fn place(
             .emails
             .partition_point(|other| (other.received_at, other.email) <= (entry.received_at, entry.email));
         new.emails.insert(at, entry);
+        new.flipped.extend(viewer::flipped(email, after));
     }
     write_thread(txn, account, thread, &old, &new)?;
     let entry = Entry { place: Place { at: row.received_at, id: email.0 }, with: thread.0 };
@@ -191,6 +206,9 @@ fn write_thread(
     }
     if old.emails.len() != new.emails.len() {
         return txn.update(account, thread, new);
+    }
+    if old == new {
+        return Ok(());
     }
     txn.put_at(ThreadRow::key(account, thread), new)
 }
@@ -276,12 +294,17 @@ pub fn sets_of(row: &EmailRow) -> Vec<EmailSet> {
     keywords.chain(mailboxes).chain(attachment).chain([EmailSet::All]).collect()
 }
 
-fn mailboxes_of(old: &ThreadRow, new: &ThreadRow) -> BTreeSet<MailboxId> {
+pub(super) fn mailboxes_of(old: &ThreadRow, new: &ThreadRow) -> BTreeSet<MailboxId> {
     old.emails.iter().chain(&new.emails).flat_map(|entry| entry.mailboxes.iter().copied()).collect()
 }
 
-/// What a Thread adds to the counts of a mailbox (RFC 8621 §2).
-pub fn share_of(thread: &ThreadRow, mailbox: MailboxId, trash: Option<MailboxId>) -> MailboxCountsRow {
+/// What a Thread adds to the counts of a mailbox (RFC 8621 §2), given which Emails are unread.
+pub fn share_of(
+    thread: &ThreadRow,
+    mailbox: MailboxId,
+    trash: Option<MailboxId>,
+    unread: &dyn Fn(&ThreadEmail) -> bool,
+) -> MailboxCountsRow {
     let within: Vec<&ThreadEmail> =
         thread.emails.iter().filter(|entry| entry.mailboxes.contains(&mailbox)).collect();
     if within.is_empty() {
@@ -294,10 +317,10 @@ pub fn share_of(thread: &ThreadRow, mailbox: MailboxId, trash: Option<MailboxId>
     let counts = |entry: &&ThreadEmail| {
         if trash == Some(mailbox) { in_trash(entry) } else { !only_in_trash(entry) }
     };
-    let unread_thread = thread.emails.iter().filter(counts).any(|entry| entry.unread);
+    let unread_thread = thread.emails.iter().filter(counts).any(unread);
     MailboxCountsRow {
         total_emails: within.len() as u32,
-        unread_emails: within.iter().filter(|entry| entry.unread).count() as u32,
+        unread_emails: within.iter().filter(|entry| unread(entry)).count() as u32,
         total_threads: 1,
         unread_threads: u32::from(unread_thread),
     }
@@ -306,8 +329,10 @@ pub fn share_of(thread: &ThreadRow, mailbox: MailboxId, trash: Option<MailboxId>
 fn count(txn: &mut Txn<'_>, account: AccountId, old: &ThreadRow, new: &ThreadRow) -> StoreResult<()> {
     let roles: MailboxRolesRow = (txn as &dyn Read).row(account, ())?.unwrap_or_default();
     let trash = roles.with_role(MailboxRole::Trash);
+    let mut told = BTreeSet::new();
     for mailbox in mailboxes_of(old, new) {
-        let (was, is) = (share_of(old, mailbox, trash), share_of(new, mailbox, trash));
+        let share = |thread| share_of(thread, mailbox, trash, &|entry| entry.unread);
+        let (was, is) = (share(old), share(new));
         if was == is {
             continue;
         }
@@ -319,8 +344,12 @@ fn count(txn: &mut Txn<'_>, account: AccountId, old: &ThreadRow, new: &ThreadRow
             unread_threads: shift(counts.unread_threads, was.unread_threads, is.unread_threads)?,
         };
         txn.put(account, mailbox, &moved, Change::Counted)?;
+        told.insert(mailbox);
     }
-    Ok(())
+    match roles.keeping(&Kept::Inbox) {
+        Some(_) => viewer::count(txn, account, (old, new), trash, &told),
+        None => Ok(()),
+    }
 }
 
 fn shift(count: u32, was: u32, is: u32) -> StoreResult<u32> {

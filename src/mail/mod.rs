@@ -36,4 +36,5 @@ pub mod subject;
 pub mod thread;
 pub mod transfer;
 pub mod vacation;
+pub mod viewer;
 pub mod words;

@@ -9,6 +9,7 @@ pub use super::collation::Collation;
 use super::collation::CollationKey;
 use super::date::MailDate;
 use super::search::{SearchError, SearchIndex, TextQuery};
+use super::viewer::{self, Eyes};
 use super::{blob, headers};
 use crate::store::list::{self, Entry};
 use crate::store::rows::mail::*;
@@ -198,6 +199,8 @@ pub struct Query<'a> {
     pub read: &'a dyn Read,
     pub account: AccountId,
     pub search: Option<&'a SearchIndex>,
+    /// Whose `$seen` counts, in an inbox.
+    pub eyes: Option<Eyes>,
 }
 
 /// How long a query waits for full text to catch up with what was delivered.
@@ -266,10 +269,8 @@ impl Query<'_> {
         let set = |set: EmailSet| sets::load(self.read, self.account, &set);
         match condition {
             EmailCondition::InMailbox(mailbox) => within.intersect(&set(EmailSet::Mailbox(*mailbox))?),
-            EmailCondition::HasKeyword(keyword) => {
-                within.intersect(&set(EmailSet::Keyword(keyword.clone()))?)
-            }
-            EmailCondition::NotKeyword(keyword) => within.subtract(&set(EmailSet::Keyword(keyword.clone()))?),
+            EmailCondition::HasKeyword(keyword) => within.intersect(&self.with_keyword(keyword)?),
+            EmailCondition::NotKeyword(keyword) => within.subtract(&self.with_keyword(keyword)?),
             EmailCondition::HasAttachment(true) => within.intersect(&set(EmailSet::Attachment)?),
             EmailCondition::HasAttachment(false) => within.subtract(&set(EmailSet::Attachment)?),
             EmailCondition::Before(date) => within.subtract(&self.received_from(*date)?),
@@ -280,6 +281,10 @@ impl Query<'_> {
             other => return self.by_rows(other, &within),
         }
         Ok(within)
+    }
+
+    fn with_keyword(&self, keyword: &Keyword) -> StoreResult<Bitmap> {
+        viewer::with_keyword(self.read, self.account, self.eyes.as_ref(), keyword)
     }
 
     /// Emails received at that time or later.
@@ -332,9 +337,7 @@ impl Query<'_> {
         let keyword = match condition {
             EmailCondition::AllInThreadHaveKeyword(keyword)
             | EmailCondition::SomeInThreadHaveKeyword(keyword)
-            | EmailCondition::NoneInThreadHaveKeyword(keyword) => {
-                Some(sets::load(self.read, self.account, &EmailSet::Keyword(keyword.clone()))?)
-            }
+            | EmailCondition::NoneInThreadHaveKeyword(keyword) => Some(self.with_keyword(keyword)?),
             _ => None,
         };
         let mut threads = Threads::new(self, keyword.unwrap_or_default());
@@ -427,8 +430,7 @@ impl Query<'_> {
                 EmailOrder::HasKeyword(keyword)
                 | EmailOrder::AllInThreadHaveKeyword(keyword)
                 | EmailOrder::SomeInThreadHaveKeyword(keyword) => {
-                    let set = sets::load(self.read, self.account, &EmailSet::Keyword(keyword.clone()))?;
-                    Some(Threads::new(self, set))
+                    Some(Threads::new(self, self.with_keyword(keyword)?))
                 }
                 _ => None,
             });

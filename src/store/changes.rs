@@ -1,6 +1,10 @@
 //! Change logs: what was created, updated and destroyed in an account, type by type.
 //!
 //! A transaction writes one entry a type and modseq; `/changes` merges the entries after a state.
+//! What changes for one member of an inbox alone (what they have seen) has a log of its own. Both
+//! count in the modseqs of the account, so that a member's state is one position in the two logs
+//! together: another's reading moves neither it nor what it leads to.
+//!
 //! An object created and destroyed in between isn't told of; one destroyed and never seen as
 //! created was there before.
 
@@ -8,9 +12,10 @@ use super::error::StoreResult;
 use super::keys;
 use super::read::Read;
 use super::rows::account::AccountState;
-use crate::types::{AccountId, DataType};
+use super::rows::viewer::ViewerStateRow;
+use crate::types::{AccountId, DataType, PrincipalId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 /// What happened to an object.
@@ -21,6 +26,8 @@ pub enum Change {
     /// Updated in nothing but counts (RFC 8621 §2.2, `updatedProperties`).
     Counted,
     Destroyed,
+    /// Everything may be another now (number 0 stands for it): no change from before can be told.
+    Reset,
 }
 
 /// The modseq at which each type last changed, indexed by the type's number.
@@ -35,6 +42,14 @@ impl TypeStates {
 
     pub(super) fn set(&mut self, data_type: DataType, modseq: u64) {
         self.0[data_type as usize] = modseq;
+    }
+
+    /// For each type the later one.
+    pub fn latest(mut self, other: TypeStates) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine = (*mine).max(theirs);
+        }
+        self
     }
 }
 
@@ -85,37 +100,124 @@ pub fn states(read: &dyn Read, account: AccountId) -> StoreResult<TypeStates> {
     Ok(read.row::<AccountState>(account, ())?.unwrap_or_default().types)
 }
 
-/// What changed after `since`, at most `max` ids; `None` where that can't be told: a state that
-/// never was, or one older than the log.
+/// The states as a member of the inbox has them; those of all where no member is named.
+pub fn states_of(
+    read: &dyn Read,
+    account: AccountId,
+    member: Option<PrincipalId>,
+) -> StoreResult<TypeStates> {
+    let shared = states(read, account)?;
+    let Some(member) = member else { return Ok(shared) };
+    let own = read.row::<ViewerStateRow>(account, member)?.unwrap_or_default();
+    Ok(shared.latest(own.types))
+}
+
+/// What changed after `since` for all and for that member, at most `max` ids; `None` where that
+/// can't be told: a state that never was, or one older than the log.
 pub fn changes(
     read: &dyn Read,
     account: AccountId,
+    member: Option<PrincipalId>,
     data_type: DataType,
     since: Since,
     max: usize,
 ) -> StoreResult<Option<Changes>> {
-    if since.modseq > states(read, account)?.of(data_type) {
+    if since.modseq > states_of(read, account, member)?.of(data_type) {
         return Ok(None);
     }
-    let mut merge = Merge { since, max, ..Merge::default() };
-    merge.new_state = since;
-    let mut broken = None;
-    read.scan(&keys::changes_after(account, data_type, since.modseq), false, &mut |key, value| {
-        let modseq = keys::last_version(key).unwrap_or_default();
-        match super::rows::decode(value) {
-            Ok(entry) => merge.entry(modseq, entry),
-            Err(error) => {
-                broken = Some(error);
-                ControlFlow::Break(())
-            }
+    let log = |member| Log {
+        read,
+        account,
+        member,
+        data_type,
+        ended: false,
+        ahead: VecDeque::new(),
+        at: since.modseq,
+    };
+    let (mut shared, mut own) = (log(None), member.map(|member| log(Some(member))));
+    let mut merge = Merge { since, max, new_state: since, ..Merge::default() };
+    loop {
+        let next = match &mut own {
+            Some(own) => earlier(&mut shared, own)?,
+            None => shared.take()?,
+        };
+        let Some((modseq, entry)) = next else { break };
+        if merge.entry(modseq, entry).is_break() {
+            break;
         }
-    })?;
-    if let Some(error) = broken {
-        return Err(error);
     }
     // A position inside an entry that isn't there, or isn't that long, never was.
-    let beyond = merge.beyond || (since.told > 0 && merge.new_state == since && !merge.has_more);
-    Ok((!beyond).then(|| merge.answer()))
+    let never_was = merge.beyond || (since.told > 0 && merge.new_state == since && !merge.has_more);
+    Ok((!never_was && !merge.reset).then(|| merge.answer()))
+}
+
+/// An entry of a log, by its number.
+type Entry = (u64, Vec<(u32, Change)>);
+
+/// The entries of one log, read some at a time.
+struct Log<'r> {
+    read: &'r dyn Read,
+    account: AccountId,
+    /// Whose own log; `None` for the log of all.
+    member: Option<PrincipalId>,
+    data_type: DataType,
+    at: u64,
+    ahead: VecDeque<Entry>,
+    ended: bool,
+}
+
+/// Entries that are read at once.
+const ENTRIES_READ: usize = 64;
+
+impl Log<'_> {
+    fn peek(&mut self) -> StoreResult<Option<u64>> {
+        if self.ahead.is_empty() && !self.ended {
+            self.fill()?;
+        }
+        Ok(self.ahead.front().map(|(modseq, _)| *modseq))
+    }
+
+    fn take(&mut self) -> StoreResult<Option<Entry>> {
+        self.peek()?;
+        Ok(self.ahead.pop_front())
+    }
+
+    fn fill(&mut self) -> StoreResult<()> {
+        let range = match self.member {
+            Some(member) => keys::own_changes_after(self.account, member, self.data_type, self.at),
+            None => keys::changes_after(self.account, self.data_type, self.at),
+        };
+        let mut broken = None;
+        self.read.scan(&range, false, &mut |key, value| {
+            let modseq = keys::last_version(key).unwrap_or_default();
+            match super::rows::decode(value) {
+                Ok(entry) => self.ahead.push_back((modseq, entry)),
+                Err(error) => broken = Some(error),
+            }
+            let goes_on = broken.is_none() && self.ahead.len() < ENTRIES_READ;
+            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        self.ended = self.ahead.len() < ENTRIES_READ;
+        self.at = self.ahead.back().map_or(self.at, |(modseq, _)| *modseq);
+        broken.map_or(Ok(()), Err)
+    }
+}
+
+/// The next entry of either log; of both as one, where one commit wrote both.
+fn earlier(shared: &mut Log<'_>, own: &mut Log<'_>) -> StoreResult<Option<Entry>> {
+    match (shared.peek()?, own.peek()?) {
+        (Some(one), Some(other)) if one == other => {
+            let entries = [shared.take()?, own.take()?];
+            let mut both = BTreeMap::new();
+            for (id, change) in entries.into_iter().flatten().flat_map(|(_, entry)| entry) {
+                merge(&mut both, id, change);
+            }
+            Ok(Some((one, both.into_iter().collect())))
+        }
+        (Some(one), Some(other)) if one < other => shared.take(),
+        (Some(_), None) => shared.take(),
+        _ => own.take(),
+    }
 }
 
 /// The merge of log entries on the way.
@@ -131,6 +233,8 @@ struct Merge {
     has_more: bool,
     /// The position is behind the end of its entry.
     beyond: bool,
+    /// What was before can't be told.
+    reset: bool,
 }
 
 impl Merge {
@@ -139,6 +243,10 @@ impl Merge {
         let told = if self.new_state == self.since { self.since.told as usize } else { 0 };
         if told > 0 && told >= entry.len() {
             self.beyond = true;
+            return ControlFlow::Break(());
+        }
+        if entry.iter().any(|(_, change)| *change == Change::Reset) {
+            self.reset = true;
             return ControlFlow::Break(());
         }
         for (at, (id, change)) in entry.into_iter().enumerate().skip(told) {
@@ -171,7 +279,7 @@ impl Merge {
                     answer.updated.push(id);
                 }
                 Some(Change::Destroyed) => answer.destroyed.push(id),
-                None => {}
+                Some(Change::Reset) | None => {}
             }
         }
         answer.only_counts = counted > 0 && counted == answer.updated.len();

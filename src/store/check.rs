@@ -11,6 +11,7 @@ use super::read::Read;
 use super::rows::account::AccountState;
 use super::rows::mail::*;
 use super::rows::submission::{RELEASE_TIMER, RelayState, SubmissionRow};
+use super::rows::viewer::{Mark, OwnMarks, Viewer, ViewersRow};
 use super::sets::{self, Bitmap, EmailSet};
 use super::{Store, StoreResult, keys};
 use crate::types::*;
@@ -104,10 +105,11 @@ impl Account<'_> {
         let mut truth: BTreeMap<u64, Bitmap> = BTreeMap::new();
         let mut broken = Ok(());
         let read = self.read;
+        let viewers = read.row::<ViewersRow>(self.account, ())?.unwrap_or_default().viewers;
         read.scan_rows::<EmailRow>(&keys::all(self.account, keys::Kind::Email), |key, row| {
             let email = EmailId(keys::last_id(key).unwrap_or_default());
             self.report.emails += 1;
-            for set in sets_of(&row) {
+            for set in sets_of(&row).into_iter().chain(own_sets(&row, &viewers)) {
                 truth.entry(set.code()).or_default().insert(email);
             }
             if email.0 > state.next.email {
@@ -293,6 +295,19 @@ fn sets_of(row: &EmailRow) -> Vec<EmailSet> {
     sets.extend(row.has_attachment.then_some(EmailSet::Attachment));
     sets.push(EmailSet::All);
     sets
+}
+
+/// What members have marked for themselves; marks of those who left are nobody's.
+fn own_sets(row: &EmailRow, viewers: &[Viewer]) -> Vec<EmailSet> {
+    let known = |own: &&OwnMarks| viewers.iter().any(|viewer| viewer.number == own.viewer);
+    let marks = |own: &OwnMarks| {
+        let (viewer, marks) = (own.viewer, own.marks);
+        Mark::ALL
+            .into_iter()
+            .filter(move |mark| marks.has(*mark))
+            .map(move |mark| EmailSet::Own(viewer, mark))
+    };
+    row.own.iter().filter(known).flat_map(marks).collect()
 }
 
 /// Every blob has its content, and every reference by an Email is that Email's.

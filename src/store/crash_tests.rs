@@ -341,7 +341,7 @@ proptest! {
         for (modseq, mut known) in history {
             let mut since = changes::Since::modseq(modseq);
             loop {
-                let told = changes::changes(&view, account, data_type, since, max).unwrap().unwrap();
+                let told = changes::changes(&view, account, None, data_type, since, max).unwrap().unwrap();
                 prop_assert!(told.created.len() + told.updated.len() + told.destroyed.len() <= max);
                 known.extend(&told.created);
                 told.destroyed.iter().for_each(|id| { known.remove(id); });

@@ -8,10 +8,9 @@
 //! The watermark never moves again once it is over, for whatever reason the thread has ended:
 //! whoever waits for a later ticket gets an error and never hangs.
 
-use super::changes::TypeStates;
 use super::engine::Engine;
 use super::error::{StoreError, StoreResult};
-use super::hub::Hub;
+use super::hub::{AccountNews, Hub};
 use crate::types::AccountId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +22,7 @@ use tokio::sync::watch;
 pub struct Ticket(pub(super) u64);
 
 /// What listeners are told once a commit is durable.
-pub(super) type News = Vec<(AccountId, TypeStates)>;
+pub(super) type News = Vec<(AccountId, AccountNews)>;
 
 pub(super) struct Flusher {
     shared: Arc<Shared>,
@@ -196,8 +195,8 @@ impl Shared {
         let ready = std::mem::replace(synced, later);
         let Some(upto) = ready.keys().next_back().copied() else { return };
         state.of_account.retain(|_, ticket| *ticket > upto);
-        for (account, states) in ready.into_values().flatten() {
-            hub.publish(account, states);
+        for (account, news) in ready.into_values().flatten() {
+            hub.publish(account, &news);
         }
         self.durable.send_modify(|mark| mark.upto = upto);
         drop(state);

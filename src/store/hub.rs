@@ -1,8 +1,8 @@
-//! Who hears of changes: for each account a watch on the states of its types. Only the flusher
-//! publishes, and only what is durable.
+//! Who hears of changes: for each account and listener a watch on the states of its types, as that
+//! principal has them. Only the flusher publishes, and only what is durable.
 
 use super::changes::TypeStates;
-use crate::types::AccountId;
+use crate::types::{AccountId, PrincipalId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 /// The watches of all accounts that somebody listens to.
 #[derive(Default)]
 pub struct Hub {
-    watches: Mutex<HashMap<AccountId, watch::Sender<TypeStates>>>,
+    watches: Mutex<HashMap<AccountId, HashMap<PrincipalId, watch::Sender<TypeStates>>>>,
     bells: Mutex<Vec<Arc<Bell>>>,
 }
 
@@ -41,11 +41,12 @@ impl Bell {
 }
 
 impl Hub {
-    /// Listens to an account. The present value may be older than the store's: compare after
-    /// subscribing with what the store says.
-    pub fn subscribe(&self, account: AccountId) -> watch::Receiver<TypeStates> {
+    /// Listens to an account for a principal. The present value may be older than the store's:
+    /// compare after subscribing with what the store says.
+    pub fn subscribe(&self, account: AccountId, principal: PrincipalId) -> watch::Receiver<TypeStates> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.entry(account).or_insert_with(|| watch::Sender::new(TypeStates::default())).subscribe()
+        let own = watches.entry(account).or_default().entry(principal);
+        own.or_insert_with(|| watch::Sender::new(TypeStates::default())).subscribe()
     }
 
     /// A bell that rings for every account from now on.
@@ -55,16 +56,35 @@ impl Hub {
         bell
     }
 
-    /// Tells listeners the account's states.
-    pub(super) fn publish(&self, account: AccountId, states: TypeStates) {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|bell| bell.ring(account));
+    /// Tells listeners the account's states, or a member's own.
+    pub(super) fn publish(&self, account: AccountId, news: &AccountNews) {
+        if news.shared.is_some() {
+            self.bells
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .for_each(|bell| bell.ring(account));
+        }
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = watches.get(&account) {
-            if sender.receiver_count() == 0 {
-                watches.remove(&account);
-            } else {
-                sender.send_replace(states);
+        let Some(listeners) = watches.get_mut(&account) else { return };
+        listeners.retain(|_, sender| sender.receiver_count() > 0);
+        for (principal, sender) in listeners.iter() {
+            let own = news.own.iter().find(|(member, _)| member == principal).map(|(_, states)| *states);
+            for states in news.shared.into_iter().chain(own) {
+                sender.send_modify(|known| *known = known.latest(states));
             }
         }
+        if listeners.is_empty() {
+            watches.remove(&account);
+        }
     }
+}
+
+/// What a commit tells of an account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AccountNews {
+    /// The states for all, where something changed for all.
+    pub shared: Option<TypeStates>,
+    /// Of members for whom alone something changed.
+    pub own: Vec<(PrincipalId, TypeStates)>,
 }

@@ -45,6 +45,9 @@
 //!   36 Quota limits             (account)                      where they aren't the server's
 //!   37 Submission's reports     (account, submission:4)        DSNs and MDNs that came for it
 //!   38 Email's submissions      (account, email:4, submission:4)
+//!   50 Viewers                  (account)                      the members with marks of their own
+//!   51 Viewer's states          (account, principal:4)
+//!   52 Viewer's counts          (account, principal:4, mailbox:4)
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -55,12 +58,17 @@
 //! log       account:4 what:1 …
 //!   type number                 (modseq:8)                     changes of the type
 //!   80                          (list:5, modseq:8)             changes of the list
+//!   81                          (principal:4, type:1, modseq:8) changes for one member alone
 //! blobinfo  hash:32 what:1 …
 //!   00 info                     ()
 //!   01 reference                (account:4, kind:1, id:4)
 //!   02 released                 ()                             when a reference was last taken away
 //! blobs     hash:32             a format octet, then the content
 //! ```
+
+mod places;
+
+pub(super) use places::{below, digits, with_digits};
 
 use super::engine::Cf;
 use super::list::{List, Place};
@@ -83,6 +91,7 @@ pub struct KeyRange {
 
 const GLOBAL: u32 = u32::MAX;
 const LIST_LOG: u8 = 0x80;
+const OWN_LOG: u8 = 0x81;
 
 /// The kinds of row, numbered as drawn above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +138,9 @@ pub enum Kind {
     QuotaLimits = 0x36,
     SubmissionReports = 0x37,
     SubmissionOfEmail = 0x38,
+    Viewers = 0x50,
+    ViewerState = 0x51,
+    ViewerCounts = 0x52,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,
@@ -400,59 +412,6 @@ pub fn read_list(key: &[u8]) -> Option<(List, bool)> {
     Some((list, *key.get(9)? == 0))
 }
 
-/// Times are kept in 40 bits, from some 8,700 years before 1970 to as many after.
-const TIME_BIAS: i64 = 1 << 38;
-const TIME_MAX: i64 = (1 << 40) - 1;
-
-impl Place {
-    pub(super) fn bytes(self) -> [u8; 9] {
-        let seconds = self.at.0.saturating_add(TIME_BIAS).clamp(0, TIME_MAX);
-        let mut out = [0u8; 9];
-        out[..5].copy_from_slice(&(!(seconds as u64)).to_be_bytes()[3..]);
-        out[5..].copy_from_slice(&(!self.id).to_be_bytes());
-        out
-    }
-
-    pub(super) fn from_bytes(bytes: [u8; 9]) -> Self {
-        let mut time = [0xff_u8; 8];
-        time[3..].copy_from_slice(&bytes[..5]);
-        let mut id = [0u8; 4];
-        id.copy_from_slice(&bytes[5..]);
-        let seconds = !u64::from_be_bytes(time) as i64;
-        Self { at: UtcDate(seconds - TIME_BIAS), id: !u32::from_be_bytes(id) }
-    }
-}
-
-/// How deep the nodes below a node at `depth` are.
-pub(super) fn below(depth: usize) -> usize {
-    if depth == 0 { 4 } else { depth + 1 }
-}
-
-/// The digits of a place by which a node at `depth` divides.
-pub(super) fn digits(place: &[u8; 9], depth: usize) -> u16 {
-    if depth == 0 {
-        u16::from_be_bytes([place[0], place[1]])
-    } else if depth.is_multiple_of(2) {
-        u16::from(place[depth / 2] >> 4)
-    } else {
-        u16::from(place[depth / 2] & 15)
-    }
-}
-
-/// The place with other digits at `depth`.
-pub(super) fn with_digits(mut place: [u8; 9], depth: usize, digits: u16) -> [u8; 9] {
-    let [high, low] = digits.to_be_bytes();
-    if depth == 0 {
-        place[0] = high;
-        place[1] = low;
-    } else if depth.is_multiple_of(2) {
-        place[depth / 2] = (place[depth / 2] & 0x0f) | (low << 4);
-    } else {
-        place[depth / 2] = (place[depth / 2] & 0xf0) | low;
-    }
-    place
-}
-
 // ── Change logs ────────────────────────────────────────────────────────────────────────────────
 
 /// One entry of a type's change log.
@@ -464,6 +423,27 @@ pub fn change(account: AccountId, data_type: DataType, modseq: u64) -> Key {
 pub fn changes_after(account: AccountId, data_type: DataType, since: u64) -> KeyRange {
     let mut range = Build(account.0.to_be_bytes().to_vec()).u8(data_type as u8).prefix(Cf::Log);
     range.from = change(account, data_type, since.saturating_add(1)).bytes;
+    range
+}
+
+fn own_log(account: AccountId, member: PrincipalId, data_type: DataType) -> Build {
+    Build(account.0.to_be_bytes().to_vec()).u8(OWN_LOG).u32(member.0).u8(data_type as u8)
+}
+
+/// One entry of the log of what changed for a member alone.
+pub fn own_change(account: AccountId, member: PrincipalId, data_type: DataType, modseq: u64) -> Key {
+    own_log(account, member, data_type).u64(modseq).key(Cf::Log)
+}
+
+/// The entries of that log after `since`.
+pub fn own_changes_after(
+    account: AccountId,
+    member: PrincipalId,
+    data_type: DataType,
+    since: u64,
+) -> KeyRange {
+    let mut range = own_log(account, member, data_type).prefix(Cf::Log);
+    range.from = own_change(account, member, data_type, since.saturating_add(1)).bytes;
     range
 }
 

@@ -4,6 +4,7 @@
 use super::error::StoreResult;
 use super::keys;
 use super::read::Read;
+use super::rows::viewer::Mark;
 use super::txn::Txn;
 use crate::types::{AccountId, EmailId, Keyword, MailboxId};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub enum EmailSet {
     Mailbox(MailboxId),
     /// Emails with an attachment.
     Attachment,
+    /// Emails that a viewer, by number, has marked for themself.
+    Own(u32, Mark),
     /// All Emails: what NOT is taken from.
     All,
 }
@@ -31,6 +34,7 @@ impl EmailSet {
             EmailSet::Keyword(keyword) => format!("k{keyword}"),
             EmailSet::Mailbox(mailbox) => format!("m{mailbox}"),
             EmailSet::Attachment => "a".to_owned(),
+            EmailSet::Own(viewer, mark) => format!("o{viewer}.{}", *mark as u8),
             EmailSet::All => "*".to_owned(),
         };
         let hash = blake3::hash(name.as_bytes());
@@ -81,6 +85,31 @@ impl Bitmap {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// Puts in every number from 1 to this one, whether there is such an Email or not.
+    pub fn insert_up_to(&mut self, last: EmailId) {
+        for chunk in 0..=last.0 >> CHUNK_BITS {
+            let words = self.chunks.entry(chunk).or_insert_with(|| Box::new([0; WORDS]));
+            for (at, word) in words.iter_mut().enumerate() {
+                let first = (chunk << CHUNK_BITS) | ((at as u32) << 6);
+                *word |= match last.0.checked_sub(first) {
+                    None => 0,
+                    Some(behind @ 0..63) => (2 << behind) - 1,
+                    Some(_) => u64::MAX,
+                };
+            }
+        }
+        self.remove(EmailId(0));
+    }
+
+    /// Puts in what is only in the other one, and takes out what is in both.
+    pub fn toggle(&mut self, other: &Bitmap) {
+        for (chunk, theirs) in &other.chunks {
+            let words = self.chunks.entry(*chunk).or_insert_with(|| Box::new([0; WORDS]));
+            words.iter_mut().zip(theirs.iter()).for_each(|(word, their)| *word ^= their);
+        }
+        self.chunks.retain(|_, words| words.iter().any(|word| *word != 0));
     }
 
     /// Those in both.
@@ -203,6 +232,14 @@ pub fn write(
     Ok(())
 }
 
+/// Empties a set.
+pub fn clear(txn: &mut Txn<'_>, account: AccountId, set: &EmailSet) -> StoreResult<()> {
+    for chunk in (txn as &dyn Read).ids(&keys::set_chunks(account, set.code()), false, usize::MAX)? {
+        txn.delete_bytes(keys::set_chunk(account, set.code(), chunk));
+    }
+    Ok(())
+}
+
 fn place(email: EmailId) -> (u32, usize, u64) {
     (email.0 >> CHUNK_BITS, ((email.0 >> 6) as usize) % WORDS, 1 << (email.0 & 63))
 }
@@ -256,6 +293,16 @@ mod tests {
             let mut none = make(&a);
             a.iter().for_each(|id| none.remove(EmailId(*id)));
             prop_assert!(none.is_empty());
+            let mut other = make(&a);
+            other.toggle(&make(&b));
+            prop_assert_eq!(list(&other), a.symmetric_difference(&b).copied().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn all_up_to_a_number_are_those_from_1_to_it(last in 0u32..20_000) {
+            let mut all = Bitmap::default();
+            all.insert_up_to(EmailId(last));
+            prop_assert_eq!(all.iter().map(|id| id.0).collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
         }
     }
 }

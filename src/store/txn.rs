@@ -13,13 +13,15 @@ use super::changes::{self, Change, TypeStates};
 use super::durable::{News, Ticket};
 use super::engine::{Batch, Cf, Snapshot, Visit};
 use super::error::{StoreError, StoreResult};
+use super::hub::AccountNews;
 use super::keys::{self, Key, KeyRange};
 use super::list::{List, Place};
 use super::locks::Locked;
 use super::read::Read;
 use super::rows::account::{AccountState, NextIds};
+use super::rows::viewer::ViewerStateRow;
 use super::rows::{self, Row};
-use crate::types::{AccountId, BlobHash, DataType, limits};
+use crate::types::{AccountId, BlobHash, DataType, PrincipalId, limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -47,6 +49,8 @@ struct Work {
     /// The modseq of the changes written now.
     modseq: u64,
     log: BTreeMap<(u64, DataType), BTreeMap<u32, Change>>,
+    /// What changed for one member alone.
+    own: BTreeMap<(u64, PrincipalId, DataType), BTreeMap<u32, Change>>,
     lists: BTreeMap<(u64, List), Vec<(Place, bool)>>,
     /// The states of the types before corrections began.
     asked: Option<TypeStates>,
@@ -56,6 +60,7 @@ struct Work {
 enum Undo {
     Row(Cf, Vec<u8>, Option<Option<Vec<u8>>>),
     Log(AccountId, (u64, DataType), u32, Option<Change>),
+    Own(AccountId, (u64, PrincipalId, DataType), u32, Option<Change>),
     List(AccountId, (u64, List)),
     Ids(AccountId, Box<NextIds>),
     Correct(AccountId),
@@ -73,6 +78,8 @@ pub struct Committed {
     pub asked: BTreeMap<AccountId, TypeStates>,
     /// The states after all.
     pub settled: BTreeMap<AccountId, TypeStates>,
+    /// The states of what changed for single members alone, before the server's own corrections.
+    pub own: BTreeMap<(AccountId, PrincipalId), TypeStates>,
 }
 
 impl<'s> Txn<'s> {
@@ -143,13 +150,24 @@ impl<'s> Txn<'s> {
     ) -> StoreResult<()> {
         let work = self.work(account)?;
         let at = (work.modseq, data_type);
-        let entry = work.log.entry(at).or_default();
-        let before = entry.get(&id).copied();
-        match changes::combine(before, change) {
-            Some(change) => entry.insert(id, change),
-            None => entry.remove(&id),
-        };
+        let before = tell(work.log.entry(at).or_default(), id, change);
         self.remember(Undo::Log(account, at, id, before));
+        Ok(())
+    }
+
+    /// Tells the log of one member's own changes.
+    pub fn log_own(
+        &mut self,
+        account: AccountId,
+        member: PrincipalId,
+        data_type: DataType,
+        id: u32,
+        change: Change,
+    ) -> StoreResult<()> {
+        let work = self.work(account)?;
+        let at = (work.modseq, member, data_type);
+        let before = tell(work.own.entry(at).or_default(), id, change);
+        self.remember(Undo::Own(account, at, id, before));
         Ok(())
     }
 
@@ -162,7 +180,8 @@ impl<'s> Txn<'s> {
     pub fn correct(&mut self, account: AccountId) -> StoreResult<()> {
         let work = self.work(account)?;
         let asked = || work.log.iter().filter(|(_, entry)| !entry.is_empty());
-        if work.asked.is_some() || asked().next().is_none() {
+        let own = work.own.values().any(|entry| !entry.is_empty());
+        if work.asked.is_some() || (asked().next().is_none() && !own) {
             return Ok(());
         }
         let mut states = work.state.types;
@@ -209,7 +228,16 @@ impl<'s> Txn<'s> {
                 Some(Undo::Row(cf, key, None)) => {
                     self.overlay[cf as usize].remove(&key);
                 }
-                Some(Undo::Log(account, at, id, before)) => self.undo_log(account, at, id, before),
+                Some(Undo::Log(account, at, id, before)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        take_back(work.log.get_mut(&at), id, before);
+                    }
+                }
+                Some(Undo::Own(account, at, id, before)) => {
+                    if let Some(work) = self.accounts.get_mut(&account) {
+                        take_back(work.own.get_mut(&at), id, before);
+                    }
+                }
                 Some(Undo::List(account, at)) => self.undo_list(account, at),
                 Some(Undo::Ids(account, before)) => {
                     if let Some(work) = self.accounts.get_mut(&account) {
@@ -271,12 +299,14 @@ impl<'s> Txn<'s> {
         let mut news = News::new();
         for (account, mut work) in std::mem::take(&mut self.accounts) {
             work.log.retain(|_, entry| !entry.is_empty());
+            work.own.retain(|_, entry| !entry.is_empty());
             work.lists.retain(|_, entry| !entry.is_empty());
             let before = self.account_state(account)?;
             if before.modseq != work.base {
                 return Err(StoreError::Conflict);
             }
             let newest = work.log.keys().map(|(modseq, _)| *modseq);
+            let newest = newest.chain(work.own.keys().map(|(modseq, ..)| *modseq));
             let newest = newest.chain(work.lists.keys().map(|(modseq, _)| *modseq)).max();
             if newest.is_none() && work.state == before {
                 committed.asked.insert(account, before.types);
@@ -294,9 +324,43 @@ impl<'s> Txn<'s> {
             self.put_bytes(AccountState::key(account, ()), rows::encode(&work.state)?);
             committed.asked.insert(account, work.asked.unwrap_or(work.state.types));
             committed.settled.insert(account, work.state.types);
-            news.push((account, work.state.types));
+            let own = self.finish_own(account, &work, committed)?;
+            let only_own = !own.is_empty() && work.log.is_empty() && work.lists.is_empty();
+            news.push((account, AccountNews { shared: (!only_own).then_some(work.state.types), own }));
         }
         Ok(news)
+    }
+
+    /// Writes the logs of what changed for single members alone. Gives their states.
+    fn finish_own(
+        &mut self,
+        account: AccountId,
+        work: &Work,
+        committed: &mut Committed,
+    ) -> StoreResult<Vec<(PrincipalId, TypeStates)>> {
+        let mut states: BTreeMap<PrincipalId, TypeStates> = BTreeMap::new();
+        for ((modseq, member, data_type), entry) in &work.own {
+            let known = match states.get(member) {
+                Some(known) => *known,
+                None => {
+                    (self as &dyn Read).row::<ViewerStateRow>(account, *member)?.unwrap_or_default().types
+                }
+            };
+            let mut known = known;
+            known.set(*data_type, *modseq);
+            states.insert(*member, known);
+            if *modseq == work.base + 1 {
+                let asked = committed.own.entry((account, *member)).or_default();
+                *asked = asked.latest(known);
+            }
+            let key = keys::own_change(account, *member, *data_type, *modseq);
+            self.put_bytes(key, changes::encode(entry)?);
+        }
+        for (member, types) in &states {
+            let key = ViewerStateRow::key(account, *member);
+            self.put_bytes(key, rows::encode(&ViewerStateRow { types: *types })?);
+        }
+        Ok(states.into_iter().collect())
     }
 
     /// Keeps the collector off a blob until this transaction has ended.
@@ -342,15 +406,6 @@ impl<'s> Txn<'s> {
         }
     }
 
-    fn undo_log(&mut self, account: AccountId, at: (u64, DataType), id: u32, before: Option<Change>) {
-        if let Some(entry) = self.accounts.get_mut(&account).and_then(|work| work.log.get_mut(&at)) {
-            match before {
-                Some(before) => entry.insert(id, before),
-                None => entry.remove(&id),
-            };
-        }
-    }
-
     fn undo_list(&mut self, account: AccountId, at: (u64, List)) {
         if let Some(entry) = self.accounts.get_mut(&account).and_then(|work| work.lists.get_mut(&at)) {
             entry.pop();
@@ -370,6 +425,7 @@ impl<'s> Txn<'s> {
                 modseq: state.modseq + 1,
                 state,
                 log: BTreeMap::new(),
+                own: BTreeMap::new(),
                 lists: BTreeMap::new(),
                 asked: None,
             };
@@ -377,6 +433,25 @@ impl<'s> Txn<'s> {
         }
         self.accounts.get_mut(&account).ok_or(StoreError::Conflict)
     }
+}
+
+/// Notes a change in a log entry. Gives what it had of the object.
+fn tell(entry: &mut BTreeMap<u32, Change>, id: u32, change: Change) -> Option<Change> {
+    let before = entry.get(&id).copied();
+    match changes::combine(before, change) {
+        Some(change) => entry.insert(id, change),
+        None => entry.remove(&id),
+    };
+    before
+}
+
+/// Brings a log entry back to what it had of the object.
+fn take_back(entry: Option<&mut BTreeMap<u32, Change>>, id: u32, before: Option<Change>) {
+    let Some(entry) = entry else { return };
+    match before {
+        Some(before) => entry.insert(id, before),
+        None => entry.remove(&id),
+    };
 }
 
 impl Read for Txn<'_> {

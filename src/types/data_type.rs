@@ -71,6 +71,12 @@ impl DataType {
         Self::ALL.into_iter().find(|data_type| data_type.name() == name)
     }
 
+    /// True where something of its objects is each member's own in an inbox (`$seen`, the counts of
+    /// what is unread, subscriptions), and with it the state.
+    pub fn has_own(self) -> bool {
+        matches!(self, DataType::Email | DataType::Mailbox)
+    }
+
     /// True for types of registered capabilities; the others are pushed only where named, since
     /// strict clients fail on names that they don't know.
     pub fn is_registered(self) -> bool {

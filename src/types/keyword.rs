@@ -15,6 +15,8 @@ impl Keyword {
     pub const FORWARDED: &'static str = "$forwarded";
     pub const NEW: &'static str = "$new";
     pub const MEMO: &'static str = "$memo";
+    pub const MUTED: &'static str = "$muted";
+    pub const FOLLOWED: &'static str = "$followed";
 
     /// Reads a keyword; `None` where RFC 8621 §4.1.1 doesn't allow it.
     pub fn parse(text: &str) -> Option<Self> {

@@ -12,7 +12,7 @@ use crate::auth::{Login, Session};
 use crate::inbox::server::Server;
 use crate::store::changes::{self, Since};
 use crate::store::{Read, StoreResult, TypeStates};
-use crate::types::{AccountId, DataType};
+use crate::types::{AccountId, DataType, PrincipalId};
 use futures_util::future::select_all;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -82,9 +82,7 @@ struct Heard {
 impl Heard {
     fn look(&mut self) {
         // The hub may know less than was read at the begin.
-        for (mine, theirs) in self.latest.0.iter_mut().zip(self.news.borrow_and_update().0) {
-            *mine = (*mine).max(theirs);
-        }
+        self.latest = self.latest.latest(*self.news.borrow_and_update());
     }
 }
 
@@ -215,8 +213,9 @@ impl Feed {
     /// Begins to listen to new accounts. Their whole state is news to the listener.
     async fn meet(&mut self) -> Result<(), Ended> {
         while let Some(id) = self.unknown.last().copied() {
-            let news = subscribe(&self.server, id);
-            let latest = self.server.blocking(move |server| read_states(server, id)).await;
+            let principal = self.login.principal;
+            let news = subscribe(&self.server, id, principal);
+            let latest = self.server.blocking(move |server| read_states(server, id, principal)).await;
             let latest = latest.map_err(|error| {
                 tracing::error!(%error, "the states of an account can't be read");
                 Ended
@@ -228,16 +227,16 @@ impl Feed {
     }
 }
 
-/// Where news of an account come from.
-fn subscribe(server: &Server, account: AccountId) -> watch::Receiver<TypeStates> {
-    server.store.hub().subscribe(account)
+/// Where news of an account come from, as the principal sees it.
+fn subscribe(server: &Server, account: AccountId, principal: PrincipalId) -> watch::Receiver<TypeStates> {
+    server.store.hub().subscribe(account, principal)
 }
 
-/// The account's states once they are durable. Blocks.
-fn read_states(server: &Server, account: AccountId) -> StoreResult<TypeStates> {
+/// The account's states as the principal has them, once they are durable. Blocks.
+fn read_states(server: &Server, account: AccountId, principal: PrincipalId) -> StoreResult<TypeStates> {
     let snapshot = server.store.snapshot();
     server.store.durable_blocking(server.store.ticket_of(account))?;
-    changes::states(&snapshot as &dyn Read, account)
+    changes::states_of(&snapshot as &dyn Read, account, Some(principal))
 }
 
 /// The state that /get gives.

@@ -68,7 +68,7 @@ fn email(ids: &BTreeMap<&'static str, Vec<String>>, dice: &mut Dice) -> Value {
     ]);
     let mut comparator = json!({"property": property, "isAscending": dice.roll(3) == 0});
     if property.ends_with("Keyword") {
-        comparator["keyword"] = json!(dice.word(&["$flagged", "blue"]));
+        comparator["keyword"] = json!(dice.word(&["$flagged", "$seen", "blue"]));
     }
     let mut sort = vec![comparator];
     if property != "receivedAt" && dice.roll(2) == 0 {
@@ -87,7 +87,7 @@ fn email(ids: &BTreeMap<&'static str, Vec<String>>, dice: &mut Dice) -> Value {
 
 fn condition(ids: &BTreeMap<&'static str, Vec<String>>, dice: &mut Dice) -> Value {
     let mailbox = dice.pick(&ids["Mailbox"]).cloned().unwrap_or_default();
-    let keyword = dice.word(&["$flagged", "$seen", "blue"]);
+    let keyword = dice.word(&["$flagged", "$seen", "$muted", "blue"]);
     match dice.roll(9) {
         0..=2 => json!({"inMailbox": mailbox}),
         3 => json!({"inMailboxOtherThan": [mailbox]}),
@@ -95,7 +95,7 @@ fn condition(ids: &BTreeMap<&'static str, Vec<String>>, dice: &mut Dice) -> Valu
         5 => json!({"notKeyword": keyword}),
         6 => json!({"hasAttachment": dice.roll(2) == 0}),
         7 => json!({"minSize": 400 + dice.roll(300)}),
-        _ => json!({"someInThreadHaveKeyword": keyword}),
+        _ => json!({(dice.word(&["someInThreadHaveKeyword", "allInThreadHaveKeyword"])): keyword}),
     }
 }
 

@@ -57,7 +57,7 @@ async fn change_email(who: &Client, ids: &Ids, dice: &mut Dice) {
     let Some(email) = dice.pick(&ids["Email"]) else { return };
     let Some(mailbox) = dice.pick(&ids["Mailbox"]) else { return };
     let value = if dice.roll(3) == 0 { Value::Null } else { json!(true) };
-    let keyword = dice.word(&["$seen", "$flagged", "blue"]);
+    let keyword = dice.word(&["$seen", "$seen", "$flagged", "$muted", "blue"]);
     let patch = match dice.roll(6) {
         0..=2 => json!({(format!("keywords/{keyword}")): value}),
         3 => json!({(format!("mailboxIds/{mailbox}")): value}),

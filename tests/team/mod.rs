@@ -4,6 +4,7 @@
 mod moves;
 mod moves_away;
 mod no_note_leaves;
+mod seen;
 mod siblings;
 
 use crate::support::client::PLAIN;

@@ -14,6 +14,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::MethodError;
 use crate::jmap::object::{Initial, Kind, Object, Property, Props, TypeTable};
 use crate::jmap::session::Account;
+use crate::mail::viewer::{self, Eyes};
 use crate::store::keys::{self, Kind as RowKind};
 use crate::store::rows::mail::{EmailRow, StoredMessage};
 use crate::store::{Read, StoreError, blobs};
@@ -86,7 +87,7 @@ impl Object for Email {
     }
 
     fn get_many(
-        _ctx: &Ctx,
+        ctx: &Ctx,
         reader: &dyn Read,
         account: &Account,
         ids: &[&str],
@@ -94,6 +95,8 @@ impl Object for Email {
         args: &BodyArgs,
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
         let shape = Shape::new(props.iter(), args);
+        let member = ctx.member(account).filter(|_| props.has("keywords"));
+        let eyes = viewer::eyes(reader, account.id, member)?;
         // No Email has the number 0: it stands for an id that can't be read.
         let known: Vec<EmailId> = ids.iter().map(|id| EmailId::parse(id).unwrap_or(EmailId(0))).collect();
         let rows = reader.rows::<EmailRow>(account.id, known.iter().copied())?;
@@ -113,7 +116,13 @@ impl Object for Email {
                     true => Some(messages.next().flatten().ok_or_else(|| lost(*email))?),
                     false => None,
                 };
-                out.push(Some(object(reader, &shape, (*email, row), stored.as_ref(), &mut told)?));
+                out.push(Some(object(
+                    reader,
+                    &shape,
+                    (*email, row, eyes.as_ref()),
+                    stored.as_ref(),
+                    &mut told,
+                )?));
             }
         }
         Ok(out)
@@ -148,11 +157,11 @@ fn lost(email: EmailId) -> StoreError {
 fn object(
     reader: &dyn Read,
     shape: &Shape<'_>,
-    (email, row): (EmailId, &EmailRow),
+    (email, row, eyes): (EmailId, &EmailRow, Option<&Eyes>),
     stored: Option<&StoredMessage>,
     told: &mut usize,
 ) -> Result<Map<String, Value>, MethodError> {
-    let known = |property: &EmailProperty| property.from_row(email, row);
+    let known = |property: &EmailProperty| property.from_row(email, row, eyes);
     let Some(stored) = stored else { return shape.object(&known, None, told) };
     let content = match shape.needs_content() {
         true => blobs::content(reader, &row.blob)?.unwrap_or_default(),

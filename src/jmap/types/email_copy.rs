@@ -9,10 +9,10 @@ use crate::inbox::intake::Brought;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{CopyObject, Created};
 use crate::jmap::session::Account;
-use crate::mail::ingest;
+use crate::mail::{ingest, viewer};
 use crate::store::blobs;
 use crate::store::rows::mail::{EmailRow, StoredMessage};
-use crate::types::{EmailId, MemberRole, UtcDate};
+use crate::types::{EmailId, Keyword, MemberRole, UtcDate};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl CopyObject for Email {
             mailboxes: email_set::mailboxes(set, given, &BTreeSet::new())?,
             keywords: match properties.get("keywords") {
                 Some(given) => email_set::keywords(given)?,
-                None => row.keywords.iter().cloned().collect(),
+                None => seen_by_the_copier(set, from, email, &row)?,
             },
             received_at: match properties.get("receivedAt").and_then(Value::as_str) {
                 Some(text) => UtcDate::parse(text).unwrap_or(row.received_at),
@@ -51,4 +51,17 @@ impl CopyObject for Email {
         let added = email_set::bring(set.ctx, set.txn, set.account, &prepared, brought)?;
         Ok(Created { id: added.email.to_string(), properties: email_set::told(&added) })
     }
+}
+
+/// The keywords of the original as the one who copies it has them.
+fn seen_by_the_copier(
+    set: &Call<'_, '_>,
+    from: &Account,
+    email: EmailId,
+    row: &EmailRow,
+) -> Result<BTreeSet<Keyword>, Refusal> {
+    Ok(match viewer::eyes(set.ctx.reader(), from.id, set.ctx.member(from))? {
+        Some(eyes) => eyes.keywords(email, row).into_iter().filter_map(Keyword::parse).collect(),
+        None => row.keywords.iter().cloned().collect(),
+    })
 }

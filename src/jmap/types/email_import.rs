@@ -10,7 +10,7 @@ use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::Method;
-use crate::jmap::object::Object;
+use crate::jmap::object::{Object, SetObject};
 use crate::jmap::session::Account;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::Added;
@@ -32,7 +32,7 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
     let account = ctx.writable(&account_id, method.capability, MemberRole::Agent)?;
-    let ((old_state, created, not_created), _) = ctx.write(account.id, |ctx, txn| {
+    let ((old_state, created, not_created), committed) = ctx.write(account.id, |ctx, txn| {
         let old_state = Email::state(ctx, txn, account)?;
         if if_in_state.as_ref().is_some_and(|wanted| *wanted != old_state) {
             return Err(MethodErrorKind::StateMismatch.into());
@@ -54,7 +54,7 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
         }
         Ok((old_state, created, not_created))
     })?;
-    let new_state = Email::state(ctx, ctx.reader(), account)?;
+    let new_state = Email::state_after_set(ctx, account, &committed, &old_state)?;
     let or_null = |map: Map<String, Value>| if map.is_empty() { Value::Null } else { Value::Object(map) };
     let mut response = Map::new();
     response.insert("accountId".into(), account_id.into());

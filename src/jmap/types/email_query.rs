@@ -16,6 +16,7 @@ use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
 use crate::mail::query::{self as mail, *};
 use crate::mail::search::{Field, TextQuery};
+use crate::mail::viewer;
 use crate::store::changes::{self, Since as State};
 use crate::store::{List, Place, Read, list};
 use crate::types::limits::CHANGES_MAX;
@@ -125,7 +126,8 @@ impl QueryObject for Email {
         };
         let state = State::parse(since.query_state).filter(|state| state.told == 0).ok_or_else(cannot)?;
         // Asked for no ids, the log tells whether it reaches back so far.
-        changes::changes(ctx.reader(), account.id, DataType::Email, state, 0)?.ok_or_else(cannot)?;
+        changes::changes(ctx.reader(), account.id, ctx.member(account), DataType::Email, state, 0)?
+            .ok_or_else(cannot)?;
         let new_query_state = Self::state(ctx, ctx.reader(), account)?;
         let ordered = Ordered { read: ctx.reader(), account: account.id, list, backwards };
         let delta = ordered.changes(state.modseq, since)?;
@@ -135,7 +137,8 @@ impl QueryObject for Email {
 
 /// Results that no list has.
 pub(super) fn made(ctx: &Ctx, account: &Account, wanted: &Wanted<'_>) -> Result<Vec<EmailId>, MethodError> {
-    let work = mail::Query { read: ctx.reader(), account: account.id, search: ctx.host.search };
+    let eyes = viewer::eyes(ctx.reader(), account.id, ctx.member(account))?;
+    let work = mail::Query { read: ctx.reader(), account: account.id, search: ctx.host.search, eyes };
     work.run(wanted.filter, wanted.sort, wanted.collapse).map_err(refused)
 }
 

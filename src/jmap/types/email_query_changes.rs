@@ -96,7 +96,7 @@ fn with_threads(
     // The Threads' state may be older than that of the Emails: then none of them changed since.
     let known = changes::states(read, account)?.of(DataType::Thread);
     let since = State::modseq(since.modseq.min(known));
-    let Some(changed) = changes::changes(read, account, DataType::Thread, since, CHANGES_MAX)? else {
+    let Some(changed) = changes::changes(read, account, None, DataType::Thread, since, CHANGES_MAX)? else {
         return Ok(None);
     };
     if changed.has_more {

@@ -14,7 +14,7 @@ use crate::mail::compose::ComposeDefaults;
 use crate::mail::date::MailDate;
 use crate::mail::ingest::Prepared;
 use crate::mail::message::Added;
-use crate::mail::{ingest, message};
+use crate::mail::{ingest, message, viewer};
 use crate::store::Txn;
 use crate::store::rows::mail::{EmailRow, MailboxRow, StoredMessage};
 use crate::types::*;
@@ -67,7 +67,14 @@ impl SetObject for Email {
             after.mailboxes = mailboxes(set, given, &was)?.into_iter().collect();
         }
         if let Some(given) = update.new.get("keywords") {
-            after.keywords = keywords(given)?.into_iter().collect();
+            let wanted = keywords(given)?;
+            after = match set.ctx.member(set.account) {
+                Some(member) => {
+                    let eyes = viewer::ensure(set.txn, account, member)?;
+                    eyes.with_keywords(id, &after, &wanted)
+                }
+                None => EmailRow { keywords: wanted.into_iter().collect(), ..after },
+            };
         }
         if set.account.is_inbox() {
             let is_patch = !update.patch.contains_key("mailboxIds");

@@ -9,6 +9,7 @@ use super::email_header::{self, HeaderProperty, addresses_json, headers_json};
 use crate::jmap::error::MethodError;
 use crate::mail::body::{self, BodyLists};
 use crate::mail::ingest::SUMMARY_ADDRESSES_MAX;
+use crate::mail::viewer::Eyes;
 use crate::store::rows::mail::{EmailRow, MailAddress};
 use crate::types::{BlobId, EmailId};
 use serde_json::{Map, Value};
@@ -68,14 +69,17 @@ impl EmailProperty {
         })
     }
 
-    /// The value, where the summary row tells it.
-    pub fn from_row(&self, email: EmailId, row: &EmailRow) -> Option<Value> {
+    /// The value, where the summary row tells it: keywords as these eyes see them.
+    pub fn from_row(&self, email: EmailId, row: &EmailRow, eyes: Option<&Eyes>) -> Option<Value> {
         Some(match self {
             Self::Id => email.to_string().into(),
             Self::BlobId => BlobId::message(email).to_string().into(),
             Self::ThreadId => row.thread.to_string().into(),
             Self::MailboxIds => set(row.mailboxes.iter().map(ToString::to_string)),
-            Self::Keywords => set(row.keywords.iter().map(|keyword| keyword.as_str().to_owned())),
+            Self::Keywords => match eyes {
+                Some(eyes) => set(eyes.keywords(email, row).into_iter().map(str::to_owned)),
+                None => set(row.keywords.iter().map(|keyword| keyword.as_str().to_owned())),
+            },
             Self::Size => row.size.into(),
             Self::ReceivedAt => row.received_at.to_string().into(),
             Self::HasAttachment => row.has_attachment.into(),

@@ -94,7 +94,7 @@ impl Object for Identity {
 
     /// What other members have for themselves isn't told.
     fn changes(ctx: &Ctx, account: &Account, since: &str, max: usize) -> Result<ChangedIds, MethodError> {
-        let mut changed = changes::from_log(ctx, account.id, &TABLE, since, max)?;
+        let mut changed = changes::from_log(ctx, account, &TABLE, since, max)?;
         let seen = seen(ctx, ctx.reader(), account)?;
         let is_seen = |id: &String| seen.iter().any(|(known, _)| known.to_string() == *id);
         changed.created.retain(is_seen);

@@ -53,6 +53,7 @@ static TABLE: TypeTable = TypeTable {
         Property::mutable("resolutions", Kind::Strings, Initial::EmptyArray),
         Property::mutable("plainCollision", Kind::String, Initial::Text("confirm")),
         Property::mutable("lockSeconds", Kind::UnsignedInt, Initial::Required),
+        Property::mutable("sharedSeen", Kind::Boolean, Initial::Bool(false)),
         Property::mutable("trustedAutomatic", Kind::Strings, Initial::EmptyArray),
         Property::mutable("guide", Kind::String, Initial::Text("")),
         Property::mutable("signature", Kind::String, Initial::Text("")),
@@ -109,6 +110,7 @@ fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) 
         "resolutions" => json!(row.resolutions),
         "plainCollision" => json!(row.plain_collision.name()),
         "lockSeconds" => json!(row.lock_seconds),
+        "sharedSeen" => json!(row.shared_seen),
         "trustedAutomatic" => addresses(&row.trusted_automatic),
         "guide" => json!(row.guide),
         "signature" => json!(row.signature),
@@ -142,6 +144,7 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
         "resolutions" => row.resolutions = words()?,
         "plainCollision" => row.plain_collision = PlainCollision::parse(text()?)?,
         "lockSeconds" => row.lock_seconds = number()?,
+        "sharedSeen" => row.shared_seen = value.as_bool()?,
         "trustedAutomatic" => {
             row.trusted_automatic =
                 words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;

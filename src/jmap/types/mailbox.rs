@@ -14,7 +14,7 @@ use crate::jmap::object::{
 };
 use crate::jmap::session::Account;
 use crate::mail::mailbox::{MailboxError, MailboxRefusal};
-use crate::mail::{ingest, mailbox, message, words};
+use crate::mail::{ingest, mailbox, message, viewer, words};
 use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
 use crate::store::{List, Read, StoreResult, list};
 use crate::types::{DataType, EmailId, MailboxId, MailboxRole, MemberRole, PrincipalId, limits};
@@ -71,16 +71,14 @@ impl Object for Mailbox {
             ids.iter().map(|id| MailboxId::parse(id).unwrap_or(MailboxId(0))).collect();
         let rows = reader.rows::<MailboxRow>(account.id, known.iter().copied())?;
         let counts = if COUNTS.iter().any(|name| props.has(name)) {
-            reader.rows::<MailboxCountsRow>(account.id, known)?
+            viewer::counts(reader, account.id, ctx.member(account), &known)?
         } else {
-            vec![None; ids.len()]
+            vec![MailboxCountsRow::default(); ids.len()]
         };
         let me = ctx.session.principal;
         let found = ids.iter().zip(rows).zip(counts);
         Ok(found
-            .map(|((id, row), counts)| {
-                row.map(|row| to_json(id, &row, &counts.unwrap_or_default(), account, me, props))
-            })
+            .map(|((id, row), counts)| row.map(|row| to_json(id, &row, &counts, account, me, props)))
             .collect())
     }
 
@@ -202,7 +200,8 @@ impl SetObject for Mailbox {
         if after.parent != before.parent {
             may_have_children(set, after.parent)?;
         }
-        mailbox::update(set.txn, set.account.id, id, &before, &after).map_err(refused)?;
+        let member = set.ctx.member(set.account);
+        mailbox::update(set.txn, set.account.id, id, (&before, &after), member).map_err(refused)?;
         let told = renamed(update.new, &after);
         Ok(told.then(|| Map::from_iter([("name".to_owned(), Value::from(after.name))])))
     }

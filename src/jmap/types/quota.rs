@@ -135,7 +135,7 @@ impl Object for Quota {
 
     /// A client that doesn't use mail has no quotas, so none of them change.
     fn changes(ctx: &Ctx, account: &Account, since: &str, max: usize) -> Result<ChangedIds, MethodError> {
-        let mut changed = changes::from_log(ctx, account.id, &TABLE, since, max)?;
+        let mut changed = changes::from_log(ctx, account, &TABLE, since, max)?;
         if !ctx.using.contains(Capability::Mail) {
             changed.updated.clear();
         }

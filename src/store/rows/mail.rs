@@ -1,6 +1,7 @@
 //! Mailboxes, Emails, Threads, Identities.
 
 use super::message::MessageRow;
+use super::viewer::OwnMarks;
 use super::{Row, row};
 use crate::store::keys::{self, Key, Kind};
 use crate::types::*;
@@ -120,6 +121,8 @@ pub struct EmailRow {
     pub author: Option<PrincipalId>,
     /// Where the message came from.
     pub origin: Origin,
+    /// In an inbox, what members have marked for themselves; by number, each once.
+    pub own: Vec<OwnMarks>,
 }
 row!(EmailRow, EmailId, Email, Email);
 
@@ -158,6 +161,9 @@ row!(StoredMessage, EmailId, Message);
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ThreadRow {
     pub emails: Vec<ThreadEmail>,
+    /// Of those that aren't drafts, which [`Viewer`](super::viewer::Viewer) has set `$seen` the other
+    /// way than the rule has it.
+    pub flipped: Vec<(EmailId, u32)>,
 }
 row!(ThreadRow, ThreadId, Thread, Thread);
 

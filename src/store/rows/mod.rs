@@ -1,5 +1,7 @@
-//! Every stored struct. A stored row is a version octet and the struct in postcard; a struct that
-//! changes gets a new version, and reads the old one by conversion.
+//! Every stored struct. A stored row is a version octet and the struct in postcard.
+//!
+//! A struct grows at its end only: fields that a row of an earlier version lacks read as zero, false,
+//! empty or none. Anything else needs a struct of its own, and a conversion.
 
 pub mod account;
 pub mod directory;
@@ -9,6 +11,7 @@ pub mod quota;
 pub mod submission;
 pub mod team;
 pub mod vacation;
+pub mod viewer;
 
 use super::error::{StoreError, StoreResult};
 use super::keys::Key;
@@ -30,7 +33,13 @@ pub trait Row: Serialize + DeserializeOwned {
     fn key(account: AccountId, id: Self::Id) -> Key;
 }
 
-const VERSION: u8 = 1;
+/// The version that rows are written in. It rises with the release that adds fields.
+const VERSION: u8 = 2;
+/// The first version, whose structs may have fewer fields.
+const FIRST_VERSION: u8 = 1;
+/// What stands for the fields that an earlier version lacks: postcard's zero, false, empty and none
+/// are octets 0.
+const NEW_FIELDS: [u8; 16] = [0; 16];
 
 /// The row's octets.
 pub fn encode<T: Serialize>(row: &T) -> StoreResult<Vec<u8>> {
@@ -42,6 +51,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> StoreResult<T> {
     match bytes.split_first() {
         Some((&VERSION, body)) => {
             postcard::from_bytes(body).map_err(|error| StoreError::Corrupt(error.to_string()))
+        }
+        Some((&FIRST_VERSION, body)) => {
+            let grown = [body, &NEW_FIELDS].concat();
+            postcard::from_bytes(&grown).map_err(|error| StoreError::Corrupt(error.to_string()))
         }
         Some((version, _)) => Err(StoreError::Corrupt(format!("row version {version}"))),
         None => Err(StoreError::Corrupt("an empty row".to_owned())),
@@ -71,3 +84,38 @@ macro_rules! row {
     };
 }
 pub(crate) use row;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Serialize)]
+    struct Before {
+        a: u32,
+    }
+
+    #[derive(PartialEq, Debug, Serialize, Deserialize)]
+    struct After {
+        a: u32,
+        list: Vec<u32>,
+        flag: bool,
+        maybe: Option<String>,
+    }
+
+    #[test]
+    fn a_row_of_the_first_version_reads_with_the_fields_that_came_later() {
+        let mut bytes = encode(&Before { a: 7 }).unwrap();
+        bytes[0] = FIRST_VERSION;
+        let grown = After { a: 7, list: Vec::new(), flag: false, maybe: None };
+        assert_eq!(decode::<After>(&bytes).unwrap(), grown);
+        assert_eq!(decode::<After>(&encode(&grown).unwrap()).unwrap(), grown);
+    }
+
+    #[test]
+    fn a_row_of_now_that_is_cut_off_is_corrupt() {
+        let bytes = encode(&Before { a: 7 }).unwrap();
+        assert!(matches!(decode::<After>(&bytes), Err(StoreError::Corrupt(_))));
+        assert!(matches!(decode::<After>(&[9, 1]), Err(StoreError::Corrupt(_))));
+    }
+}
