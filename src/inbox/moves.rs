@@ -8,7 +8,7 @@ use super::machine::{Entry, Event, Value};
 use super::projection::{self, KeptMailboxes, Move};
 use super::refusal::Refusal;
 use super::scheduling;
-use crate::mail::{ingest, message};
+use crate::mail::{ingest, message, viewer};
 use crate::store::StoreResult;
 use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
 use crate::store::rows::team::{ActivityKind, ActivityValue};
@@ -35,6 +35,7 @@ pub fn change(
         return Ok(message::change(desk.txn, desk.account, email, before, after)?);
     }
     may_change(desk, before, after)?;
+    let after: &EmailRow = &viewer::settled(before, after);
     let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
     let is: BTreeSet<MailboxId> = after.mailboxes.iter().copied().collect();
     let conversation = match before.conversation {

@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::scheduling;
 use super::siblings;
 use crate::mail::outbound::{self, Finished, Handover};
-use crate::mail::{mailbox, message, thread};
+use crate::mail::{mailbox, message, thread, viewer};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
@@ -370,6 +370,7 @@ pub(super) fn file(
         origin: if waits { before.origin } else { Origin::Outbound },
         ..before.clone()
     };
+    let after = viewer::settled(before, &after).into_owned();
     message::change(txn, account, order.email, before, &after)?;
     Ok(after)
 }

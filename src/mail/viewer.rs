@@ -217,7 +217,7 @@ pub fn counts(
 
 /// The row as it is to be written: where an Email becomes seen for all, or unseen, nobody's own mark
 /// stands against it.
-pub(super) fn settled<'r>(before: &EmailRow, after: &'r EmailRow) -> Cow<'r, EmailRow> {
+pub fn settled<'r>(before: &EmailRow, after: &'r EmailRow) -> Cow<'r, EmailRow> {
     if after.own.is_empty() || is_seen_for_all(before) == is_seen_for_all(after) {
         return Cow::Borrowed(after);
     }
