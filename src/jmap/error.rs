@@ -268,6 +268,15 @@ pub enum VendorError {
 }
 
 impl VendorError {
+    pub const ALL: [VendorError; 6] = [
+        Self::VersionMismatch,
+        Self::OwnerMismatch,
+        Self::NotDone,
+        Self::LockHeld,
+        Self::LockLost,
+        Self::ConversationChanged,
+    ];
+
     /// The name in the protocol.
     pub fn name(self) -> &'static str {
         match self {

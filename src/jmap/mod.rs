@@ -10,6 +10,7 @@ pub mod capability;
 pub mod changes;
 pub mod context;
 pub mod copy;
+pub mod documents;
 pub mod error;
 #[cfg(test)]
 mod example;

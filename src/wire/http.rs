@@ -5,7 +5,7 @@
 
 use super::http_auth::{Gate, Sessions};
 use super::websocket_ticket::{self, Tickets};
-use super::{blobs, eventsource, http_jmap, websocket};
+use super::{blobs, documents, eventsource, http_jmap, websocket};
 use crate::inbox::server::Server;
 use crate::types::limits;
 use axum::Router;
@@ -151,6 +151,10 @@ fn routes(web: Web) -> Router {
         .route("/jmap/ws", get(websocket::open))
         .route("/jmap/ws/ticket", post(websocket_ticket::create))
         .route("/jmap/ws/ticket/{value}", delete(websocket_ticket::revoke))
+        .route("/jmap/", get(documents::list))
+        .route("/jmap/{document}", get(documents::text))
+        .route("/jmap/schema/{document}", get(documents::schema))
+        .route("/jmap/examples/{document}", get(documents::example))
         .with_state(web)
         .layer(cors)
 }

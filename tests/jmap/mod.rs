@@ -4,6 +4,7 @@ mod app_password;
 mod blobs;
 mod core;
 mod delivery;
+mod documents;
 mod eventsource;
 mod identity;
 mod low_disk;
