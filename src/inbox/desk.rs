@@ -320,7 +320,7 @@ impl<'t, 's> Desk<'t, 's> {
         self.txn.put_at(timer, &())
     }
 
-    fn with_context<T>(&mut self, run: impl FnOnce(Context<'_>) -> Result<T, Refusal>) -> DeskResult<T> {
+    pub(super) fn with_context<T>(&mut self, run: impl FnOnce(Context<'_>) -> Result<T, Refusal>) -> DeskResult<T> {
         let modseq = self.txn.modseq(self.account)?;
         let context = Context {
             settings: &self.settings,
@@ -333,7 +333,7 @@ impl<'t, 's> Desk<'t, 's> {
     }
 
     /// Writes what the machine made, and does what follows.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         id: ConversationId,
         before: Option<&ConversationRow>,

@@ -48,6 +48,8 @@ pub struct MessageFacts {
     pub thread: ThreadId,
     pub at: Millis,
     pub kind: MessageKind,
+    /// A close settled it: a customer's later message began a new wait.
+    pub settled: bool,
     /// People from outside on it.
     pub participants: Vec<Participant>,
 }
@@ -70,7 +72,9 @@ pub fn contents(messages: &[MessageFacts], note_count: u32) -> Contents {
         match message.kind {
             MessageKind::Person => {
                 sum.first_inbound_at.get_or_insert(message.at);
-                sum.unanswered_since.get_or_insert(message.at);
+                if !message.settled {
+                    sum.unanswered_since.get_or_insert(message.at);
+                }
                 sum.last_inbound_at = Some(message.at);
             }
             MessageKind::Automatic => sum.last_inbound_at = Some(message.at),
@@ -123,6 +127,9 @@ pub(super) fn took_in(
     row.watchers.extend(&from.watchers);
     row.watchers.sort_unstable();
     row.watchers.dedup();
+    row.siblings.extend(&from.siblings);
+    row.siblings.sort_unstable();
+    row.siblings.dedup();
     row.message_count = row.message_count.saturating_add(from.message_count);
     row.note_count = row.note_count.saturating_add(from.note_count);
     row.customer = row.customer.take().or_else(|| from.customer.clone());
@@ -155,6 +162,7 @@ pub(super) fn gave_back(
 ) -> Result<(), Refusal> {
     draft.actor().must_be_agent()?;
     fill(&mut draft.row, contents);
+    draft.row.customer = customer_of(&draft.row.participants, &draft.row);
     draft.bump();
     draft.log(ActivityKind::MergeUndone, ActivityValue::Conversation(source).into(), Value::NONE);
     draft.project();
@@ -200,6 +208,7 @@ pub(super) fn split_off(
         });
     }
     fill(&mut draft.row, contents);
+    draft.row.customer = customer_of(&draft.row.participants, &draft.row);
     draft.bump();
     draft.log(ActivityKind::SplitOff, Value::NONE, ActivityValue::Conversation(new).into());
     draft.project();

@@ -8,6 +8,7 @@ pub mod activity;
 pub mod admin;
 pub mod admin_quota;
 pub mod change;
+pub mod combine;
 pub mod delivery;
 pub mod desk;
 pub mod gate;

@@ -329,7 +329,8 @@ fn withdraw(
     after.relay = RelayState::Done;
     after.undo_status = UndoStatus::Canceled;
     outbound::store(txn, account, id, &after, shown)?;
-    if let Some(conversation) = row.conversation {
+    // What the gate knows of it went along where the conversation went into another one.
+    if let Some((conversation, _)) = intake::follow(txn, account, row.conversation)? {
         let canceled = Some(OutboundState::Canceled);
         forget_scheduled(txn, account, conversation, scheduled.version, id, canceled)?;
     }

@@ -171,17 +171,25 @@ pub fn submit_inbox(
 pub fn finish(desk: &mut Desk<'_, '_>, id: SubmissionId, handover: &Handover) -> DeskResult<Finished> {
     let before = outbound::load(desk.read(), desk.account, id)?;
     let finished = outbound::finish(desk.txn, desk.account, id, handover, desk.now)?;
-    if let Some(conversation) = before.and_then(|(row, _)| row.conversation)
+    if let Some((row, _)) = before
         && !finished.failed.is_empty()
+        && let Some(conversation) = conversation_of(desk.read(), desk.account, &row)?
     {
         let failed = DeliveryFailed { submission: id, dsn: None };
-        match desk.apply(conversation, &Event::DeliveryFailed(failed), Vec::new()) {
-            // A merged conversation takes no events; its submission still tells.
-            Ok(_) | Err(DeskError::Refused(_)) => {}
-            Err(error) => return Err(error),
-        }
+        desk.apply(conversation, &Event::DeliveryFailed(failed), Vec::new())?;
     }
     Ok(finished)
+}
+
+/// The conversation in which a submission's message is now: it may have been merged or split off.
+pub(super) fn conversation_of(
+    read: &dyn Read,
+    account: AccountId,
+    row: &SubmissionRow,
+) -> StoreResult<Option<ConversationId>> {
+    let email: Option<EmailRow> = read.row(account, row.email)?;
+    let named = email.and_then(|email| email.conversation).or(row.conversation);
+    Ok(intake::follow(read, account, named)?.map(|(id, _)| id))
 }
 
 /// Asks the gate. Passing gives whether the lock ends, and what is sent over knowingly.

@@ -31,6 +31,7 @@
 //!   19 Activity text            (account, activity:4)          salt and text, apart from the chain
 //!   1a Mailboxes by role        (account)
 //!   1b Head of the activity     (account)
+//!   1c Merge                    (account, conversation:4)       what it gave, for an undo
 //!   20 Principal                (0, principal:4)
 //!   21 Account                  (0, account:4)
 //!   22 Address                  (0, address)                   → account
@@ -124,6 +125,7 @@ pub enum Kind {
     ActivityText = 0x19,
     MailboxRoles = 0x1a,
     ActivityHead = 0x1b,
+    Merge = 0x1c,
     Principal = 0x20,
     Account = 0x21,
     Address = 0x22,

@@ -286,6 +286,8 @@ pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 pub const RELAY_HANDOVERS_MAX: usize = 8;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
+/// Messages and notes that one merge or split moves; they go in one commit.
+pub const MERGE_MESSAGES_MAX: usize = 500;
 
 // ── Full text ──────────────────────────────────────────────────────────────────────────────────
 /// A folded word in the index; a longer one is cut, in a query as well.

@@ -5,10 +5,11 @@
 //! methods are listed under ownership *or* status (`methods.rs`), what both need is a property of
 //! no capability, and the rest of each capability's own. Its accounts have all of ours or none.
 //!
-//! Absent on purpose: merge and split, whose messages move; what a /set may change is in
-//! `conversation_set.rs`, how conversations are found in `conversation_query.rs`.
+//! What a /set may change is in `conversation_set.rs`, how conversations are found in
+//! `conversation_query.rs`.
 
 use super::team::{date_json, maybe_date, principal_json, set_json};
+use crate::inbox::desk;
 use crate::jmap::capability::Capability::{self, Ownership, Status};
 use crate::jmap::context::Ctx;
 use crate::jmap::error::MethodError;
@@ -43,7 +44,8 @@ static TABLE: TypeTable = TypeTable {
     properties: &[
         Property::ID,
         Property::server("threadIds", Kind::Ids),
-        Property::server("subject", Kind::String),
+        Property::immutable("subject", Kind::String, Initial::Computed),
+        Property::immutable("emailIds", Kind::Ids, Initial::Required).on_request(),
         Property::server("customer", Kind::Object).or_null(),
         Property::server("participants", Kind::Array),
         Property::mutable("ownerId", Kind::Id, Initial::Null).or_null().of(Ownership),
@@ -65,7 +67,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("waitingSince", Kind::UtcDate).or_null(),
         Property::server("firstReplyAt", Kind::UtcDate).or_null(),
         Property::server("previousId", Kind::Id).or_null(),
-        Property::server("mergedIntoId", Kind::Id).or_null(),
+        Property::mutable("mergedIntoId", Kind::Id, Initial::Null).or_null(),
         Property::server("siblings", Kind::Array),
         Property::server("noteCount", Kind::UnsignedInt),
         Property::server("messageCount", Kind::UnsignedInt),
@@ -96,7 +98,18 @@ impl Object for Conversation {
         // 0 is no conversation's number.
         let known = ids.iter().map(|id| ConversationId::parse(id).unwrap_or(ConversationId(0)));
         let rows = reader.rows::<ConversationRow>(account.id, known)?;
-        Ok(ids.iter().zip(rows).map(|(id, row)| row.map(|row| to_json(ctx, id, &row, props))).collect())
+        let mut found: Vec<Option<Map<String, Value>>> =
+            ids.iter().zip(rows).map(|(id, row)| row.map(|row| to_json(ctx, id, &row, props))).collect();
+        if props.has("emailIds") {
+            for (id, object) in ids.iter().zip(&mut found) {
+                if let (Some(object), Some(id)) = (object, ConversationId::parse(id)) {
+                    let emails = desk::emails_of(reader, account.id, id)?;
+                    let emails = emails.iter().map(|(email, _)| Value::from(email.to_string()));
+                    object.insert("emailIds".to_owned(), emails.collect());
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Those that went into another one are got by their ids only.

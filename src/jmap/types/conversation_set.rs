@@ -1,8 +1,11 @@
-//! Conversation/set: claim, hand-off, status, tags, watchers, through the one state machine.
+//! Conversation/set: claim, hand-off, status, tags, watchers, merge and split, through the one state
+//! machine.
 //!
-//! Conversations begin with messages and never go, so that only updates are possible. An update is
-//! one event: all of it happens, or none. Properties that are sent back as they were say nothing.
-//! The answer tells what changed otherwise than asked, above all the new `version`.
+//! Conversations begin with messages and never go: a create is a split, which names messages of
+//! another conversation, and nothing is destroyed. An update is all or nothing. `mergedIntoId` merges
+//! the conversation into that one, and null takes the merge back. Properties that are sent back as
+//! they were say nothing. The answer tells what changed otherwise than asked, above all the new
+//! `version`.
 
 use super::conversation::{Conversation, to_json};
 use super::team;
@@ -18,7 +21,7 @@ use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::*;
 use crate::jmap::set::Outcome;
 use crate::store::rows::team::{ConversationRow, Priority, Status};
-use crate::types::{ConversationId, Millis, PrincipalId, UtcDate};
+use crate::types::{ConversationId, EmailId, Millis, PrincipalId, UtcDate};
 use serde_json::{Map, Value};
 
 /// What Conversation/set takes beside the standard arguments.
@@ -44,13 +47,43 @@ impl SetObject for Conversation {
         Ok(own)
     }
 
-    fn create(_set: &mut Set<'_, '_>, _properties: Map<String, Value>) -> Result<Created, Refusal> {
-        Err(SetError::forbidden("A conversation begins with a message and can't be created.").into())
+    /// What isn't named is as in the conversation that the messages leave.
+    const TELLS_DEFAULTS: bool = false;
+
+    fn create(set: &mut Set<'_, '_>, mut properties: Map<String, Value>) -> Result<Created, Refusal> {
+        let unknown = || SetError::properties(["emailIds"], "There is no such message in a conversation.");
+        let mut emails = Vec::new();
+        for id in properties.shift_remove("emailIds").iter().filter_map(Value::as_array).flatten() {
+            let email = id.as_str().and_then(EmailId::parse).ok_or_else(unknown)?;
+            if !emails.contains(&email) {
+                emails.push(email);
+            }
+        }
+        let subject = properties.shift_remove("subject");
+        let subject = subject.as_ref().and_then(Value::as_str).map(str::to_owned);
+        if properties.shift_remove("mergedIntoId").is_some_and(|into| !into.is_null()) {
+            return Err(SetError::properties(["mergedIntoId"], "What is split off isn't merged.").into());
+        }
+        properties.retain(|name, value| {
+            let default = Conversation::table().property(name).and_then(|one| one.default.value());
+            default.as_ref() != Some(value)
+        });
+        let staff = team::staff(set.ctx, set.account);
+        let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+        let id = desk.split(&emails, subject).map_err(|error| team::refused(error, &staff))?;
+        let change = read_change(&Map::new(), &properties)?;
+        if !change.is_empty() {
+            apply(set, id, &staff, Event::Set { change, expect: Expect::default() }, None)?;
+        }
+        let props = Props::by_default(Conversation::table(), set.ctx.using);
+        let mut told = to_json(set.ctx, &id.to_string(), &row(set, id)?, &props);
+        told.shift_remove("id");
+        Ok(Created { id: id.to_string(), properties: told })
     }
 
     fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
         let id = ConversationId::parse(update.id).ok_or(SetErrorKind::NotFound)?;
-        let change = read_change(&update)?;
+        let change = read_change(update.old, update.new)?;
         let note = set.args.handoff_notes.get(update.id).and_then(Value::as_str);
         if note.is_some() && change.owner.is_none() {
             let why = "A hand-off note goes with a new owner.";
@@ -60,7 +93,7 @@ impl SetObject for Conversation {
         let expect = expect(set.expected, update.id, &before);
         let staff = team::staff(set.ctx, set.account);
         let expect = expect.map_err(|no| team::set_error(&no, &staff))?;
-        apply(set, id, &staff, Event::Set { change, expect }, note)?;
+        change_one(set, id, &staff, Wish { change, merge: read_merge(&update)?, expect, note })?;
         let after = row(set, id)?;
         Ok(told(set.ctx, &update, &before, &after))
     }
@@ -86,6 +119,50 @@ impl SetObject for Conversation {
 
 fn row(set: &Set<'_, '_>, id: ConversationId) -> Result<ConversationRow, Refusal> {
     Ok(set.reader().row::<ConversationRow>(set.account.id, id)?.ok_or(SetErrorKind::NotFound)?)
+}
+
+/// All that one update asks for.
+struct Wish<'w> {
+    change: Change,
+    /// The conversation to merge into; the inner null takes a merge back.
+    merge: Option<Option<ConversationId>>,
+    expect: Expect,
+    note: Option<&'w str>,
+}
+
+fn change_one(
+    set: &mut Set<'_, '_>,
+    id: ConversationId,
+    staff: &Staff,
+    wish: Wish<'_>,
+) -> Result<(), Refusal> {
+    let Wish { change, merge, mut expect, note } = wish;
+    // A merged conversation takes no other change, so that an undo comes first and a merge last. What
+    // the client expects is asked of the conversation as it was, once.
+    if merge == Some(None) {
+        let mut desk = team::desk(set.ctx, set.account, set.txn, staff)?;
+        desk.unmerge(id, expect).map_err(|error| team::refused(error, staff))?;
+        expect = Expect::default();
+    }
+    if merge.is_none() || !change.is_empty() {
+        apply(set, id, staff, Event::Set { change, expect }, note)?;
+        expect = Expect::default();
+    }
+    if let Some(Some(into)) = merge {
+        let mut desk = team::desk(set.ctx, set.account, set.txn, staff)?;
+        desk.merge(id, into, expect).map_err(|error| team::refused(error, staff))?;
+    }
+    Ok(())
+}
+
+/// What an update says of `mergedIntoId`, where it says something new.
+fn read_merge(update: &Update<'_>) -> Result<Option<Option<ConversationId>>, SetError> {
+    let Some(value) = update.new.get("mergedIntoId") else { return Ok(None) };
+    if update.old.get("mergedIntoId") == Some(value) {
+        return Ok(None);
+    }
+    let unknown = || SetError::properties(["mergedIntoId"], "There is no such conversation.");
+    value.as_str().map(|id| ConversationId::parse(id).ok_or_else(unknown)).transpose().map(Some)
 }
 
 fn apply(
@@ -131,10 +208,10 @@ fn expect(expected: &Expected, id: &str, row: &ConversationRow) -> Result<Expect
 }
 
 /// The properties that differ, as the rules take them.
-fn read_change(update: &Update<'_>) -> Result<Change, SetError> {
+fn read_change(old: &Map<String, Value>, new: &Map<String, Value>) -> Result<Change, SetError> {
     let mut change = Change::default();
-    for (name, value) in update.new {
-        if update.old.get(name) == Some(value) {
+    for (name, value) in new {
+        if old.get(name) == Some(value) {
             continue;
         }
         let unknown = |why: &'static str| SetError::properties([name.as_str()], why);

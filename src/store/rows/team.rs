@@ -549,6 +549,15 @@ pub enum What {
     SiblingReplied(ToldSibling),
 }
 
+/// What a conversation gave when it went into another one, by its number; gone with the undo.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MergeRow {
+    /// The position of the merge.
+    pub version: u64,
+    pub emails: Vec<EmailId>,
+    pub notes: Vec<NoteId>,
+}
+
 /// An earlier submission of a principal, by the digest of its Message-ID, its content or its
 /// `idempotencyKey`: the same again sends nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

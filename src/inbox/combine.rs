@@ -1,0 +1,340 @@
+//! Conversations brought together and taken apart, in the store: merge, its undo, and split.
+//!
+//! Messages and notes move with what the gate knows of them, so that whoever answers in the place
+//! where they are now is asked about the same replies. Invariants: a message is in exactly one
+//! conversation, and that one isn't merged; what a merged conversation gave is kept
+//! ([`MergeRow`]), so that the undo takes back exactly that and what came on its threads since.
+
+use super::desk::{ConversationEmailRow, Desk, DeskResult};
+use super::intake;
+use super::machine::{Event, Expect};
+use super::merge::{self, Contents, MessageFacts, MessageKind};
+use super::notes;
+use super::refusal::Refusal;
+use super::sending;
+use crate::mail::headers;
+use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
+use crate::store::rows::team::*;
+use crate::store::{Read, StoreResult, keys, rows};
+use crate::types::limits::MERGE_MESSAGES_MAX;
+use crate::types::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Desk<'_, '_> {
+    /// Moves all that `source` has to `into`, and leaves it as merged.
+    pub fn merge(&mut self, source: ConversationId, into: ConversationId, expect: Expect) -> DeskResult<()> {
+        self.actor.must_be_agent()?;
+        let from = self.existing(source)?;
+        check_expected(&from, expect)?;
+        let target = self.conversation(into)?.ok_or_else(|| invalid("There is no such conversation."))?;
+        if source == into {
+            return Err(invalid("A conversation can't be merged into itself.").into());
+        }
+        if from.merged_into.is_some() {
+            return Err(invalid("That conversation was merged already.").into());
+        }
+        if target.merged_into.is_some() {
+            return Err(invalid("The other conversation was merged itself; name the one it went into.").into());
+        }
+        self.may_take(&from, &target)?;
+        let emails: Vec<EmailId> = self.emails(source)?.into_iter().map(|(email, _)| email).collect();
+        let notes = notes::of_conversation(self.read(), self.account, source, MERGE_MESSAGES_MAX + 1)?;
+        if emails.len() + notes.len() > MERGE_MESSAGES_MAX {
+            return Err(invalid("That conversation has too many messages and notes to be moved.").into());
+        }
+        let version = self.txn.modseq(self.account)?;
+        self.transfer_all(source, into, &emails, &notes, true)?;
+        for thread in &from.thread_ids {
+            self.lead_thread_to(*thread, into)?;
+        }
+        let given = MergeRow { version, emails, notes };
+        self.txn.put_at(keys::row(self.account, keys::Kind::Merge, source.0), &given)?;
+        self.apply(source, &Event::MergedInto { target: into }, Vec::new())?;
+        self.apply(into, &Event::TookIn { source, from: Box::new(from) }, Vec::new())?;
+        Ok(())
+    }
+
+    /// Takes a merge back: `source` has again what it gave, and what came on its threads since.
+    pub fn unmerge(&mut self, source: ConversationId, expect: Expect) -> DeskResult<()> {
+        self.actor.must_be_agent()?;
+        let row = self.existing(source)?;
+        check_expected(&row, expect)?;
+        if row.merged_into.is_none() {
+            return Err(invalid("That conversation isn't merged.").into());
+        }
+        let holder = intake::follow(self.read(), self.account, row.merged_into)?;
+        let (holder, _) = holder.ok_or_else(|| invalid("There is no such conversation."))?;
+        let key = keys::row(self.account, keys::Kind::Merge, source.0);
+        let given: MergeRow = match self.read().bytes(&key)? {
+            Some(bytes) => rows::decode(&bytes)?,
+            None => MergeRow { version: row.version, ..MergeRow::default() },
+        };
+        let mut emails = Vec::new();
+        for (email, at) in self.emails(holder)? {
+            let arrived_since = at.version > given.version
+                && self.read().row::<EmailRow>(self.account, email)?.is_some_and(|email| {
+                    row.thread_ids.contains(&email.thread)
+                });
+            if given.emails.contains(&email) || arrived_since {
+                emails.push(email);
+            }
+        }
+        let all = notes::of_conversation(self.read(), self.account, holder, usize::MAX)?;
+        let notes: Vec<NoteId> = all.into_iter().filter(|note| given.notes.contains(note)).collect();
+        if emails.len() + notes.len() > 2 * MERGE_MESSAGES_MAX {
+            return Err(invalid("Too many messages came since to be moved back.").into());
+        }
+        self.transfer_all(holder, source, &emails, &notes, false)?;
+        for thread in &row.thread_ids {
+            self.lead_thread_to(*thread, source)?;
+        }
+        self.txn.delete_at(key);
+        let contents = self.contents(holder)?;
+        self.apply(holder, &Event::GaveBack { source, contents }, Vec::new())?;
+        let contents = self.contents(source)?;
+        self.apply(source, &Event::MergeUndone { contents }, Vec::new())?;
+        Ok(())
+    }
+
+    /// Makes a conversation of its own from some messages of one.
+    pub fn split(&mut self, emails: &[EmailId], subject: Option<String>) -> DeskResult<ConversationId> {
+        self.actor.must_be_agent()?;
+        let source = self.only_conversation_of(emails)?;
+        let from = self.existing(source)?;
+        if emails.len() > MERGE_MESSAGES_MAX {
+            return Err(wrong_emails("Too many messages to be moved at once.").into());
+        }
+        let id = ConversationId(self.txn.allot(self.account, |next| &mut next.conversation)?);
+        self.transfer_all(source, id, emails, &[], false)?;
+        let contents = self.contents(id)?;
+        if contents.message_count == 0 {
+            return Err(wrong_emails("A conversation needs a message that isn't a draft.").into());
+        }
+        for thread in &contents.thread_ids {
+            self.lead_thread_to(*thread, id)?;
+        }
+        let subject = subject.unwrap_or_else(|| from.subject.clone());
+        let begun = self.with_context(|context| merge::begin_split(&from, source, subject, &contents, context))?;
+        self.settle(id, None, begun, Vec::new())?;
+        let contents = self.contents(source)?;
+        self.apply(source, &Event::SplitOff { new: id, contents }, Vec::new())?;
+        Ok(id)
+    }
+
+    fn existing(&self, id: ConversationId) -> DeskResult<ConversationRow> {
+        let row = self.conversation(id)?;
+        Ok(row.ok_or(Refusal::Forbidden("There is no such conversation."))?)
+    }
+
+    /// Work that somebody else owns isn't taken by merging it into what others own.
+    fn may_take(&self, from: &ConversationRow, target: &ConversationRow) -> Result<(), Refusal> {
+        let is_work = from.status != Status::Closed;
+        let others = from.owner.is_some_and(|owner| {
+            Some(owner) != self.actor.principal() && Some(owner) != target.owner
+        });
+        if is_work && others && !self.actor.is_at_least(MemberRole::Lead) {
+            return Err(Refusal::Forbidden("Somebody else owns that conversation; merging it needs a lead."));
+        }
+        Ok(())
+    }
+
+    /// The one conversation that all of these are in.
+    fn only_conversation_of(&self, emails: &[EmailId]) -> DeskResult<ConversationId> {
+        let mut only = None;
+        for email in emails {
+            let row: Option<EmailRow> = self.read().row(self.account, *email)?;
+            let of = row.and_then(|row| row.conversation);
+            let of = of.ok_or_else(|| wrong_emails("There is no such message in a conversation."))?;
+            if *only.get_or_insert(of) != of {
+                return Err(wrong_emails("The messages of a split must be of one conversation.").into());
+            }
+            if self.is_scheduled(*email)? {
+                let why = "A message that waits to be sent can't be split off; cancel it first.";
+                return Err(wrong_emails(why).into());
+            }
+        }
+        Ok(only.ok_or_else(|| wrong_emails("A split names at least one message."))?)
+    }
+
+    fn is_scheduled(&self, email: EmailId) -> StoreResult<bool> {
+        let range = keys::all_of(self.account, keys::Kind::ScheduledSend, email.0);
+        Ok(!self.read().ids(&range, false, 1)?.is_empty())
+    }
+
+    fn transfer_all(
+        &mut self,
+        from: ConversationId,
+        to: ConversationId,
+        emails: &[EmailId],
+        notes: &[NoteId],
+        with_siblings: bool,
+    ) -> StoreResult<()> {
+        self.move_events(from, to, &emails.iter().copied().collect(), with_siblings)?;
+        for email in emails {
+            self.transfer(*email, from, to)?;
+        }
+        for note in notes {
+            let Some(row) = self.read().row::<NoteRow>(self.account, *note)? else { continue };
+            let key = |id: ConversationId| {
+                keys::pair(self.account, keys::Kind::ConversationNote, id.0, note.0)
+            };
+            let (old, new) = (key(from), key(to));
+            self.txn.delete_at(old);
+            self.txn.put_at(new, &())?;
+            self.txn.update(self.account, *note, &NoteRow { conversation: to, ..row })?;
+        }
+        Ok(())
+    }
+
+    /// Moves one message; the position at which it came stays.
+    fn transfer(&mut self, email: EmailId, from: ConversationId, to: ConversationId) -> StoreResult<()> {
+        let key =
+            |id: ConversationId| keys::pair(self.account, keys::Kind::ConversationEmail, id.0, email.0);
+        let (old, new) = (key(from), key(to));
+        if let Some(bytes) = self.txn.bytes(&old)? {
+            self.txn.delete_at(old);
+            self.txn.put_at(new, &rows::decode::<ConversationEmailRow>(&bytes)?)?;
+        }
+        // A client that knows us sees the conversation of an Email, so that the Email changes.
+        if let Some(row) = self.read().row::<EmailRow>(self.account, email)? {
+            self.txn.update(self.account, email, &EmailRow { conversation: Some(to), ..row })?;
+        }
+        Ok(())
+    }
+
+    /// What the gate knows of messages goes where they go, at its old position. A merge brings along
+    /// what siblings were told to answer, too.
+    fn move_events(
+        &mut self,
+        from: ConversationId,
+        to: ConversationId,
+        emails: &BTreeSet<EmailId>,
+        with_siblings: bool,
+    ) -> StoreResult<()> {
+        let account = self.account;
+        for (version, row) in sending::events_since(self.read(), account, from, 0)? {
+            let goes = |event: &ConversationEvent| match &event.what {
+                What::Outbound(outbound) => emails.contains(&outbound.email),
+                What::Inbound(email) => emails.contains(email),
+                What::SiblingReplied(_) => with_siblings,
+                What::Closed | What::Merged | What::OwnerChanged => false,
+            };
+            let (moved, kept): (Vec<_>, Vec<_>) = row.events.into_iter().partition(goes);
+            if moved.is_empty() {
+                continue;
+            }
+            let key = |id: ConversationId| {
+                keys::versioned(account, keys::Kind::ConversationEvent, id.0, version)
+            };
+            match kept.is_empty() {
+                true => self.txn.delete_at(key(from)),
+                false => self.txn.put_at(key(from), &ConversationEventsRow { events: kept })?,
+            }
+            let mut there: ConversationEventsRow = match self.txn.bytes(&key(to))? {
+                Some(bytes) => rows::decode(&bytes)?,
+                None => ConversationEventsRow::default(),
+            };
+            there.events.extend(moved);
+            self.txn.put_at(key(to), &there)?;
+        }
+        Ok(())
+    }
+
+    /// From now on messages of the Thread that reference nothing else go there.
+    fn lead_thread_to(&mut self, thread: ThreadId, to: ConversationId) -> StoreResult<()> {
+        self.txn.put_at(keys::row(self.account, keys::Kind::ThreadConversation, thread.0), &to)
+    }
+
+    /// What the messages of a conversation add up to now.
+    fn contents(&self, id: ConversationId) -> StoreResult<Contents> {
+        let mut sent: BTreeMap<EmailId, OutboundRow> = BTreeMap::new();
+        let mut closes = Vec::new();
+        for (version, row) in sending::events_since(self.read(), self.account, id, 0)? {
+            for event in row.events {
+                match event.what {
+                    What::Outbound(row) if row.state == OutboundState::Sent => {
+                        sent.insert(row.email, row);
+                    }
+                    What::Closed => closes.push(version),
+                    _ => {}
+                }
+            }
+        }
+        let mut positions = Vec::new();
+        let mut facts: Vec<MessageFacts> = Vec::new();
+        for (email, at) in self.emails(id)? {
+            if let Some(row) = self.read().row::<EmailRow>(self.account, email)?
+                && let Some(fact) = self.facts(email, &row, sent.get(&email))?
+            {
+                facts.push(fact);
+                positions.push(at.version);
+            }
+        }
+        let last = facts.iter().zip(&positions).filter(|(fact, _)| fact.kind == MessageKind::Person);
+        let last = last.map(|(_, position)| *position).max().unwrap_or(0);
+        for (fact, position) in facts.iter_mut().zip(positions) {
+            fact.settled = closes.iter().any(|close| position < *close && *close < last);
+        }
+        let notes = notes::of_conversation(self.read(), self.account, id, usize::MAX)?;
+        Ok(merge::contents(&facts, u32::try_from(notes.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// What a message was to its conversation; `None` for a draft and for what waits to be sent.
+    fn facts(
+        &self,
+        email: EmailId,
+        row: &EmailRow,
+        sent: Option<&OutboundRow>,
+    ) -> StoreResult<Option<MessageFacts>> {
+        let received = Millis(row.received_at.0.saturating_mul(1000));
+        let trusted = || {
+            let key = row.from.first().and_then(intake::participant).map(|from| from.address.key());
+            key.is_some_and(|key| self.settings.trusted_automatic.iter().any(|one| one.key() == key))
+        };
+        let (kind, at) = match row.origin {
+            Origin::Inbound => (MessageKind::Person, received),
+            Origin::Automatic if trusted() => (MessageKind::Person, received),
+            Origin::Automatic => (MessageKind::Automatic, received),
+            Origin::Internal => (MessageKind::Internal, received),
+            Origin::Outbound => match sent {
+                Some(sent) if sent.reply => (MessageKind::Reply, sent.at),
+                Some(sent) => (MessageKind::Other, sent.at),
+                None => (MessageKind::Other, received),
+            },
+            Origin::Client => {
+                let draft = row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT);
+                if draft || self.is_scheduled(email)? {
+                    return Ok(None);
+                }
+                (MessageKind::Internal, received)
+            }
+        };
+        let stored: Option<StoredMessage> = self.read().row(self.account, email)?;
+        let mut people = row.from.clone();
+        if let Some(stored) = &stored {
+            for field in ["to", "cc"] {
+                people.extend(headers::addresses(&stored.message, field));
+            }
+        }
+        let participants = intake::outsiders(self, people.iter());
+        Ok(Some(MessageFacts { thread: row.thread, at, kind, settled: false, participants }))
+    }
+}
+
+fn check_expected(row: &ConversationRow, expect: Expect) -> Result<(), Refusal> {
+    if expect.if_version.is_some_and(|version| version != row.version) {
+        return Err(Refusal::VersionMismatch { version: row.version });
+    }
+    if expect.if_owner.is_some_and(|owner| owner != row.owner) {
+        return Err(Refusal::OwnerMismatch { owner: row.owner, version: row.version });
+    }
+    Ok(())
+}
+
+fn invalid(why: &'static str) -> Refusal {
+    Refusal::InvalidProperties { properties: vec!["mergedIntoId"], why }
+}
+
+fn wrong_emails(why: &'static str) -> Refusal {
+    Refusal::InvalidProperties { properties: vec!["emailIds"], why }
+}
