@@ -5,6 +5,7 @@ use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
 use crate::inbox::admin_quota::{Limit, QuotaChange};
+use crate::inbox::admin_team::TeamRequest;
 use crate::mail::search::SearchIndex;
 use crate::store::backup;
 use crate::wire::admin_socket;
@@ -57,6 +58,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
     /// Quotas: what an account may hold.
     #[command(subcommand)]
     Quota(Quota),
+    /// Teams: groups of people that conversations can be given to.
+    #[command(subcommand)]
+    Team(Team),
     /// Copy everything to a new folder, while the server runs.
     #[command(after_help = "Example:\n  postroom backup /backup/2026-11-24")]
     Backup {
@@ -173,6 +177,28 @@ enum Member {
     /// Remove a member; what they own becomes unowned.
     #[command(after_help = "Example:\n  postroom inbox member remove support@example.com bob@example.com")]
     Remove { inbox: String, email: String },
+}
+
+#[derive(Subcommand)]
+enum Team {
+    /// Add a team. An inbox knows it once it has one of the inbox's members.
+    #[command(
+        after_help = "Example:\n  postroom team add Billing --member ann@example.com --member bob@example.com"
+    )]
+    Add {
+        name: String,
+        #[arg(long, value_name = "EMAIL")]
+        member: Vec<String>,
+    },
+    /// List all teams with their people.
+    List,
+    /// Give nothing new to a team; what it has keeps its name.
+    Disable { team: String },
+    /// Put somebody into a team.
+    #[command(after_help = "Example:\n  postroom team join Billing cat@example.com")]
+    Join { team: String, email: String },
+    /// Take somebody out of a team.
+    Leave { team: String, email: String },
 }
 
 #[derive(Subcommand)]
@@ -337,9 +363,20 @@ fn request(command: Command) -> Result<AdminRequest, String> {
             let to = std::path::absolute(&to).map_err(|error| error.to_string())?;
             AdminRequest::Backup { to }
         }
+        Command::Team(team) => AdminRequest::Team(team_request(team)),
         Command::Check => AdminRequest::Check,
         Command::Serve(_) | Command::Restore { .. } => return Err("that is no request".to_owned()),
     })
+}
+
+fn team_request(team: Team) -> TeamRequest {
+    match team {
+        Team::Add { name, member } => TeamRequest::Add { name, members: member },
+        Team::List => TeamRequest::List,
+        Team::Disable { team } => TeamRequest::Disable { team },
+        Team::Join { team, email } => TeamRequest::MemberAdd { team, email },
+        Team::Leave { team, email } => TeamRequest::MemberRemove { team, email },
+    }
 }
 
 fn member_and_role(text: &str) -> Result<(String, String), String> {
@@ -443,6 +480,12 @@ fn print(reply: &AdminReply) {
         AdminReply::AppPasswords { passwords } => {
             for one in passwords {
                 println!("{}\t{}\t{}\t{}", one.id, one.email, one.inbox.as_deref().unwrap_or("-"), one.label);
+            }
+        }
+        AdminReply::Teams { teams } => {
+            for team in teams {
+                let state = if team.disabled { "disabled" } else { "active" };
+                println!("{}\t{}\t{state}\t{}", team.id, team.name, team.members.join(" "));
             }
         }
         AdminReply::Quota(quota) => {

@@ -20,6 +20,7 @@ pub struct View {
     modseq: u64,
     secret: [u8; 32],
     principals: BTreeMap<PrincipalId, PrincipalRow>,
+    teams: BTreeMap<PrincipalId, TeamRow>,
     accounts: BTreeMap<AccountId, AccountRow>,
     credentials: BTreeMap<CredentialId, CredentialRow>,
     by_email: HashMap<String, PrincipalId>,
@@ -40,6 +41,7 @@ impl View {
             modseq: state.modseq,
             secret: secret.0,
             principals: BTreeMap::new(),
+            teams: BTreeMap::new(),
             accounts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             by_email: HashMap::new(),
@@ -50,6 +52,9 @@ impl View {
         for (id, row) in read.collect_rows::<PrincipalRow>(&keys::all(directory, keys::Kind::Principal))? {
             view.by_email.insert(row.email.key(), PrincipalId(id));
             view.principals.insert(PrincipalId(id), row);
+        }
+        for (id, row) in read.collect_rows::<TeamRow>(&keys::all(directory, keys::Kind::Team))? {
+            view.teams.insert(PrincipalId(id), row);
         }
         for (id, row) in read.collect_rows::<AccountRow>(&keys::all(directory, keys::Kind::Account))? {
             view.add_memberships(AccountId(id), &row);
@@ -88,6 +93,15 @@ impl View {
     /// Everybody, disabled ones too, by id.
     pub fn principals(&self) -> impl Iterator<Item = (PrincipalId, &PrincipalRow)> {
         self.principals.iter().map(|(id, row)| (*id, row))
+    }
+
+    pub fn team(&self, id: PrincipalId) -> Option<&TeamRow> {
+        self.teams.get(&id)
+    }
+
+    /// All teams, disabled ones too, by id.
+    pub fn teams(&self) -> impl Iterator<Item = (PrincipalId, &TeamRow)> {
+        self.teams.iter().map(|(id, row)| (*id, row))
     }
 
     pub fn account(&self, id: AccountId) -> Option<&AccountRow> {

@@ -31,6 +31,12 @@ pub enum AuthError {
     NotMember { person: Address, inbox: Address },
     #[error("{0} is named twice among the members")]
     MemberTwice(Address),
+    #[error("there is a team {0:?} already, or the name is empty")]
+    TeamTaken(String),
+    #[error("there is no team {0:?}")]
+    UnknownTeam(String),
+    #[error("a team has at most {max} members")]
+    TeamTooLarge { max: usize },
     /// The inbox has other members and would be left without an admin.
     #[error("{person} is the last admin of {inbox}; make somebody else {admin} first", admin = MemberRole::Admin.name())]
     LastAdmin { person: Address, inbox: Address },

@@ -1,8 +1,8 @@
 //! Floor 2: who may do what. Principals, accounts, roles, addresses, credentials, and
 //! [`access::Access`], the proof of a right on an account.
 //!
-//! Invariants: the directory is written only through [`people`], [`accounts`] and [`credentials`],
-//! each of which moves the directory's modseq; what they wrote is seen by logins and sessions only
+//! Invariants: the directory is written only through [`people`], [`teams`], [`accounts`] and
+//! [`credentials`], each of which moves the directory's modseq; what they wrote is seen by logins and sessions only
 //! when it is durable ([`directory::Directory::install`]); membership is checked only in [`access`].
 
 pub mod access;
@@ -15,6 +15,7 @@ pub mod password;
 pub mod people;
 #[cfg(test)]
 pub(crate) mod support;
+pub mod teams;
 pub mod throttle;
 
 pub use access::{Access, Right, Session};

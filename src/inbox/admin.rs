@@ -4,16 +4,17 @@
 use crate::auth::accounts::{self, NewInbox};
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
+use crate::inbox::admin_member;
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
-use crate::inbox::desk::{Desk, DeskError};
-use crate::inbox::machine::{Actor, Entry, Event, Value};
-use crate::inbox::{activity, desk, kept, scheduling, server};
+use crate::inbox::admin_team::{self, TeamLine, TeamRequest};
+use crate::inbox::desk::DeskError;
+use crate::inbox::{activity, desk, kept};
 use crate::mail::search::SearchIndex;
 use crate::mail::{mailbox, viewer};
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{AccountKind, AccountRow};
-use crate::store::rows::team::{ActivityKind, ActivityRow, ActivityValue, Cause, InboxSettingsRow};
-use crate::store::{List, Locked, Read, Store, StoreError, Txn, backup, check, keys, list};
+use crate::store::rows::team::{ActivityRow, ActivityValue, InboxSettingsRow};
+use crate::store::{Locked, Read, Store, StoreError, Txn, backup, check, keys};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,7 @@ pub enum AdminRequest {
     QuotaShow {
         email: String,
     },
+    Team(TeamRequest),
     Check,
 }
 
@@ -108,6 +110,9 @@ pub enum AdminReply {
         passwords: Vec<PasswordLine>,
     },
     Quota(QuotaReport),
+    Teams {
+        teams: Vec<TeamLine>,
+    },
     Checked(CheckLine),
     Done,
 }
@@ -190,9 +195,6 @@ pub struct Office<'a> {
     pub search: Option<&'a SearchIndex>,
 }
 
-/// Conversations that one transaction takes from a person who left.
-const RELEASED_AT_ONCE: usize = 50;
-
 /// Does what is asked. Blocks.
 pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, AdminError> {
     match request {
@@ -206,8 +208,8 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
             inbox_add(office, &email, name, &aliases, &members)
         }
         AdminRequest::InboxList => Ok(inbox_list(&office.directory.current())),
-        AdminRequest::MemberAdd { inbox, email, role } => member_add(office, &inbox, &email, &role),
-        AdminRequest::MemberRemove { inbox, email } => member_remove(office, &inbox, &email),
+        AdminRequest::MemberAdd { inbox, email, role } => admin_member::add(office, &inbox, &email, &role),
+        AdminRequest::MemberRemove { inbox, email } => admin_member::remove(office, &inbox, &email),
         AdminRequest::AppPasswordAdd { email, inbox, label } => {
             app_password_add(office, &email, inbox.as_deref(), &label)
         }
@@ -219,6 +221,7 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
         }
         AdminRequest::QuotaSet(wanted) => admin_quota::set(office, &wanted).map(AdminReply::Quota),
         AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),
+        AdminRequest::Team(request) => admin_team::run(office, request),
         AdminRequest::Check => checked(office),
     }
 }
@@ -227,7 +230,7 @@ fn address(text: &str) -> Result<Address, AdminError> {
     Address::parse(text).ok_or_else(|| AdminError::Address(text.to_owned()))
 }
 
-fn role(text: &str) -> Result<MemberRole, AdminError> {
+pub(super) fn role(text: &str) -> Result<MemberRole, AdminError> {
     MemberRole::parse(text).ok_or_else(|| AdminError::Role(text.to_owned()))
 }
 
@@ -335,12 +338,12 @@ fn person_list(view: &View) -> AdminReply {
     AdminReply::People { people: people.collect() }
 }
 
-fn find_person(view: &View, email: &str) -> Result<PrincipalId, AdminError> {
+pub(super) fn find_person(view: &View, email: &str) -> Result<PrincipalId, AdminError> {
     address(email)?;
     view.principal_by_email(email).ok_or_else(|| AuthError::UnknownPerson(email.to_owned()).into())
 }
 
-fn find_inbox(view: &View, email: &str) -> Result<AccountId, AdminError> {
+pub(super) fn find_inbox(view: &View, email: &str) -> Result<AccountId, AdminError> {
     let account = view.account_by_address(&address(email)?);
     let inbox =
         account.filter(|id| view.account(*id).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_))));
@@ -352,7 +355,7 @@ fn person_disable(office: Office<'_>, email: &str) -> Result<AdminReply, AdminEr
     let person = find_person(&view, email)?;
     change(office, &[], |txn| Ok(people::disable(txn, person)?))?;
     for (inbox, _) in view.inboxes_of(person) {
-        release_work(office, *inbox, person)?;
+        admin_member::release_work(office, *inbox, person)?;
     }
     Ok(AdminReply::Done)
 }
@@ -401,7 +404,13 @@ fn inbox_add(
         txn.put_at(keys::row(account, keys::Kind::InboxSettings, 0), &settings)?;
         kept::for_members(txn, &view, account, &members)?;
         for (person, role) in &members {
-            record_member(txn, account, *person, ActivityValue::None, ActivityValue::Role(*role))?;
+            admin_member::record_member(
+                txn,
+                account,
+                *person,
+                ActivityValue::None,
+                ActivityValue::Role(*role),
+            )?;
         }
         Ok(account)
     })?;
@@ -427,88 +436,6 @@ fn inbox_list(view: &View) -> AdminReply {
         })
     };
     AdminReply::Inboxes { inboxes: view.accounts().filter_map(line).collect() }
-}
-
-fn member_add(office: Office<'_>, inbox: &str, email: &str, word: &str) -> Result<AdminReply, AdminError> {
-    let view = office.directory.current();
-    let (inbox, person, role) = (find_inbox(&view, inbox)?, find_person(&view, email)?, role(word)?);
-    let before =
-        view.members(inbox).iter().find(|member| member.principal == person).map(|member| member.role);
-    change(office, &[inbox], |txn| {
-        accounts::set_member(txn, inbox, person, role)?;
-        if before.is_none() {
-            viewer::join(txn, inbox, person)?;
-        }
-        kept::for_members(txn, &view, inbox, &[(person, role)])?;
-        let before = before.map_or(ActivityValue::None, ActivityValue::Role);
-        record_member(txn, inbox, person, before, ActivityValue::Role(role))
-    })?;
-    if role < MemberRole::Agent {
-        release_work(office, inbox, person)?;
-    }
-    Ok(AdminReply::Done)
-}
-
-fn member_remove(office: Office<'_>, inbox: &str, email: &str) -> Result<AdminReply, AdminError> {
-    let view = office.directory.current();
-    let (inbox, person) = (find_inbox(&view, inbox)?, find_person(&view, email)?);
-    change(office, &[inbox], |txn| {
-        accounts::remove_member(txn, inbox, person)?;
-        viewer::leave(txn, inbox, person)?;
-        record_member(txn, inbox, person, ActivityValue::Principal(person), ActivityValue::None)
-    })?;
-    release_work(office, inbox, person)?;
-    Ok(AdminReply::Done)
-}
-
-/// Puts a change of membership on the inbox's record.
-fn record_member(
-    txn: &mut Txn<'_>,
-    inbox: AccountId,
-    person: PrincipalId,
-    before: ActivityValue,
-    after: ActivityValue,
-) -> Result<(), AdminError> {
-    let staff = desk::Staff::default();
-    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), &staff)?;
-    let kind = match (before, after) {
-        (ActivityValue::None, _) => ActivityKind::MemberJoined,
-        (_, ActivityValue::None) => ActivityKind::MemberLeft,
-        _ => ActivityKind::RoleChanged,
-    };
-    let before = if kind == ActivityKind::MemberJoined { ActivityValue::Principal(person) } else { before };
-    desk.record(None, &Entry { kind, before: Value::Plain(before), after: Value::Plain(after) })?;
-    Ok(())
-}
-
-/// A person who may not work here any more owns nothing and answers nothing: step by step, so that
-/// no step is large. A step that a crash prevented is made up for when the conversation moves.
-fn release_work(office: Office<'_>, inbox: AccountId, person: PrincipalId) -> Result<(), AdminError> {
-    // Closed work keeps who did it: those are passed over.
-    let mut kept = 0;
-    loop {
-        let locked = office.store.lock_blocking(&[inbox]);
-        let mut txn = office.store.begin(&locked);
-        let owned = List::ConversationsOfOwner(Some(person));
-        let found = list::page(&txn, inbox, owned, kept, RELEASED_AT_ONCE, false)?;
-        let staff = server::staff(&office.directory.current(), inbox);
-        let mut desk = Desk::open(&mut txn, inbox, Actor::System(Cause::User), &staff)?;
-        for entry in &found {
-            let id = ConversationId(entry.place.id);
-            desk.apply(id, &Event::MemberLeft { principal: person }, Vec::new())?;
-            kept += u32::from(desk.conversation(id)?.is_some_and(|row| row.owner == Some(person)));
-        }
-        if found.is_empty() {
-            desk.end_locks_of(person)?;
-            scheduling::hold_all_of(&mut txn, &staff, inbox, person).map_err(AdminError::from)?;
-        }
-        let committed = txn.commit()?;
-        drop(locked);
-        office.store.durable_blocking(committed.ticket)?;
-        if found.is_empty() {
-            return Ok(());
-        }
-    }
 }
 
 fn app_password_add(

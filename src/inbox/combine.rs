@@ -34,7 +34,9 @@ impl Desk<'_, '_> {
             return Err(invalid("That conversation was merged already.").into());
         }
         if target.merged_into.is_some() {
-            return Err(invalid("The other conversation was merged itself; name the one it went into.").into());
+            return Err(
+                invalid("The other conversation was merged itself; name the one it went into.").into()
+            );
         }
         self.may_take(&from, &target)?;
         let emails: Vec<EmailId> = self.emails(source)?.into_iter().map(|(email, _)| email).collect();
@@ -72,9 +74,10 @@ impl Desk<'_, '_> {
         let mut emails = Vec::new();
         for (email, at) in self.emails(holder)? {
             let arrived_since = at.version > given.version
-                && self.read().row::<EmailRow>(self.account, email)?.is_some_and(|email| {
-                    row.thread_ids.contains(&email.thread)
-                });
+                && self
+                    .read()
+                    .row::<EmailRow>(self.account, email)?
+                    .is_some_and(|email| row.thread_ids.contains(&email.thread));
             if given.emails.contains(&email) || arrived_since {
                 emails.push(email);
             }
@@ -114,7 +117,8 @@ impl Desk<'_, '_> {
             self.lead_thread_to(*thread, id)?;
         }
         let subject = subject.unwrap_or_else(|| from.subject.clone());
-        let begun = self.with_context(|context| merge::begin_split(&from, source, subject, &contents, context))?;
+        let begun =
+            self.with_context(|context| merge::begin_split(&from, source, subject, &contents, context))?;
         self.settle(id, None, begun, Vec::new())?;
         let contents = self.contents(source)?;
         self.apply(source, &Event::SplitOff { new: id, contents }, Vec::new())?;
@@ -129,9 +133,9 @@ impl Desk<'_, '_> {
     /// Work that somebody else owns isn't taken by merging it into what others own.
     fn may_take(&self, from: &ConversationRow, target: &ConversationRow) -> Result<(), Refusal> {
         let is_work = from.status != Status::Closed;
-        let others = from.owner.is_some_and(|owner| {
-            Some(owner) != self.actor.principal() && Some(owner) != target.owner
-        });
+        let others = from
+            .owner
+            .is_some_and(|owner| Some(owner) != self.actor.principal() && Some(owner) != target.owner);
         if is_work && others && !self.actor.is_at_least(MemberRole::Lead) {
             return Err(Refusal::Forbidden("Somebody else owns that conversation; merging it needs a lead."));
         }
@@ -175,9 +179,8 @@ impl Desk<'_, '_> {
         }
         for note in notes {
             let Some(row) = self.read().row::<NoteRow>(self.account, *note)? else { continue };
-            let key = |id: ConversationId| {
-                keys::pair(self.account, keys::Kind::ConversationNote, id.0, note.0)
-            };
+            let key =
+                |id: ConversationId| keys::pair(self.account, keys::Kind::ConversationNote, id.0, note.0);
             let (old, new) = (key(from), key(to));
             self.txn.delete_at(old);
             self.txn.put_at(new, &())?;
@@ -188,8 +191,7 @@ impl Desk<'_, '_> {
 
     /// Moves one message; the position at which it came stays.
     fn transfer(&mut self, email: EmailId, from: ConversationId, to: ConversationId) -> StoreResult<()> {
-        let key =
-            |id: ConversationId| keys::pair(self.account, keys::Kind::ConversationEmail, id.0, email.0);
+        let key = |id: ConversationId| keys::pair(self.account, keys::Kind::ConversationEmail, id.0, email.0);
         let (old, new) = (key(from), key(to));
         if let Some(bytes) = self.txn.bytes(&old)? {
             self.txn.delete_at(old);
@@ -223,9 +225,8 @@ impl Desk<'_, '_> {
             if moved.is_empty() {
                 continue;
             }
-            let key = |id: ConversationId| {
-                keys::versioned(account, keys::Kind::ConversationEvent, id.0, version)
-            };
+            let key =
+                |id: ConversationId| keys::versioned(account, keys::Kind::ConversationEvent, id.0, version);
             match kept.is_empty() {
                 true => self.txn.delete_at(key(from)),
                 false => self.txn.put_at(key(from), &ConversationEventsRow { events: kept })?,

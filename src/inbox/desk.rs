@@ -42,6 +42,8 @@ pub struct Staff {
     pub roster: Roster,
     /// Every principal that may be named, with what to call them.
     pub names: BTreeMap<PrincipalId, PersonName>,
+    /// The teams that have somebody in the inbox, disabled ones too.
+    pub teams: BTreeMap<PrincipalId, TeamName>,
     /// The inbox's own addresses, the first one first.
     pub addresses: Vec<Address>,
 }
@@ -51,6 +53,15 @@ pub struct Staff {
 pub struct PersonName {
     pub name: String,
     pub email: Address,
+}
+
+/// A team as an inbox sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TeamName {
+    pub name: String,
+    /// Those of its people who are active members of the inbox.
+    pub members: Vec<PrincipalId>,
+    pub disabled: bool,
 }
 
 impl Staff {
@@ -320,7 +331,10 @@ impl<'t, 's> Desk<'t, 's> {
         self.txn.put_at(timer, &())
     }
 
-    pub(super) fn with_context<T>(&mut self, run: impl FnOnce(Context<'_>) -> Result<T, Refusal>) -> DeskResult<T> {
+    pub(super) fn with_context<T>(
+        &mut self,
+        run: impl FnOnce(Context<'_>) -> Result<T, Refusal>,
+    ) -> DeskResult<T> {
         let modseq = self.txn.modseq(self.account)?;
         let context = Context {
             settings: &self.settings,
@@ -352,8 +366,7 @@ impl<'t, 's> Desk<'t, 's> {
                 Effect::SetTimer(until) => self.set_snooze_timer(id, before, Some(*until))?,
                 Effect::ClearTimer => self.set_snooze_timer(id, before, None)?,
                 Effect::MarkNew => self.mark_new(id)?,
-                // Who is to be told finds it by query: mentions, owner, watchers.
-                Effect::Notify { .. } | Effect::BeginNew | Effect::Project => {}
+                Effect::BeginNew | Effect::Project => {}
             }
         }
         if applied.effects.contains(&Effect::Project) {
@@ -450,11 +463,18 @@ fn places(id: ConversationId, row: &ConversationRow) -> Vec<(List, Place)> {
         return Vec::new();
     }
     let place = Place { at: row.last_activity_at.date(), id: id.0 };
-    vec![
+    let mut all = vec![
         (List::Conversations, place),
         (List::ConversationsWithStatus(row.status as u8), place),
         (List::ConversationsOfOwner(row.owner), place),
-    ]
+        (List::ConversationsOf(row.status as u8, row.owner), place),
+    ];
+    if let Some(since) = row.waiting_since {
+        let place = Place { at: since.date(), id: id.0 };
+        all.push((List::ConversationsWaiting, place));
+        all.push((List::ConversationsWaitingFor(row.owner), place));
+    }
+    all
 }
 
 /// An inbox's settings; the defaults where nobody set any.

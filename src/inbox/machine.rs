@@ -119,7 +119,6 @@ pub enum Event {
     SendHeld {
         email: EmailId,
         submission: SubmissionId,
-        sender: PrincipalId,
     },
     /// Mail from a member's own address.
     Internal {
@@ -127,6 +126,10 @@ pub enum Event {
     },
     /// Email/import or Email/copy: never inbound.
     Imported {
+        email: EmailId,
+    },
+    /// A member destroyed a message (no draft).
+    MessageDestroyed {
         email: EmailId,
     },
     NoteCreated {
@@ -201,10 +204,6 @@ pub enum Effect {
     ClearTimer,
     /// Set `$new` on the newest inbound Email.
     MarkNew,
-    Notify {
-        principal: PrincipalId,
-        about: ActivityKind,
-    },
     /// The message came too late to reopen: begin a conversation with this one as `previousId`.
     /// The conversation itself stays as it was.
     BeginNew,
@@ -287,11 +286,16 @@ pub fn apply(
         Event::SendCanceled { email, submission } => {
             draft.message(ActivityKind::SendCanceled, *email, ActivityValue::Submission(*submission));
         }
-        Event::SendHeld { email, submission, sender } => {
-            messages::send_held(&mut draft, *email, *submission, *sender);
+        Event::SendHeld { email, submission } => {
+            messages::send_held(&mut draft, *email, *submission);
         }
         Event::Internal { email } => messages::internal(&mut draft, *email),
         Event::Imported { email } => messages::imported(&mut draft, *email),
+        Event::MessageDestroyed { email } => {
+            draft.row.message_count = draft.row.message_count.saturating_sub(1);
+            draft.bump();
+            draft.log(ActivityKind::EmailDestroyed, ActivityValue::Email(*email).into(), Value::NONE);
+        }
         Event::NoteCreated { note, mentions } => note_created(&mut draft, *note, mentions)?,
         Event::NoteUpdated { note, author, mentions } => note_updated(&mut draft, *note, *author, mentions)?,
         Event::NoteDestroyed { note, author } => note_destroyed(&mut draft, *note, *author)?,
@@ -367,13 +371,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(super) fn notify(&mut self, principal: PrincipalId, about: ActivityKind) {
-        let effect = Effect::Notify { principal, about };
-        if !self.effects.contains(&effect) {
-            self.effects.push(effect);
-        }
-    }
-
     /// The effects that follow from what changed, whoever changed it.
     pub(super) fn finish(mut self, before: &ConversationRow) -> Applied {
         let shown = |row: &ConversationRow| (row.status, row.owner, row.category.clone());
@@ -436,7 +433,6 @@ fn mention(draft: &mut Draft<'_>, mentions: &[PrincipalId]) -> Result<(), Refusa
     }
     for &principal in mentions {
         change::watch(draft, principal);
-        draft.notify(principal, ActivityKind::NoteCreated);
     }
     Ok(())
 }

@@ -193,9 +193,6 @@ pub(super) fn inbound(draft: &mut Draft<'_>, message: &Inbound) {
     draft.row.unanswered_since.get_or_insert(message.at);
     status::enter(draft, Status::Open, None);
     draft.row.waiting_since = draft.row.unanswered_since;
-    if let Some(owner) = draft.row.owner {
-        draft.notify(owner, ActivityKind::InboundReceived);
-    }
 }
 
 /// Closed longer ago than `reopenWithin`: a new conversation begins.
@@ -215,9 +212,7 @@ pub(super) fn delivery_failed(draft: &mut Draft<'_>, failed: &DeliveryFailed) {
         None => draft.log(ActivityKind::DeliveryFailed, submission.into(), Value::NONE),
     }
     status::enter(draft, Status::Open, None);
-    if let Some(owner) = draft.row.owner {
-        draft.notify(owner, ActivityKind::DeliveryFailed);
-    }
+    draft.effects.push(Effect::MarkNew);
 }
 
 pub(super) fn outbound(draft: &mut Draft<'_>, message: &Outbound) -> Result<(), Refusal> {
@@ -289,17 +284,11 @@ pub(super) fn imported(draft: &mut Draft<'_>, email: EmailId) {
     draft.message(ActivityKind::Imported, email, ActivityValue::None);
 }
 
-pub(super) fn send_held(
-    draft: &mut Draft<'_>,
-    email: EmailId,
-    submission: SubmissionId,
-    sender: PrincipalId,
-) {
+pub(super) fn send_held(draft: &mut Draft<'_>, email: EmailId, submission: SubmissionId) {
     draft.message(ActivityKind::SendHeld, email, ActivityValue::Submission(submission));
     status::enter(draft, Status::Open, None);
-    for principal in draft.row.owner.into_iter().chain([sender]) {
-        draft.notify(principal, ActivityKind::SendHeld);
-    }
+    // Its owner and its sender notice by this; the draft that came back is new, too.
+    draft.effects.push(Effect::MarkNew);
 }
 
 /// Adds people to the participants, each once, up to a limit. The given ones are from outside:

@@ -6,7 +6,9 @@
 
 pub mod activity;
 pub mod admin;
+mod admin_member;
 pub mod admin_quota;
+pub mod admin_team;
 pub mod change;
 pub mod combine;
 pub mod delivery;

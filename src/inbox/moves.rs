@@ -20,6 +20,13 @@ pub fn is_draft(row: &EmailRow) -> bool {
     row.origin == Origin::Client && row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT)
 }
 
+/// Whether a draft is the actor's: its author's, or a lead's once its author has left.
+pub(super) fn may_go_on_with(desk: &Desk<'_, '_>, draft: &EmailRow) -> bool {
+    let is_there = |author| desk.staff.roster.can_own(author);
+    draft.author == desk.actor.principal()
+        || (!draft.author.is_some_and(is_there) && desk.actor.is_at_least(MemberRole::Lead))
+}
+
 /// Changes the mailboxes and keywords of an Email. `is_patch` says that single mailboxes were
 /// named; otherwise the whole property was replaced, perhaps from a stale copy.
 pub fn change(
@@ -97,7 +104,7 @@ fn in_words_of_email(error: DeskError) -> DeskError {
 
 /// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only.
 pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskResult<()> {
-    let own_draft = is_draft(row) && row.author.is_some() && row.author == desk.actor.principal();
+    let own_draft = is_draft(row) && may_go_on_with(desk, row);
     if !own_draft {
         let kept = desk.kept()?;
         let thrown_away =
@@ -111,7 +118,9 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
     }
     if let Some(id) = row.conversation {
         desk.leave(id, email);
-        if !own_draft {
+        if !is_draft(row) {
+            desk.apply(id, &Event::MessageDestroyed { email }, Vec::new())?;
+        } else if !own_draft {
             let before = ActivityValue::Email(email).into();
             desk.record(Some(id), &Entry { kind: ActivityKind::EmailDestroyed, before, after: Value::NONE })?;
         }
@@ -131,7 +140,7 @@ fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Resul
     if !only_seen {
         desk.actor.must_be_agent()?;
     }
-    if is_draft(before) && before.author != desk.actor.principal() {
+    if is_draft(before) && !may_go_on_with(desk, before) {
         return Err(Refusal::Forbidden("Only its author may change a draft; copy it to go on with it."));
     }
     Ok(())

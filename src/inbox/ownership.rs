@@ -48,11 +48,6 @@ pub(super) fn set_owner(draft: &mut Draft<'_>, to: Option<PrincipalId>) {
     draft.row.owner_set = draft.set_by();
     draft.bump();
     draft.log(ActivityKind::OwnerChanged, Value::principal(before), Value::principal(to));
-    if let Some(owner) = to
-        && draft.actor().principal() != Some(owner)
-    {
-        draft.notify(owner, ActivityKind::OwnerChanged);
-    }
 }
 
 /// Reopened with an owner who is no longer an active member: unowned.

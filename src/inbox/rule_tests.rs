@@ -115,7 +115,7 @@ fn each_event_leads_from_each_status_where_the_table_says() {
     let other = Event::Outbound(Outbound { reply: false, ..reply(3, now) });
     let ack = Event::Outbound(Outbound { automatic: true, ..reply(3, now) });
     let note = Event::NoteCreated { note: NoteId(1), mentions: vec![] };
-    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3), sender: ANN };
+    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3) };
     let same = [Open, Pending, Snoozed, Closed];
     let table: Vec<(&str, Event, Actor, [Status; 4])> = vec![
         ("person", Event::Inbound(mail(now)), mail_actor, [Open; 4]),

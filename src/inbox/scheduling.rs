@@ -12,6 +12,7 @@ use super::intake;
 use super::machine::{Actor, Entry, Event};
 use super::messages;
 use super::sending::{self, Order, Submitted, TeamOrder};
+use super::siblings;
 use crate::mail::{identity, mailbox, message, outbound, sender};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::directory::{AccountKind, AccountRow, PrincipalRow};
@@ -213,6 +214,11 @@ fn release_inbox(
         conversation = intake::of_thread(desk.read(), desk.account, row.thread)?;
     }
     let mut end_lock = false;
+    // A sibling's reply that this inbox hasn't heard of yet counts, too.
+    if let Some((of, _)) = conversation {
+        siblings::hear(desk, of)?;
+        conversation = desk.conversation(of)?.map(|row| (of, row));
+    }
     if let Some((of, found)) = &conversation {
         match ask_gate(desk, &row, &scheduled, *of, found)? {
             Decision::Pass { end_lock: ends, .. } => end_lock = ends,
@@ -297,7 +303,7 @@ fn hold(
     let mut desk = Desk::open(txn, account, Actor::System(Cause::Timer), staff)?;
     match intake::follow(desk.read(), account, row.conversation)? {
         Some((conversation, _)) => {
-            let event = Event::SendHeld { email: row.email, submission: id, sender: row.author };
+            let event = Event::SendHeld { email: row.email, submission: id };
             desk.apply(conversation, &event, Vec::new())?;
         }
         None => {

@@ -11,6 +11,7 @@ use super::gate::{self, Decision, GateInput, Happened, Named};
 use super::intake;
 use super::machine::{Entry, Event, Value};
 use super::messages::{self, DeliveryFailed, First, Outbound};
+use super::moves;
 use super::refusal::Refusal;
 use super::scheduling;
 use super::siblings;
@@ -116,7 +117,7 @@ pub fn submit_inbox(
     let row = desk.read().row::<EmailRow>(account, order.email)?;
     let row = row.ok_or(Refusal::Forbidden("There is no such Email."))?;
     desk.actor.must_be_agent()?;
-    if row.author.is_some_and(|author| author != order.sender) {
+    if row.author.is_some() && !moves::may_go_on_with(desk, &row) {
         return Err(
             Refusal::Forbidden("Only its author may send a draft; copy it to send it yourself.").into()
         );

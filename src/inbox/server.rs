@@ -1,12 +1,13 @@
 //! What all requests share: the store, the directory, full text, and the way to a blocking thread.
 
-use super::desk::{PersonName, Staff};
+use super::desk::{PersonName, Staff, TeamName};
 use super::machine::Roster;
 use crate::auth::{Authenticator, Directory, View};
 use crate::mail::search::SearchIndex;
 use crate::store::Store;
-use crate::types::AccountId;
-use std::sync::Arc;
+use crate::types::{AccountId, MemberRole, PrincipalId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// What an operator sets that requests ask for.
@@ -28,6 +29,8 @@ pub struct Server {
     pub search: Option<SearchIndex>,
     pub settings: ServerSettings,
     blocking: Semaphore,
+    /// Who works in which inbox, with the position of the directory that said so.
+    staff: Mutex<HashMap<AccountId, (u64, Arc<Staff>)>>,
 }
 
 /// Blocking operations at once; more wait their turn without a thread.
@@ -43,7 +46,15 @@ impl Server {
         settings: ServerSettings,
     ) -> Arc<Self> {
         let blocking = Semaphore::new(BLOCKING_MAX);
-        Arc::new(Self { store, directory, authenticator, search, settings, blocking })
+        Arc::new(Self {
+            store,
+            directory,
+            authenticator,
+            search,
+            settings,
+            blocking,
+            staff: Mutex::default(),
+        })
     }
 
     /// Runs `work` on a thread that may block, one of a bounded number. Locks of accounts are
@@ -67,17 +78,35 @@ impl Server {
 
     /// Who works in an inbox now.
     pub fn staff(&self, account: AccountId) -> Arc<Staff> {
-        Arc::new(staff(&self.directory.current(), account))
+        let view = self.directory.current();
+        let mut known = self.staff.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&account) {
+            Some((modseq, staff)) if *modseq == view.modseq() => Arc::clone(staff),
+            _ => {
+                let staff = Arc::new(staff(&view, account));
+                known.insert(account, (view.modseq(), Arc::clone(&staff)));
+                staff
+            }
+        }
     }
 }
 
 /// Who works in an inbox, by a view of the directory.
 pub fn staff(view: &View, account: AccountId) -> Staff {
-    let members = view.active_members(account).collect();
+    let members: BTreeMap<PrincipalId, MemberRole> = view.active_members(account).collect();
     let names = view
         .principals()
         .map(|(id, row)| (id, PersonName { name: row.name.clone(), email: row.email.clone() }))
         .collect();
+    // An inbox knows the teams that have somebody in it.
+    let known = view.teams().filter(|(_, row)| row.members.iter().any(|one| members.contains_key(one)));
+    let teams: BTreeMap<PrincipalId, TeamName> = known
+        .map(|(id, row)| {
+            let here = row.members.iter().copied().filter(|one| members.contains_key(one)).collect();
+            (id, TeamName { name: row.name.clone(), members: here, disabled: row.disabled })
+        })
+        .collect();
+    let open = teams.iter().filter(|(_, team)| !team.disabled).map(|(id, _)| *id).collect();
     let addresses = view.account(account).map(|row| row.addresses.clone()).unwrap_or_default();
-    Staff { roster: Roster { members, teams: Default::default() }, names, addresses }
+    Staff { roster: Roster { members, teams: open }, names, teams, addresses }
 }

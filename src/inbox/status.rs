@@ -112,9 +112,6 @@ pub(super) fn snooze_reached(draft: &mut Draft<'_>) {
     }
     enter(draft, Status::Open, None);
     draft.effects.push(Effect::MarkNew);
-    if let Some(owner) = draft.row.owner {
-        draft.notify(owner, ActivityKind::StatusChanged);
-    }
 }
 
 /// The definition of done isn't asked: there is nothing left to be done with.

@@ -104,6 +104,7 @@ static TABLES: &[&[Method]] = &[
     METHODS,
     types::blob::METHODS,
     types::conversation::METHODS,
+    types::conversation_counts::METHODS,
     types::note::METHODS,
     types::reply_lock::METHODS,
     types::activity::METHODS,

@@ -37,6 +37,7 @@
 //!   22 Address                  (0, address)                   → account
 //!   23 Credential               (0, credential:4)
 //!   24 Server secret            (0)
+//!   25 Team                     (0, principal:4)
 //!   30 Scheduled sending        (account, email:4, submission:4)   what its release needs to know
 //!   31 Submission, detached     (account, submission:4)        on its way, and no object any more
 //!   32 Member's Identity        (account, identity:4, principal:4) what it is for one member
@@ -131,6 +132,7 @@ pub enum Kind {
     Address = 0x22,
     Credential = 0x23,
     Secret = 0x24,
+    Team = 0x25,
     ScheduledSend = 0x30,
     DetachedSubmission = 0x31,
     IdentityOfMember = 0x32,

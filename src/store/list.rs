@@ -35,7 +35,17 @@ pub enum List {
     ConversationsWithStatus(u8),
     /// Those of an owner; `None` for those without.
     ConversationsOfOwner(Option<PrincipalId>),
+    /// Those with a status and an owner, or without one.
+    ConversationsOf(u8, Option<PrincipalId>),
+    /// Those whose customer waits, by since when.
+    ConversationsWaiting,
+    /// Of these, those of an owner; `None` for those without.
+    ConversationsWaitingFor(Option<PrincipalId>),
 }
+
+/// From here on one code for each status.
+const STATUS_AND_OWNER: u8 = 16;
+const STATUS_AND_OWNER_LAST: u8 = STATUS_AND_OWNER + 7;
 
 impl List {
     pub(super) fn code(self) -> (u8, u32) {
@@ -48,6 +58,12 @@ impl List {
             List::ConversationsWithStatus(status) => (5, u32::from(status)),
             List::ConversationsOfOwner(Some(owner)) => (6, owner.0),
             List::ConversationsOfOwner(None) => (7, 0),
+            List::ConversationsWaiting => (8, 0),
+            List::ConversationsWaitingFor(owner) => (9, owner.map_or(0, |owner| owner.0)),
+            // There are four statuses, and no principal has the number 0.
+            List::ConversationsOf(status, owner) => {
+                (STATUS_AND_OWNER + (status & 7), owner.map_or(0, |owner| owner.0))
+            }
         }
     }
 
@@ -61,6 +77,12 @@ impl List {
             5 => List::ConversationsWithStatus(u8::try_from(number).ok()?),
             6 => List::ConversationsOfOwner(Some(PrincipalId(number))),
             7 => List::ConversationsOfOwner(None),
+            8 => List::ConversationsWaiting,
+            9 => List::ConversationsWaitingFor((number > 0).then_some(PrincipalId(number))),
+            STATUS_AND_OWNER..=STATUS_AND_OWNER_LAST => {
+                let owner = (number > 0).then_some(PrincipalId(number));
+                List::ConversationsOf(sort - STATUS_AND_OWNER, owner)
+            }
             _ => return None,
         })
     }

@@ -157,6 +157,8 @@ pub const ARGON2_PARALLEL_MAX: usize = 2;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// A display name, in octets.
 pub const NAME_BYTES_MAX: usize = 255;
+/// People in a team.
+pub const TEAM_MEMBERS_MAX: usize = 1000;
 /// Failed logins of one address or one account before further ones wait.
 pub const LOGIN_FAILURES_FREE_MAX: u32 = 5;
 /// The longest that a failed login makes the next one wait.

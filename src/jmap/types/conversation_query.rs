@@ -1,12 +1,15 @@
 //! Conversation/query and /queryChanges.
 //!
-//! What a team looks at all day (everything, one status, one owner, nobody's, each by last
-//! activity) comes from the store's lists: any page of them costs the same, and their changes are
-//! exact. Every other question is answered by looking at the conversations of the narrowest list
-//! that it allows, as many as `FILTER_SCAN_CONVERSATIONS_MAX`; its changes can't be told.
-//! Conversations that went into another one are in no results.
+//! What a team looks at all day (everything, one status, one owner, nobody's, both at once, each by
+//! last activity; who waits, by how long) comes from the store's lists: any page of them costs the
+//! same, and their changes are exact. Every other question is answered by looking at the
+//! conversations of the narrowest list or set that it allows, as many as
+//! `FILTER_SCAN_CONVERSATIONS_MAX`; its changes are told from the Conversations' log, except where
+//! it asks for what only the Emails' log tells. Conversations that went into another one are in no
+//! results.
 
 use super::conversation::Conversation;
+use super::conversation_filter::{self as filter, Sets, Test};
 use super::team;
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
@@ -16,45 +19,21 @@ use crate::jmap::object::{Object, Query, QueryObject, Since};
 use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult, Results};
 use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
-use crate::store::rows::team::{ConversationRow, Priority, Status};
+use crate::store::rows::team::ConversationRow;
 use crate::store::{List, Place, Read, changes, list};
 use crate::types::limits::{CHANGES_MAX, FILTER_SCAN_CONVERSATIONS_MAX};
-use crate::types::{AccountId, ConversationId, PrincipalId, ThreadId, UtcDate};
+use crate::types::{AccountId, ConversationId, UtcDate};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-
-/// One test; the tests of a FilterCondition must all hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Test {
-    Status(Status),
-    Owner(Option<PrincipalId>),
-    HasOwner(bool),
-    Team(Option<PrincipalId>),
-    Watcher(PrincipalId),
-    Tag(String),
-    Category(Option<String>),
-    Resolution(Option<String>),
-    Priority(Priority),
-    /// In the customer's address or name, in small letters.
-    Customer(String),
-    /// In the subject, in small letters.
-    Text(String),
-    Thread(ThreadId),
-    WaitingBefore(UtcDate),
-    CreatedBefore(UtcDate),
-    CreatedAfter(UtcDate),
-    UpdatedBefore(UtcDate),
-    UpdatedAfter(UtcDate),
-    /// It names something that there is not.
-    Never,
-}
 
 /// What results are ordered by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     LastActivityAt,
+    LastInboundAt,
     WaitingSince,
     CreatedAt,
+    SnoozedUntil,
     Priority,
 }
 
@@ -71,30 +50,16 @@ impl QueryObject for Conversation {
     type QueryArgs = ();
 
     fn condition(ctx: &Ctx, args: &mut Args) -> Result<Vec<Test>, MethodError> {
-        let mut tests = Vec::new();
-        if ctx.using.contains(Capability::Ownership) {
-            ownership_tests(ctx, args, &mut tests)?;
-        }
-        if ctx.using.contains(Capability::Status) {
-            status_tests(args, &mut tests)?;
-        }
-        tests.extend(args.string("customer")?.map(|text| Test::Customer(text.to_lowercase())));
-        tests.extend(args.string("text")?.map(|text| Test::Text(text.to_lowercase())));
-        let thread = args.string("threadId")?;
-        tests.extend(thread.map(|id| ThreadId::parse(&id).map_or(Test::Never, Test::Thread)));
-        tests.extend(team::date_argument(args, "waitingBefore")?.map(Test::WaitingBefore));
-        tests.extend(team::date_argument(args, "createdBefore")?.map(Test::CreatedBefore));
-        tests.extend(team::date_argument(args, "createdAfter")?.map(Test::CreatedAfter));
-        tests.extend(team::date_argument(args, "updatedBefore")?.map(Test::UpdatedBefore));
-        tests.extend(team::date_argument(args, "updatedAfter")?.map(Test::UpdatedAfter));
-        Ok(tests)
+        filter::read(ctx, args)
     }
 
     fn sort(ctx: &Ctx, comparator: Comparator) -> Result<Sort, MethodError> {
         let by = match comparator.property.as_str() {
             "lastActivityAt" => Order::LastActivityAt,
+            "lastInboundAt" => Order::LastInboundAt,
             "waitingSince" => Order::WaitingSince,
             "createdAt" => Order::CreatedAt,
+            "snoozedUntil" if ctx.using.contains(Capability::Status) => Order::SnoozedUntil,
             "priority" if ctx.using.contains(Capability::Status) => Order::Priority,
             _ => return Err(MethodErrorKind::UnsupportedSort.into()),
         };
@@ -110,18 +75,14 @@ impl QueryObject for Conversation {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        let plan = plan(query);
-        let results: Box<dyn Results + 'q> = match plan {
-            Some((list, backwards)) => {
-                Box::new(ListResults { reader: ctx.reader(), account: account.id, list, backwards })
-            }
-            None => Box::new(Materialised { ids: scan(ctx.reader(), account.id, query)?, spell }),
-        };
-        Ok(QueryResult {
-            results,
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: plan.is_some(),
-        })
+        let query_state = Self::state(ctx, ctx.reader(), account)?;
+        if let Some((list, backwards)) = plan(query) {
+            let results = ListResults { reader: ctx.reader(), account: account.id, list, backwards };
+            return Ok(QueryResult { results: Box::new(results), query_state, can_calculate_changes: true });
+        }
+        let results = Materialised { ids: scan(ctx, account, query)?, spell };
+        let can_calculate_changes = are_told(query);
+        Ok(QueryResult { results: Box::new(results), query_state, can_calculate_changes })
     }
 
     fn query_changes(
@@ -131,7 +92,7 @@ impl QueryObject for Conversation {
         since: &Since<'_>,
     ) -> Result<QueryDelta, MethodError> {
         let cannot = || MethodError::from(MethodErrorKind::CannotCalculateChanges);
-        let (list, backwards) = plan(query).ok_or_else(cannot)?;
+        let Some((list, backwards)) = plan(query) else { return changes_of_scan(ctx, account, query, since) };
         let state = Self::state(ctx, ctx.reader(), account)?;
         let old = changes::Since::parse(since.query_state).filter(|old| old.told == 0).ok_or_else(cannot)?;
         let new = changes::Since::parse(&state).filter(|new| *new >= old).ok_or_else(cannot)?;
@@ -163,90 +124,6 @@ impl QueryObject for Conversation {
     }
 }
 
-fn ownership_tests(ctx: &Ctx, args: &mut Args, tests: &mut Vec<Test>) -> Result<(), MethodError> {
-    for (name, test) in [("ownerId", Test::Owner as fn(Option<PrincipalId>) -> Test), ("teamId", Test::Team)]
-    {
-        match args.given(name) {
-            None => {}
-            Some(serde_json::Value::Null) => tests.push(test(None)),
-            Some(serde_json::Value::String(text)) if text == "me" => {
-                tests.push(test(Some(ctx.session.principal)))
-            }
-            Some(serde_json::Value::String(text)) => {
-                tests.push(PrincipalId::parse(&text).map_or(Test::Never, |id| test(Some(id))));
-            }
-            Some(_) => return Err(MethodError::argument(name, "must be an id or null")),
-        }
-    }
-    if args.left_has("hasOwner") {
-        tests.push(Test::HasOwner(args.flag("hasOwner")?));
-    }
-    let watcher = team::principal_argument(ctx, args, "watcherId")?;
-    tests.extend(watcher.map(|id| id.map_or(Test::Never, Test::Watcher)));
-    Ok(())
-}
-
-fn status_tests(args: &mut Args, tests: &mut Vec<Test>) -> Result<(), MethodError> {
-    let unknown = |name: &str| MethodError::argument(name, "there is no such word");
-    if let Some(name) = args.string("status")? {
-        tests.push(Test::Status(Status::parse(&name).ok_or_else(|| unknown("status"))?));
-    }
-    if let Some(name) = args.string("priority")? {
-        tests.push(Test::Priority(Priority::parse(&name).ok_or_else(|| unknown("priority"))?));
-    }
-    tests.extend(args.string("tag")?.map(Test::Tag));
-    for (name, test) in
-        [("category", Test::Category as fn(Option<String>) -> Test), ("resolution", Test::Resolution)]
-    {
-        match args.given(name) {
-            None => {}
-            Some(serde_json::Value::Null) => tests.push(test(None)),
-            Some(serde_json::Value::String(text)) => tests.push(test(Some(text))),
-            Some(_) => return Err(MethodError::argument(name, "must be a string or null")),
-        }
-    }
-    Ok(())
-}
-
-impl Test {
-    fn holds(&self, row: &ConversationRow) -> bool {
-        let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
-        match self {
-            Self::Status(status) => row.status == *status,
-            Self::Owner(owner) => row.owner == *owner,
-            Self::HasOwner(has) => row.owner.is_some() == *has,
-            Self::Team(team) => row.team == *team,
-            Self::Watcher(watcher) => row.watchers.contains(watcher),
-            Self::Tag(tag) => row.tags.contains(tag),
-            Self::Category(category) => row.category == *category,
-            Self::Resolution(resolution) => row.resolution == *resolution,
-            Self::Priority(priority) => row.priority == *priority,
-            Self::Customer(part) => row.customer.as_ref().is_some_and(|customer| {
-                let name = customer.name.as_deref().unwrap_or_default();
-                contains(customer.address.as_str(), part) || contains(name, part)
-            }),
-            Self::Text(part) => contains(&row.subject, part),
-            Self::Thread(thread) => row.thread_ids.contains(thread),
-            Self::WaitingBefore(date) => row.waiting_since.is_some_and(|since| since.date() < *date),
-            Self::CreatedBefore(date) => row.created_at.date() < *date,
-            Self::CreatedAfter(date) => row.created_at.date() >= *date,
-            Self::UpdatedBefore(date) => row.last_activity_at.date() < *date,
-            Self::UpdatedAfter(date) => row.last_activity_at.date() >= *date,
-            Self::Never => false,
-        }
-    }
-
-    /// The list of exactly those for which the test holds.
-    fn list(&self) -> Option<List> {
-        match self {
-            Self::Status(status) => Some(List::ConversationsWithStatus(*status as u8)),
-            Self::Owner(owner) => Some(List::ConversationsOfOwner(*owner)),
-            Self::HasOwner(false) => Some(List::ConversationsOfOwner(None)),
-            _ => None,
-        }
-    }
-}
-
 /// The tests that every result passes: those of a condition, or of the conditions under AND.
 fn demanded<'f>(filter: &'f Filter<Vec<Test>>, out: &mut Vec<&'f Test>) {
     match filter {
@@ -273,10 +150,10 @@ fn is_plain(filter: &Filter<Vec<Test>>) -> bool {
 
 /// The list whose order the results are in, and whether from its end; `None` where there is none.
 fn plan(query: &Query<Conversation>) -> Option<(List, bool)> {
-    let backwards = match query.sort.as_slice() {
-        [] => false,
+    let (by, backwards) = match query.sort.as_slice() {
+        [] => (Order::LastActivityAt, false),
         // Places end with the id, so that nothing is left for further comparators.
-        [Sort { by: Order::LastActivityAt, ascending }] => *ascending,
+        [Sort { by, ascending }] => (*by, *ascending),
         _ => return None,
     };
     let mut tests = Vec::new();
@@ -286,42 +163,82 @@ fn plan(query: &Query<Conversation>) -> Option<(List, bool)> {
         }
         demanded(filter, &mut tests);
     }
-    match tests.as_slice() {
-        [] => Some((List::Conversations, backwards)),
-        [one] => one.list().map(|list| (list, backwards)),
-        _ => None,
-    }
+    let list = match (by, tests.as_slice()) {
+        (Order::LastActivityAt, []) => List::Conversations,
+        (Order::LastActivityAt, [one]) => one.list()?,
+        (Order::LastActivityAt, [one, other]) => match (one, other) {
+            (Test::Status(status), Test::Owner(owner)) | (Test::Owner(owner), Test::Status(status)) => {
+                List::ConversationsOf(*status as u8, *owner)
+            }
+            _ => return None,
+        },
+        (Order::WaitingSince, [Test::Waiting(true)]) => List::ConversationsWaiting,
+        (Order::WaitingSince, [Test::Waiting(true), Test::Owner(owner)])
+        | (Order::WaitingSince, [Test::Owner(owner), Test::Waiting(true)]) => {
+            List::ConversationsWaitingFor(*owner)
+        }
+        _ => return None,
+    };
+    Some((list, backwards))
 }
 
-/// All results, in order, from the shortest list that has them all.
+/// Are all changes of such results told by the Conversations' log?
+fn are_told(query: &Query<Conversation>) -> bool {
+    let mut told = true;
+    if let Some(filter) = &query.filter {
+        filter.for_each(&mut |tests: &Vec<Test>| told &= !tests.iter().any(Test::is_by_emails));
+    }
+    told
+}
+
+/// What changed in results that are no list: each conversation that changed may have left, and is
+/// there anew where it fits now (RFC 8620 §5.6).
+fn changes_of_scan(
+    ctx: &Ctx,
+    account: &Account,
+    query: &Query<Conversation>,
+    since: &Since<'_>,
+) -> Result<QueryDelta, MethodError> {
+    let cannot = || MethodError::from(MethodErrorKind::CannotCalculateChanges);
+    if !are_told(query) {
+        return Err(cannot());
+    }
+    let changed = Conversation::changes(ctx, account, since.query_state, CHANGES_MAX)?;
+    if changed.has_more {
+        return Err(cannot());
+    }
+    let ids: Vec<String> = scan(ctx, account, query)?.iter().map(spell).collect();
+    let touched: BTreeSet<&String> = changed.created.iter().chain(&changed.updated).collect();
+    let added = ids.iter().zip(0..).filter(|(id, _)| touched.contains(id));
+    let added = added.map(|(id, at)| (id.clone(), at)).collect();
+    let gone = changed.updated.iter().chain(&changed.destroyed);
+    Ok(QueryDelta {
+        removed: gone.map(|id| Removed { id: id.clone(), beyond: false }).collect(),
+        added,
+        new_query_state: changed.new_state.clone(),
+        total: Some(ids.len() as u64),
+        up_to_index: None,
+    })
+}
+
+/// All results, in order, from the shortest list or set that has them all.
 fn scan(
-    reader: &dyn Read,
-    account: AccountId,
+    ctx: &Ctx,
+    account: &Account,
     query: &Query<Conversation>,
 ) -> Result<Vec<ConversationId>, MethodError> {
-    let mut tests = Vec::new();
-    if let Some(filter) = &query.filter {
-        demanded(filter, &mut tests);
-    }
-    let (mut from, mut total) = (List::Conversations, list::total(reader, account, List::Conversations)?);
-    for narrower in tests.iter().filter_map(|test| test.list()) {
-        let count = list::total(reader, account, narrower)?;
-        if count < total {
-            (from, total) = (narrower, count);
-        }
-    }
-    let total = total as usize;
-    if total > FILTER_SCAN_CONVERSATIONS_MAX {
-        return Err(team::too_many());
-    }
-    let entries = list::page(reader, account, from, 0, total, false)?;
+    let reader = ctx.reader();
+    let sets = Sets::of(ctx, account, query.filter.as_ref())?;
+    let ids = candidates(reader, account.id, query, &sets)?;
     let mut found = Vec::new();
-    for some in entries.chunks(ROWS_AT_ONCE) {
-        let ids = some.iter().map(|entry| ConversationId(entry.place.id));
-        let rows = reader.rows::<ConversationRow>(account, ids.clone())?;
-        found.extend(ids.zip(rows).filter_map(|(id, row)| {
-            let row = row.filter(|row| fits(query.filter.as_ref(), row))?;
-            Some((keys_of(&row, &query.sort), row.last_activity_at.date(), id))
+    for some in ids.chunks(ROWS_AT_ONCE) {
+        let rows = reader.rows::<ConversationRow>(account.id, some.iter().copied())?;
+        found.extend(some.iter().zip(rows).filter_map(|(id, row)| {
+            let row = row.filter(|row| row.merged_into.is_none())?;
+            let fits = query.filter.as_ref().is_none_or(|filter| {
+                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(*id, &row, &sets)))
+            });
+            fits.then(|| (keys_of(&row, &query.sort), row.last_activity_at.date(), *id))
         }));
     }
     found.sort_by(|(a, a_at, a_id), (b, b_at, b_id)| {
@@ -333,21 +250,63 @@ fn scan(
     Ok(found.into_iter().map(|(_, _, id)| id).collect())
 }
 
+/// The conversations to look at.
+fn candidates(
+    reader: &dyn Read,
+    account: AccountId,
+    query: &Query<Conversation>,
+    sets: &Sets,
+) -> Result<Vec<ConversationId>, MethodError> {
+    let mut tests = Vec::new();
+    if let Some(filter) = &query.filter {
+        demanded(filter, &mut tests);
+    }
+    let (mut from, mut total) = (List::Conversations, list::total(reader, account, List::Conversations)?);
+    for narrower in lists(&tests) {
+        let count = list::total(reader, account, narrower)?;
+        if count < total {
+            (from, total) = (narrower, count);
+        }
+    }
+    let narrowest = tests.iter().filter_map(|test| sets.get(test)).min_by_key(|set| set.len());
+    if let Some(set) = narrowest.filter(|set| set.len() < total as usize) {
+        return Ok(set.iter().copied().collect());
+    }
+    let total = total as usize;
+    if total > FILTER_SCAN_CONVERSATIONS_MAX {
+        return Err(team::too_many());
+    }
+    let entries = list::page(reader, account, from, 0, total, false)?;
+    Ok(entries.iter().map(|entry| ConversationId(entry.place.id)).collect())
+}
+
+/// Lists that have all conversations for which the tests hold.
+fn lists(tests: &[&Test]) -> Vec<List> {
+    let mut all: Vec<List> = tests.iter().filter_map(|test| test.list()).collect();
+    let status =
+        tests.iter().find_map(|test| if let Test::Status(status) = test { Some(*status) } else { None });
+    let owner = tests.iter().find_map(|test| if let Test::Owner(owner) = test { Some(*owner) } else { None });
+    if let (Some(status), Some(owner)) = (status, owner) {
+        all.push(List::ConversationsOf(status as u8, owner));
+    }
+    if tests.contains(&&Test::Waiting(true)) {
+        all.push(owner.map_or(List::ConversationsWaiting, List::ConversationsWaitingFor));
+    }
+    all
+}
+
 /// Rows read at once while scanning.
 const ROWS_AT_ONCE: usize = 512;
 
-fn fits(filter: Option<&Filter<Vec<Test>>>, row: &ConversationRow) -> bool {
-    filter.is_none_or(|filter| {
-        filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)))
-    })
-}
-
 /// What a row is ordered by; null stands behind everything, in either direction.
 fn keys_of(row: &ConversationRow, sort: &[Sort]) -> Vec<Option<i64>> {
+    let seconds = |at: UtcDate| at.0;
     let key = |sort: &Sort| match sort.by {
-        Order::LastActivityAt => Some(row.last_activity_at.date().0),
-        Order::WaitingSince => row.waiting_since.map(|since| since.date().0),
-        Order::CreatedAt => Some(row.created_at.date().0),
+        Order::LastActivityAt => Some(seconds(row.last_activity_at.date())),
+        Order::LastInboundAt => row.last_inbound_at.map(|at| seconds(at.date())),
+        Order::WaitingSince => row.waiting_since.map(|since| seconds(since.date())),
+        Order::CreatedAt => Some(seconds(row.created_at.date())),
+        Order::SnoozedUntil => row.snoozed_until.map(|until| seconds(until.date())),
         Order::Priority => Some(row.priority as i64),
     };
     sort.iter().map(key).collect()
@@ -394,7 +353,12 @@ impl Results for ListResults<'_> {
     fn position_of(&mut self, id: &str) -> Result<Option<u64>, MethodError> {
         let Some(id) = ConversationId::parse(id) else { return Ok(None) };
         let Some(row) = self.reader.row::<ConversationRow>(self.account, id)? else { return Ok(None) };
-        let place = Place { at: row.last_activity_at.date(), id: id.0 };
+        let at = match self.list {
+            List::ConversationsWaiting | List::ConversationsWaitingFor(_) => row.waiting_since,
+            _ => Some(row.last_activity_at),
+        };
+        let Some(at) = at else { return Ok(None) };
+        let place = Place { at: at.date(), id: id.0 };
         if !list::contains(self.reader, self.account, self.list, place)? {
             return Ok(None);
         }

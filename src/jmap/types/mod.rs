@@ -4,6 +4,8 @@ pub mod activity;
 pub mod blob;
 pub mod blob_get;
 pub mod conversation;
+pub mod conversation_counts;
+pub mod conversation_filter;
 pub mod conversation_query;
 pub mod conversation_set;
 pub mod email;

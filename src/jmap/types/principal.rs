@@ -1,12 +1,12 @@
-//! Principal (RFC 9670 §2), as much as a client needs to show names: the people of an inbox, or in
-//! an account of one's own oneself. Nothing here tells of anybody else, or of what they may see.
+//! Principal (RFC 9670 §2), as much as a client needs to show names: the people and teams of an inbox,
+//! or in an account of one's own oneself. Nothing here tells of anybody else, or of what they may see.
 //!
 //! They come from the directory, which keeps no log that this account may read: the state is a
 //! digest of what is shown, and changes can't be calculated (RFC 9670 §2.2, §2.5).
 
 use super::team;
 use crate::jmap::args::Args;
-use crate::jmap::capability::Capability::Principals;
+use crate::jmap::capability::Capability::{Ownership, Principals};
 use crate::jmap::changes::ChangedIds;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
@@ -46,6 +46,8 @@ static TABLE: TypeTable = TypeTable {
         Property::server("timeZone", Kind::String).or_null(),
         Property::server("capabilities", Kind::Object),
         Property::server("accounts", Kind::Object).or_null(),
+        // Of a team, who of it works in the inbox; null for a person.
+        Property::server("memberIds", Kind::Ids).or_null().of(Ownership),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -53,24 +55,38 @@ static TABLE: TypeTable = TypeTable {
     if_owner: None,
 };
 
-/// What is shown of a person.
+/// What is shown of a person or a team.
 struct Shown {
     name: String,
-    email: String,
+    /// Null for a team.
+    email: Option<String>,
+    members: Option<Vec<PrincipalId>>,
 }
 
-/// The people of the account, by their numbers.
+impl Shown {
+    /// RFC 9670 §2: the type of principal.
+    fn kind(&self) -> &'static str {
+        if self.members.is_some() { "group" } else { "individual" }
+    }
+}
+
+/// The people and teams of the account, by their numbers.
 fn people(ctx: &Ctx, account: &Account) -> BTreeMap<PrincipalId, Shown> {
     let staff = team::staff(ctx, account);
-    let shown =
-        |id| staff.names.get(&id).map(|one| Shown { name: one.name.clone(), email: one.email.to_string() });
+    let person =
+        |name: &str, email: String| Shown { name: name.to_owned(), email: Some(email), members: None };
+    let shown = |id| staff.names.get(&id).map(|one| person(&one.name, one.email.to_string()));
     if account.is_inbox() {
-        let named = staff.names.keys().filter(|id| !staff.roster.teams.contains(id));
-        return named.filter_map(|&id| Some((id, shown(id)?))).collect();
+        let people = staff.names.keys().filter_map(|&id| Some((id, shown(id)?)));
+        let teams = staff.teams.iter().filter(|(_, team)| !team.disabled).map(|(id, team)| {
+            let members = Some(team.members.clone());
+            (*id, Shown { name: team.name.clone(), email: None, members })
+        });
+        return people.chain(teams).collect();
     }
     let own = ctx.session.principal;
     let username = &ctx.session.username;
-    let unnamed = || Shown { name: username.clone(), email: username.clone() };
+    let unnamed = || person(username, username.clone());
     BTreeMap::from([(own, shown(own).unwrap_or_else(unnamed))])
 }
 
@@ -107,7 +123,7 @@ impl Object for Principal {
     fn state(ctx: &Ctx, _reader: &dyn Read, account: &Account) -> Result<String, MethodError> {
         let mut hasher = blake3::Hasher::new();
         for (id, one) in people(ctx, account) {
-            hasher.update(json!([id.0, one.name, one.email]).to_string().as_bytes());
+            hasher.update(json!([id.0, one.name, one.email, ids(&one.members)]).to_string().as_bytes());
         }
         Ok(hasher.finalize().to_hex().chars().take(16).collect())
     }
@@ -124,13 +140,18 @@ impl Object for Principal {
 fn to_json(id: &str, one: &Shown, props: &Props) -> Map<String, Value> {
     let value = |name: &str| match name {
         "id" => json!(id),
-        "type" => json!("individual"),
+        "type" => json!(one.kind()),
         "name" => json!(one.name),
         "email" => json!(one.email),
         "capabilities" => json!({}),
+        "memberIds" => ids(&one.members),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+fn ids(members: &Option<Vec<PrincipalId>>) -> Value {
+    json!(members.as_ref().map(|all| all.iter().map(PrincipalId::to_string).collect::<Vec<_>>()))
 }
 
 /// One test (RFC 9670 §2.4.1); texts are in small letters.
@@ -148,10 +169,12 @@ impl Test {
     fn holds(&self, one: &Shown) -> bool {
         let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
         match self {
-            Self::Email(part) => contains(&one.email, part),
+            Self::Email(part) => one.email.as_ref().is_some_and(|email| contains(email, part)),
             Self::Name(part) => contains(&one.name, part),
-            Self::Text(part) => contains(&one.name, part) || contains(&one.email, part),
-            Self::Type(name) => name == "individual",
+            Self::Text(part) => {
+                contains(&one.name, part) || one.email.as_ref().is_some_and(|email| contains(email, part))
+            }
+            Self::Type(name) => name == one.kind(),
             Self::Never => false,
         }
     }

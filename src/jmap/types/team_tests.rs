@@ -86,6 +86,7 @@ impl World {
                 teams: BTreeSet::new(),
             },
             names: PEOPLE.iter().map(|(id, who, _)| (*id, name(who))).collect(),
+            teams: Default::default(),
             addresses: vec![address("support@example.org")],
         });
         let locked = store.lock_blocking(&[INBOX]);

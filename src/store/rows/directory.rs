@@ -21,6 +21,25 @@ pub struct PrincipalRow {
 }
 row!(PrincipalRow, PrincipalId, Principal, Principal);
 
+/// A team: a group of people, as a principal of its own. Its number is of the same kind as theirs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TeamRow {
+    pub name: String,
+    /// In order, each once.
+    pub members: Vec<PrincipalId>,
+    /// It gets no new work; what names it still has its name.
+    pub disabled: bool,
+    pub created_at: Millis,
+}
+
+impl Row for TeamRow {
+    type Id = PrincipalId;
+    const LOGGED: Option<(DataType, fn(PrincipalId) -> u32)> = Some((DataType::Principal, |id| id.0));
+    fn key(account: AccountId, id: PrincipalId) -> Key {
+        keys::row(account, Kind::Team, id.0)
+    }
+}
+
 /// What an account is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AccountKind {
