@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test run lint bench fuzz clients need
+.PHONY: help demo test run lint bench agents fuzz clients need
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/postroom/target
@@ -42,6 +42,9 @@ run: need ## serve ./data on the default ports (ARGS="…" adds arguments)
 
 bench: need ## print the figures of the speed table; no pass or fail
 	CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo bench --locked --profile dev --bench load
+
+agents: need ## a hundred agents work ten thousand conversations for two minutes; fails if anything goes wrong
+	CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo bench --locked --profile dev --bench agents
 
 # RUSTC_BOOTSTRAP lets a stable compiler take the flags that fuzzing needs; a nightly one doesn't mind. No
 # sanitizer: what is ours is safe Rust, and without one more inputs are tried. RocksDB isn't built for it.

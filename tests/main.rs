@@ -8,6 +8,7 @@ mod crash;
 mod jmap;
 mod model;
 mod smtp;
+mod spec;
 mod story;
 mod support;
 mod team;

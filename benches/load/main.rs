@@ -15,6 +15,7 @@ mod operations;
 mod server;
 mod smtp;
 mod table;
+mod team;
 
 use letters::Letters;
 use server::Server;

@@ -5,7 +5,7 @@ use crate::letters::{RARE_WORD, SECOND_WORD, TENTH_WORD};
 use crate::server::Server;
 use crate::smtp::Gateway;
 use crate::table::{Spread, row};
-use crate::{Load, Outcome};
+use crate::{Load, Outcome, team};
 use serde_json::{Value, json};
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -58,6 +58,7 @@ pub fn measure(server: &Server, load: &mut Load, size: usize) -> Outcome<()> {
     time(server, &mut http, "deep page, calculateTotal, collapsed", size, &[request(&json!([deep]))])?;
     changes(server, &mut http, &place, load, size)?;
     keywords(server, &mut http, &place, size)?;
+    team::measure(server, &place.account, size)?;
     events(server, load, size)
 }
 
@@ -100,7 +101,7 @@ fn place(http: &mut Http) -> Outcome<Place> {
 }
 
 /// Sends the requests by turns for some rounds; prints wall time and server CPU of one.
-fn time(server: &Server, http: &mut Http, name: &str, size: usize, requests: &[String]) -> Outcome<()> {
+pub fn time(server: &Server, http: &mut Http, name: &str, size: usize, requests: &[String]) -> Outcome<()> {
     for request in requests.iter().take(20) {
         let answer: Value = serde_json::from_slice(http.post(request)?)?;
         let responses = answer["methodResponses"].as_array().ok_or_else(|| answer.to_string())?;

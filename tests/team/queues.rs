@@ -52,12 +52,13 @@ impl Queues {
 async fn every_filter_finds_its_conversations() {
     let queues = queues().await;
     let bob = &queues.bob;
-    let known = emails(bob).await;
+    let mut known = emails(bob).await;
+    known.sort();
     let mailboxes = boxes(bob).await;
     let of = bob.call("Email/get", json!({"ids": [known[1]], "properties": ["threadId"]})).await;
     let thread = of["list"][0]["threadId"].clone();
     bob.call("Email/set", json!({"update": {&known[2]: {"keywords/$seen": true}}})).await;
-    let alphabetic = json!([{"property": "createdAt", "isAscending": true}]);
+    let any = json!(null);
     let table: Vec<(Value, &[&str])> = vec![
         (json!(null), &["Alpha", "Beta", "Gamma", "Delta"]),
         (json!({"ownerId": "me"}), &["Alpha", "Delta"]),
@@ -105,11 +106,15 @@ async fn every_filter_finds_its_conversations() {
         ),
     ];
     for (filter, expected) in table {
-        assert_eq!(queues.query(filter.clone(), alphabetic.clone()).await, expected, "{filter}");
+        let mut found = queues.query(filter.clone(), any.clone()).await;
+        found.sort_unstable();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{filter}");
     }
     // Words of a message find its conversation.
     let found = eventually("the text is found", async || {
-        let found = queues.query(json!({"text": "three@customer.example"}), alphabetic.clone()).await;
+        let found = queues.query(json!({"text": "three@customer.example"}), any.clone()).await;
         (found == ["Gamma"]).then_some(found)
     });
     found.await;

@@ -47,7 +47,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("capabilities", Kind::Object),
         Property::server("accounts", Kind::Object).or_null(),
         // Of a team, who of it works in the inbox; null for a person.
-        Property::server("memberIds", Kind::Ids).or_null().of(Ownership),
+        Property::server("memberIds", Kind::Ids).or_null().of(Ownership).on_request(),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
