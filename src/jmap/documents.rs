@@ -18,8 +18,10 @@ impl Document {
     pub fn media_type(&self) -> &'static str {
         if self.path.starts_with("schema/") {
             "application/schema+json"
-        } else if self.path.starts_with("examples/") {
+        } else if self.path.ends_with(".json") {
             "application/json"
+        } else if self.path.ends_with(".py") {
+            "text/x-python; charset=utf-8"
         } else {
             "text/markdown; charset=utf-8"
         }
@@ -61,6 +63,7 @@ pub static ALL: &[Document] = documents![
     "examples/send.json"
     "examples/activity.json"
     "examples/settings.json"
+    "examples/client.py"
 ];
 
 /// The document at a path below `/jmap/`: as its file is called, or a text without `.md`; nothing

@@ -122,6 +122,8 @@ pub fn update<T: Object>(
         if path.is_whole() && path.value.is_null() {
             // RFC 8620 §5.3: null sets the default, where there is one.
             new.insert(path.property().to_owned(), property.default.value().unwrap_or(Value::Null));
+        } else if removes(property, path) {
+            patch::apply(&mut new, &Path { value: &Value::Null, tokens: path.tokens.clone() })?;
         } else {
             patch::apply(&mut new, path)?;
         }
@@ -135,6 +137,13 @@ pub fn update<T: Object>(
     }
     wrong.finish()?;
     Ok((old, new))
+}
+
+/// `"mailboxIds/m1": false` takes the member out as null does: libraries say it so, and it can mean
+/// nothing else (spec/decisions/060-false-takes-a-member-out.md).
+fn removes(property: &Property, path: &Path<'_>) -> bool {
+    let is_set = matches!(property.kind, Kind::IdSet | Kind::StringSet);
+    is_set && path.tokens.len() == 2 && *path.value == Value::Bool(false)
 }
 
 /// Puts real ids in place of creation ids and checks the kind.

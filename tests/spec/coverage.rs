@@ -8,6 +8,7 @@ fn read(folder: &str) -> Vec<(String, Value)> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("spec").join(folder);
     let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
     files
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap())

@@ -20,6 +20,9 @@ use std::path::PathBuf;
 const SUPPORT: &str = "support@x.example";
 const MARTA: &str = "marta@customer.example";
 
+/// How steps begin whose arguments are wrong on purpose.
+const MISTAKES: &str = "Mistakes";
+
 /// A member at a client.
 #[derive(Clone)]
 struct Member {
@@ -89,12 +92,16 @@ impl Story {
         }
         let using: Vec<String> = using.iter().map(|name| capability(name)).collect();
         let names: Vec<&str> = using.iter().map(String::as_str).collect();
-        let response = who.client.request(&names, calls.clone()).await;
-        for call in calls.as_array().unwrap() {
-            self.schemas.check(call[0].as_str().unwrap(), "Arguments", &call[1]);
+        if calls.as_array().unwrap().iter().any(|call| call[0] == "Conversation/set") {
+            next_second().await;
         }
+        let response = who.client.request(&names, calls.clone()).await;
         let responses = response["methodResponses"].as_array().unwrap().clone();
-        for answer in &responses {
+        for (call, answer) in calls.as_array().unwrap().iter().zip(&responses) {
+            // What the server refuses as a whole the schemas may refuse as well.
+            if answer[0] != "error" && !what.starts_with(MISTAKES) {
+                self.schemas.check(call[0].as_str().unwrap(), "Arguments", &call[1]);
+            }
             self.schemas.check(answer[0].as_str().unwrap(), "Response", &answer[1]);
         }
         self.steps.push(json!({
@@ -128,6 +135,11 @@ impl Story {
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(kept == text, "spec/examples/{} is otherwise:\n{}", self.file, difference(&kept, &text));
     }
+}
+
+/// Times are told in seconds, and `updated` tells of one only where it changed: so that it always does.
+async fn next_second() {
+    tokio::time::sleep(std::time::Duration::from_millis(1_010)).await;
 }
 
 /// JSON with what is short on one line.

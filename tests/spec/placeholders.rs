@@ -53,17 +53,15 @@ impl Placeholders {
     pub fn put_into(&mut self, step: &Value) -> Value {
         self.find_ids("", step);
         let mut out = step.clone();
-        if let Some(calls) = out["request"]["methodCalls"].as_array_mut() {
-            calls.iter_mut().for_each(|call| self.put_into_call(call));
-        }
-        if let Some(answers) = out["response"]["methodResponses"].as_array_mut() {
-            answers.iter_mut().for_each(|answer| self.put_into_call(answer));
+        for pointer in ["/request/methodCalls", "/response/methodResponses"] {
+            let calls = out.pointer_mut(pointer).and_then(Value::as_array_mut);
+            calls.into_iter().flatten().for_each(|call| self.put_into_call(call));
         }
         if let Some(excerpt) = out.get_mut("excerpt") {
             *excerpt = self.replaced("", "", excerpt);
         }
-        if out["response"].is_object() {
-            out["response"]["sessionState"] = "<sessionState>".into();
+        if let Some(state) = out.pointer_mut("/response/sessionState") {
+            *state = "<sessionState>".into();
         }
         out
     }

@@ -174,7 +174,7 @@ async fn the_example_of_conversations() {
         ["Conversation/get", {"ids": ["cz7z"]}, "1"],
         ["Conversation/query", {"filter": {"colour": "red"}}, "2"]
     ]);
-    let what = "Conversations begin with messages and don't go; some mistakes and their answers.";
+    let what = "Mistakes and their answers: conversations begin with messages, and don't go.";
     let told = story.step(&bob, what, BOTH, calls).await;
     assert_eq!(told[0]["notDestroyed"][&id]["type"], "forbidden");
     assert_eq!(told[2]["type"], "unsupportedFilter");
@@ -273,9 +273,8 @@ async fn the_example_of_settings() {
     assert_eq!(told["notUpdated"]["singleton"]["type"], "forbidden");
     let told = story.call(&ann, "Ann is one.", STATUS, "InboxSettings/set", args).await;
     assert_eq!(told["updated"], json!({"singleton": null}));
-    let args =
-        json!({"create": {"k": {}}, "update": {"singleton": {"lockSeconds": 5}}, "destroy": ["singleton"]});
-    let what = "There is one object, and a lock lasts 15 to 600 seconds.";
+    let args = json!({"create": {"k": {}}, "update": {"singleton": {"lockSeconds": 5}}});
+    let what = "Mistakes and their answers: there is one object, and a lock lasts 15 to 600 seconds.";
     let told = story.call(&ann, what, STATUS, "InboxSettings/set", args).await;
     assert_eq!(told["notUpdated"]["singleton"]["properties"], json!(["lockSeconds"]));
     let args = json!({"sinceState": state});

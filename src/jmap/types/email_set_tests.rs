@@ -216,7 +216,7 @@ fn an_update_names_what_it_may_not_change_as_the_client_spelled_it() {
         (json!({"receivedAt": "2020-01-01T00:00:00Z"}), json!(["receivedAt"])),
         (json!({"keywords/a b": true}), json!(["keywords"])),
         (json!({"keywords": {"ok": false}}), json!(["keywords"])),
-        (json!({"keywords/$seen": false}), json!(["keywords"])),
+        (json!({"keywords/$seen": 0}), json!(["keywords"])),
         (json!({"mailboxIds": {}}), json!(["mailboxIds"])),
         (json!({"mailboxIds/mb": null}), json!(["mailboxIds"])),
         (json!({"mailboxIds/mzz": true}), json!(["mailboxIds"])),
@@ -230,6 +230,9 @@ fn an_update_names_what_it_may_not_change_as_the_client_spelled_it() {
     let answer = world.answer("Email/set", json!({"update": {"eb": same}}));
     assert_eq!(answer["updated"], json!({"eb": null}));
     assert_eq!(world.get("eb", json!(["keywords"]))["keywords"], json!({"$seen": true}));
+    let both = json!({"keywords/$flagged": true, "keywords/$seen": false, "keywords/$draft": false});
+    assert_eq!(world.answer("Email/set", json!({"update": {"eb": both}}))["updated"], json!({"eb": null}));
+    assert_eq!(world.get("eb", json!(["keywords"]))["keywords"], json!({"$flagged": true}));
     world.answer("Email/set", json!({"update": {"eb": {"keywords": null}}}));
     assert_eq!(world.get("eb", json!(["keywords"]))["keywords"], json!({}));
 }
