@@ -10,10 +10,12 @@ use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
+use crate::wire::push::guard::Guard;
+use crate::wire::push::{self, PushConfig};
 use crate::wire::smtp_in::{SmtpConfig, SmtpHooks};
 use crate::wire::smtp_limits::IpNetwork;
 use crate::wire::smtp_out::RelayConfig;
-use crate::wire::{admin_socket, background, http, relay, smtp_in};
+use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
@@ -33,6 +35,8 @@ pub enum AppError {
     Listen(#[from] ListenError),
     #[error("relay: {0}")]
     Relay(String),
+    #[error("push_roots: {0}")]
+    Push(String),
     #[error("gateways: {0:?} is no network such as 10.0.0.0/8")]
     Gateway(String),
     #[error("{what}: {error}")]
@@ -88,6 +92,8 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         }
         None => tracing::warn!("no relay is configured: replies wait in the queue until one is"),
     }
+    let push = push::run(Arc::clone(&server), push_config(config)?, stopping.clone());
+    tasks.push(("push", tokio::spawn(push)));
     let smtp = smtp_in::serve(sockets.mail, smtp_config(config)?, hooks(&server), stopping.clone());
     tasks.push(("smtp", tokio::spawn(smtp)));
     tasks.push((
@@ -161,6 +167,18 @@ fn relay_config(config: &Config) -> Result<Option<RelayConfig>, AppError> {
     RelayConfig::parse(url, &config.hostname, config.relay_roots.as_deref())
         .map(Some)
         .map_err(|error| AppError::Relay(error.to_string()))
+}
+
+fn push_config(config: &Config) -> Result<PushConfig, AppError> {
+    let tls = smtp_out::tls_config(config.push_roots.as_deref());
+    let tls = tls.map_err(|error| AppError::Push(error.to_string()))?;
+    let at_base = || config.base_url.clone().filter(|url| url.starts_with("https://"));
+    let contact = config.push_contact.clone().or_else(at_base);
+    Ok(PushConfig {
+        guard: Guard { also: config.push_networks.clone() },
+        tls: Arc::new(tls),
+        subject: contact.unwrap_or_else(|| format!("mailto:postmaster@{}", config.hostname)),
+    })
 }
 
 fn smtp_config(config: &Config) -> Result<SmtpConfig, AppError> {

@@ -12,6 +12,9 @@
 //! hostname = "mail.example.com"     # our name in greetings, Received and Message-ID
 //! base_url = "https://jmap.example.com"     # where clients reach us, if a proxy stands before
 //! cors_origins = ["https://webmail.example.com"]
+//! push_networks = ["10.8.0.0/16"]   # where push subscriptions may lead, beside the public internet
+//! push_roots = "/etc/ssl/push.pem"  # certificates that push services are trusted by, beside the public ones
+//! push_contact = "mailto:ops@example.com"   # how push services reach whoever runs this server
 //! gateways = ["127.0.0.0/8", "10.1.2.3"]    # peers that the limit per address doesn't count
 //! smtp_connections_max = 1000
 //! smtp_connections_per_address_max = 20
@@ -25,6 +28,7 @@
 //! ```
 
 use crate::wire::listeners::LmtpAddress;
+use crate::wire::smtp_limits::IpNetwork;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,10 @@ pub struct RawConfig {
     pub base_url: Option<String>,
     #[serde(default)]
     pub cors_origins: Vec<String>,
+    #[serde(default)]
+    pub push_networks: Vec<String>,
+    pub push_roots: Option<PathBuf>,
+    pub push_contact: Option<String>,
     pub gateways: Option<Vec<String>>,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
@@ -76,6 +84,10 @@ pub struct Config {
     pub hostname: String,
     pub base_url: Option<String>,
     pub cors_origins: Vec<String>,
+    pub push_networks: Vec<IpNetwork>,
+    /// Certificates in PEM.
+    pub push_roots: Option<Vec<u8>>,
+    pub push_contact: Option<String>,
     pub gateways: Option<Vec<String>>,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
@@ -120,11 +132,13 @@ impl RawConfig {
 
     /// Checks every value.
     pub fn check(self, data: PathBuf) -> Result<Config, ConfigError> {
-        let relay_roots = match &self.relay_roots {
-            Some(path) => Some(
-                std::fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?,
-            ),
-            None => None,
+        let relay_roots = read_pem(self.relay_roots)?;
+        let push_roots = read_pem(self.push_roots)?;
+        let push_contact = match self.push_contact {
+            Some(url) if !url.starts_with("mailto:") && !url.starts_with("https://") => {
+                return Err(wrong("push_contact", url, "it must start with mailto: or https://"));
+            }
+            url => url,
         };
         let base_url = match self.base_url {
             Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
@@ -149,6 +163,9 @@ impl RawConfig {
             hostname: hostname(self.hostname)?,
             base_url,
             cors_origins: self.cors_origins,
+            push_networks: self.push_networks.into_iter().map(network).collect::<Result<_, _>>()?,
+            push_roots,
+            push_contact,
             gateways: self.gateways,
             smtp_connections_max: self.smtp_connections_max,
             smtp_connections_per_address_max: self.smtp_connections_per_address_max,
@@ -172,6 +189,21 @@ fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
             "an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one",
         )),
     }
+}
+
+fn network(text: String) -> Result<IpNetwork, ConfigError> {
+    match IpNetwork::parse(&text) {
+        Some(network) => Ok(network),
+        None => Err(wrong("push_networks", text, "a network looks like 10.0.0.0/8 or fd00::/8")),
+    }
+}
+
+fn read_pem(path: Option<PathBuf>) -> Result<Option<Vec<u8>>, ConfigError> {
+    let read = |path: PathBuf| match std::fs::read(&path) {
+        Ok(content) => Ok(content),
+        Err(error) => Err(ConfigError::Unreadable { path, error }),
+    };
+    path.map(read).transpose()
 }
 
 /// The configured name, else the machine's, else a name that is nobody's.

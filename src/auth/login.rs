@@ -9,6 +9,7 @@ use super::credentials;
 use super::directory::{Directory, View};
 use super::password;
 use super::throttle::Throttle;
+use crate::store::rows::push::LoginRow;
 use crate::types::limits::{
     ARGON2_PARALLEL_MAX, LOGIN_CACHE_ENTRIES_MAX, LOGIN_WAITING_MAX, PASSWORD_BYTES_MAX,
 };
@@ -35,6 +36,20 @@ pub struct Login {
     pub credential: Option<CredentialId>,
     /// The password hash that was verified, itself hashed; `None` for an app password.
     pub(super) password: Option<[u8; 32]>,
+}
+
+impl Login {
+    /// The login as a row that is bound to it keeps it.
+    pub fn to_row(&self) -> LoginRow {
+        let Self { principal, inbox, credential, password } = *self;
+        LoginRow { principal, inbox, credential, password }
+    }
+
+    /// The login that a row is bound to.
+    pub fn from_row(row: &LoginRow) -> Self {
+        let LoginRow { principal, inbox, credential, password } = *row;
+        Self { principal, inbox, credential, password }
+    }
 }
 
 /// Why nobody is logged in.

@@ -23,6 +23,8 @@ pub enum Capability {
     WebSocket,
     /// How a browser gets to a WebSocket, which it can't give credentials. Of the session alone.
     WebSocketTicket,
+    /// RFC 9749. Of the session alone.
+    WebPushVapid,
     /// Owner, team, claim, hand-off, watchers of a conversation.
     Ownership,
     /// Status, category, tags, priority of a conversation.
@@ -46,7 +48,7 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 14] = [
+    pub const ALL: [Capability; 15] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
@@ -56,6 +58,7 @@ impl Capability {
         Capability::Quota,
         Capability::WebSocket,
         Capability::WebSocketTicket,
+        Capability::WebPushVapid,
         Capability::Ownership,
         Capability::Status,
         Capability::Notes,
@@ -85,6 +88,7 @@ impl Capability {
             Self::WebSocket => "urn:ietf:params:jmap:websocket",
             // Named as by the first servers and clients that had tickets.
             Self::WebSocketTicket => "com:linagora:params:jmap:ws:ticket",
+            Self::WebPushVapid => "urn:ietf:params:jmap:webpush-vapid",
             Self::Ownership => vendor!("ownership"),
             Self::Status => vendor!("status"),
             Self::Notes => vendor!("notes"),

@@ -113,6 +113,12 @@ impl<'a> Ctx<'a> {
         Ok(account)
     }
 
+    /// Where objects are that are in no account: the directory, which no session shows.
+    pub fn outside_accounts<'n>(&self, of_nobody: &'n Account) -> &'n Account {
+        self.told.borrow_mut().insert(of_nobody.id);
+        of_nobody
+    }
+
     /// Runs `work` in a transaction on the account, and commits it. After an error nothing has
     /// changed, and no creation id of it is known. The caller has checked the rights.
     /// `work` must not call `write` or `implicit`: the locks are held until it returns.

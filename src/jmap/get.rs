@@ -9,6 +9,7 @@ use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
 use super::object::{Object, Props};
+use super::session::Account;
 use crate::types::limits::OBJECTS_IN_GET_MAX;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -20,12 +21,16 @@ pub fn run<T: Object>(
     arguments: Map<String, Value>,
 ) -> Result<(), MethodError> {
     let mut args = Args::new(arguments);
-    let account_id = args.required_string("accountId")?;
+    let account_id = if T::IN_ACCOUNTS { Some(args.required_string("accountId")?) } else { None };
     let ids = args.strings("ids")?;
     let props = props::<T>(ctx, args.strings("properties")?)?;
     let own = T::get_args(ctx, &mut args, &props)?;
     args.finish()?;
-    let account = ctx.account(&account_id, method.capability)?;
+    let of_nobody = Account::of_nobody();
+    let account = match &account_id {
+        Some(id) => ctx.account(id, method.capability)?,
+        None => ctx.outside_accounts(&of_nobody),
+    };
     let reader = ctx.reader();
     let too_large = || MethodError::from(MethodErrorKind::RequestTooLarge);
     let ids = match ids {
@@ -43,8 +48,10 @@ pub fn run<T: Object>(
         }
     }
     let mut response = Map::with_capacity(4);
-    response.insert("accountId".into(), account_id.into());
-    response.insert("state".into(), T::state(ctx, reader, account)?.into());
+    if let Some(account_id) = account_id {
+        response.insert("accountId".into(), account_id.into());
+        response.insert("state".into(), T::state(ctx, reader, account)?.into());
+    }
     response.insert("list".into(), list.into());
     response.insert("notFound".into(), not_found.into());
     ctx.respond(method.name, response);

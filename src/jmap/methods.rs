@@ -110,6 +110,7 @@ static TABLES: &[&[Method]] = &[
     types::activity::METHODS,
     types::inbox_settings::METHODS,
     types::principal::METHODS,
+    types::push_subscription::METHODS,
     types::quota::METHODS,
     types::vacation::METHODS,
 ];

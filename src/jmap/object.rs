@@ -242,6 +242,10 @@ pub trait Object {
     /// Arguments of /get beside the standard ones; `()` where there are none.
     type GetArgs: Default;
 
+    /// Is an object one of an account? Of the others (PushSubscription alone, RFC 8620 §7.2) the methods
+    /// take and give no `accountId` and no state.
+    const IN_ACCOUNTS: bool = true;
+
     fn table() -> &'static TypeTable;
 
     /// The property of that name. A type with names that aren't in the table, such as

@@ -7,6 +7,7 @@
 use super::capability::{Capability, CapabilitySet, PRINCIPALS_OWNER};
 use super::query::Collation;
 use super::types::blob_get;
+use crate::auth::Login;
 use crate::types::limits::{self, *};
 use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde_json::{Map, Value, json};
@@ -32,6 +33,21 @@ pub struct Account {
 }
 
 impl Account {
+    /// What stands for the account of objects that are in none.
+    pub fn of_nobody() -> Self {
+        Self {
+            id: AccountId::DIRECTORY,
+            name: String::new(),
+            is_personal: true,
+            is_read_only: false,
+            role: None,
+            capabilities: CapabilitySet::default(),
+            owner: None,
+            current_user_principal_id: None,
+            may_create_top_level_mailbox: false,
+        }
+    }
+
     /// May the principal do what needs this role? In an account of their own, everything.
     pub fn allows(&self, role: MemberRole) -> bool {
         self.role.is_none_or(|own| own >= role)
@@ -66,6 +82,8 @@ pub struct Urls {
 /// One principal's session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionData {
+    /// What the request is made with; `None` where nothing can be bound to it.
+    pub login: Option<Login>,
     pub principal: PrincipalId,
     pub username: String,
     /// In the order in which they are shown.
@@ -75,6 +93,8 @@ pub struct SessionData {
     urls: Urls,
     /// RFC 8621 §1.3.1, `emailQuerySortOptions`.
     sort_options: &'static [&'static str],
+    /// RFC 9749 §3.
+    application_server_key: String,
     state: String,
 }
 
@@ -86,12 +106,28 @@ impl SessionData {
         primary: Option<AccountId>,
         urls: Urls,
         sort_options: &'static [&'static str],
+        application_server_key: String,
     ) -> Self {
-        let mut session =
-            Self { principal, username, accounts, primary, urls, sort_options, state: String::new() };
+        let mut session = Self {
+            login: None,
+            principal,
+            username,
+            accounts,
+            primary,
+            urls,
+            sort_options,
+            application_server_key,
+            state: String::new(),
+        };
         let digest = blake3::hash(Value::Object(session.members()).to_string().as_bytes());
         session.state = digest.to_hex().chars().take(16).collect();
         session
+    }
+
+    /// The session of a login that objects can be bound to.
+    pub fn of_login(mut self, login: Login) -> Self {
+        self.login = Some(login);
+        self
     }
 
     /// The account, if the principal sees it.
@@ -125,7 +161,7 @@ impl SessionData {
             known.map(|one| (one.uri().to_owned(), Value::from(account.id.to_string())))
         });
         let mut out = Map::new();
-        out.insert("capabilities".into(), capabilities(&self.urls));
+        out.insert("capabilities".into(), self.capabilities());
         out.insert("accounts".into(), Value::Object(accounts.collect()));
         out.insert("primaryAccounts".into(), Value::Object(primary_accounts.collect()));
         out.insert("username".into(), self.username.as_str().into());
@@ -134,6 +170,33 @@ impl SessionData {
         out.insert("uploadUrl".into(), self.urls.upload.as_str().into());
         out.insert("eventSourceUrl".into(), self.urls.event_source.as_str().into());
         out
+    }
+
+    /// The `capabilities` of the session: what the server can do at all.
+    fn capabilities(&self) -> Value {
+        let urls = &self.urls;
+        let collations: Vec<&str> = Collation::ALL.into_iter().map(Collation::name).collect();
+        let core = json!({
+            "maxSizeUpload": limits::UPLOAD_SIZE_BYTES_MAX,
+            "maxConcurrentUpload": limits::UPLOADS_CONCURRENT_MAX,
+            "maxSizeRequest": limits::REQUEST_SIZE_BYTES_MAX,
+            "maxConcurrentRequests": limits::REQUESTS_CONCURRENT_MAX,
+            "maxCallsInRequest": limits::CALLS_IN_REQUEST_MAX,
+            "maxObjectsInGet": limits::OBJECTS_IN_GET_MAX,
+            "maxObjectsInSet": limits::OBJECTS_IN_SET_MAX,
+            "collationAlgorithms": collations
+        });
+        let object = |one| match one {
+            Capability::Core => core.clone(),
+            Capability::WebSocket => json!({"url": urls.websocket, "supportsPush": true}),
+            Capability::WebSocketTicket => json!({
+                "generationEndpoint": urls.websocket_ticket,
+                "revocationEndpoint": urls.websocket_ticket
+            }),
+            Capability::WebPushVapid => json!({"applicationServerKey": self.application_server_key}),
+            _ => json!({}),
+        };
+        Value::Object(Capability::ALL.into_iter().map(|one| (one.uri().to_owned(), object(one))).collect())
     }
 
     fn account_json(&self, account: &Account) -> Value {
@@ -159,7 +222,7 @@ impl SessionData {
         match capability {
             Capability::Core | Capability::Vacation | Capability::Quota | Capability::Activity => json!({}),
             // Of the session alone: no account has these.
-            Capability::WebSocket | Capability::WebSocketTicket => json!({}),
+            Capability::WebSocket | Capability::WebSocketTicket | Capability::WebPushVapid => json!({}),
             Capability::Mail => json!({
                 "maxMailboxesPerEmail": MAILBOXES_PER_EMAIL_MAX,
                 "maxMailboxDepth": MAILBOX_DEPTH_MAX,
@@ -210,31 +273,6 @@ fn has(account: &Account, capability: Capability) -> bool {
     capability == Capability::Core || account.capabilities.contains(capability)
 }
 
-/// The `capabilities` of the session: what the server can do at all.
-fn capabilities(urls: &Urls) -> Value {
-    let collations: Vec<&str> = Collation::ALL.into_iter().map(Collation::name).collect();
-    let core = json!({
-        "maxSizeUpload": limits::UPLOAD_SIZE_BYTES_MAX,
-        "maxConcurrentUpload": limits::UPLOADS_CONCURRENT_MAX,
-        "maxSizeRequest": limits::REQUEST_SIZE_BYTES_MAX,
-        "maxConcurrentRequests": limits::REQUESTS_CONCURRENT_MAX,
-        "maxCallsInRequest": limits::CALLS_IN_REQUEST_MAX,
-        "maxObjectsInGet": limits::OBJECTS_IN_GET_MAX,
-        "maxObjectsInSet": limits::OBJECTS_IN_SET_MAX,
-        "collationAlgorithms": collations
-    });
-    let object = |one| match one {
-        Capability::Core => core.clone(),
-        Capability::WebSocket => json!({"url": urls.websocket, "supportsPush": true}),
-        Capability::WebSocketTicket => json!({
-            "generationEndpoint": urls.websocket_ticket,
-            "revocationEndpoint": urls.websocket_ticket
-        }),
-        _ => json!({}),
-    };
-    Value::Object(Capability::ALL.into_iter().map(|one| (one.uri().to_owned(), object(one))).collect())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -268,7 +306,15 @@ pub(super) mod tests {
             websocket_ticket: "https://mail.example/jmap/ws/ticket".into(),
         };
         let primary = accounts.first().map(|account| account.id);
-        SessionData::new(PrincipalId(2), "ann@example.org".into(), accounts, primary, urls, &["receivedAt"])
+        SessionData::new(
+            PrincipalId(2),
+            "ann@example.org".into(),
+            accounts,
+            primary,
+            urls,
+            &["receivedAt"],
+            "key".into(),
+        )
     }
 
     #[test]
@@ -293,6 +339,10 @@ pub(super) mod tests {
         assert_eq!(
             session["capabilities"]["urn:ietf:params:jmap:websocket"],
             json!({"url": "wss://mail.example/jmap/ws", "supportsPush": true})
+        );
+        assert_eq!(
+            session["capabilities"]["urn:ietf:params:jmap:webpush-vapid"],
+            json!({"applicationServerKey": "key"})
         );
         assert_eq!(
             session["accounts"]["ab"],

@@ -40,7 +40,8 @@ impl Outcome {
 
 /// What a call asks for.
 struct Plan {
-    account_id: String,
+    /// `None` for a type that is in no account.
+    account_id: Option<String>,
     if_in_state: Option<String>,
     create: Map<String, Value>,
     update: Map<String, Value>,
@@ -58,14 +59,21 @@ pub fn run<T: SetObject>(
     let plan = plan::<T>(ctx, method, &mut args)?;
     let own = T::set_args(ctx, &mut args)?;
     args.finish()?;
-    let account = ctx.writable(&plan.account_id, method.capability, T::table().write_role)?;
+    let of_nobody = Account::of_nobody();
+    let account = match &plan.account_id {
+        Some(id) => ctx.writable(id, method.capability, T::table().write_role)?,
+        None => ctx.outside_accounts(&of_nobody),
+    };
     if plan.create.len() + plan.update.len() + plan.destroy.len() > OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
     let ((outcome, old_state), committed) =
         ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own))?;
-    let new_state = T::state_after_set(ctx, account, &committed, &old_state)?;
-    let response = response(ctx, plan.account_id, old_state, new_state, &outcome);
+    let new_state = match T::IN_ACCOUNTS {
+        true => T::state_after_set(ctx, account, &committed, &old_state)?,
+        false => String::new(),
+    };
+    let response = response(ctx, plan.account_id.map(|id| (id, old_state, new_state)), &outcome);
     ctx.respond(method.name, response);
     T::after_commit(ctx, account, own, &outcome);
     Ok(())
@@ -89,8 +97,8 @@ fn plan<T: SetObject>(ctx: &Ctx, method: &Method, args: &mut Args) -> Result<Pla
         return Err(MethodError::argument("ifOwner", "must map ids to ids or null"));
     }
     Ok(Plan {
-        account_id: args.required_string("accountId")?,
-        if_in_state: args.string("ifInState")?,
+        account_id: if T::IN_ACCOUNTS { Some(args.required_string("accountId")?) } else { None },
+        if_in_state: if T::IN_ACCOUNTS { args.string("ifInState")? } else { None },
         create: args.creates("create")?.unwrap_or_default(),
         update: args.objects("update")?.unwrap_or_default(),
         destroy: args.strings("destroy")?.unwrap_or_default(),
@@ -106,7 +114,7 @@ fn in_txn<T: SetObject>(
     plan: &Plan,
     own: &T::SetArgs,
 ) -> Result<(Outcome, String), MethodError> {
-    let old_state = T::state(ctx, txn, account)?;
+    let old_state = if T::IN_ACCOUNTS { T::state(ctx, txn, account)? } else { String::new() };
     if plan.if_in_state.as_ref().is_some_and(|wanted| *wanted != old_state) {
         return Err(MethodErrorKind::StateMismatch.into());
     }
@@ -301,16 +309,16 @@ pub(super) fn created_object(created: Created, defaults: Map<String, Value>) -> 
 
 fn response(
     ctx: &Ctx,
-    account_id: String,
-    old_state: String,
-    new_state: String,
+    in_account: Option<(String, String, String)>,
     outcome: &Outcome,
 ) -> Map<String, Value> {
     let destroyed = (!outcome.destroyed.is_empty()).then(|| outcome.destroyed.clone());
     let mut out = Map::with_capacity(9);
-    out.insert("accountId".into(), account_id.into());
-    out.insert("oldState".into(), old_state.into());
-    out.insert("newState".into(), new_state.into());
+    if let Some((account_id, old_state, new_state)) = in_account {
+        out.insert("accountId".into(), account_id.into());
+        out.insert("oldState".into(), old_state.into());
+        out.insert("newState".into(), new_state.into());
+    }
     out.insert("created".into(), or_null(outcome.created.clone()));
     out.insert("updated".into(), or_null(outcome.updated.clone()));
     out.insert("destroyed".into(), destroyed.into());

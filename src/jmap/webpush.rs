@@ -162,11 +162,15 @@ impl Target {
     pub fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let authority = uri.authority()?;
-        if uri.scheme_str()? != "https" || authority.as_str().contains('@') || authority.host().is_empty() {
+        let host = authority.host().to_owned();
+        let port = authority.port_u16();
+        let plain = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        // Neither a user nor a port that is none.
+        if uri.scheme_str()? != "https" || host.is_empty() || authority.as_str() != plain {
             return None;
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Some(Self { host: authority.host().to_owned(), port: uri.port_u16().unwrap_or(443), path })
+        Some(Self { host, port: port.unwrap_or(443), path })
     }
 
     /// RFC 6454 §6.2: what a proof is made for.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 pub struct Hub {
     watches: Mutex<HashMap<AccountId, HashMap<PrincipalId, watch::Sender<TypeStates>>>>,
     bells: Mutex<Vec<Arc<Bell>>>,
+    subscriptions: Notify,
 }
 
 /// Rings for every account that changed, for those who work on all of them: full text, the relay
@@ -54,6 +55,17 @@ impl Hub {
         let bell = Arc::new(Bell::default());
         self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&bell));
         bell
+    }
+
+    /// Push subscriptions changed, which no change log tells of (RFC 8620 §7.2 gives them no state). It
+    /// may be told before the change is durable.
+    pub fn subscriptions_changed(&self) {
+        self.subscriptions.notify_one();
+    }
+
+    /// Waits until they did; one listener hears it.
+    pub async fn subscriptions_change(&self) {
+        self.subscriptions.notified().await;
     }
 
     /// Tells listeners the account's states, or a member's own.

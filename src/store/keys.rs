@@ -38,6 +38,8 @@
 //!   23 Credential               (0, credential:4)
 //!   24 Server secret            (0)
 //!   25 Team                     (0, principal:4)
+//!   28 Push subscription        (0, principal:4, subscription:4)
+//!   29 Push creations           (0, principal:4)             how many lately
 //!   30 Scheduled sending        (account, email:4, submission:4)   what its release needs to know
 //!   31 Submission, detached     (account, submission:4)        on its way, and no object any more
 //!   32 Member's Identity        (account, identity:4, principal:4) what it is for one member
@@ -133,6 +135,8 @@ pub enum Kind {
     Credential = 0x23,
     Secret = 0x24,
     Team = 0x25,
+    PushSubscription = 0x28,
+    PushCreations = 0x29,
     ScheduledSend = 0x30,
     DetachedSubmission = 0x31,
     IdentityOfMember = 0x32,

@@ -122,6 +122,8 @@ id!(/// A quota of an account (RFC 9425).
     QuotaId, 'q');
 id!(/// An app password.
     CredentialId, 'k');
+id!(/// A push subscription (RFC 8620 §7.2), unique among those of one principal.
+    PushSubscriptionId, 'w');
 
 impl AccountId {
     /// The keyspace of principals, accounts and addresses. No session ever contains it.

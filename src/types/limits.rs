@@ -219,7 +219,7 @@ pub const PUSH_REST_MILLISECONDS: u64 = 500;
 /// The longest such rest that 429s lead to.
 pub const PUSH_THROTTLED_REST_SECONDS_MAX: u64 = 15 * 60;
 /// Wait before a push that failed is tried again; it doubles with every further failure.
-pub const PUSH_RETRY_SECONDS_MIN: u64 = 10;
+pub const PUSH_RETRY_SECONDS_MIN: u64 = 5;
 /// The longest such wait.
 pub const PUSH_RETRY_SECONDS_MAX: u64 = 60 * 60;
 /// A subscription whose pushes have failed so long is dropped.

@@ -58,6 +58,30 @@ impl StateChange {
     pub fn to_json(&self) -> Value {
         json!({"@type": "StateChange", "changed": self.changed})
     }
+
+    /// The same as several objects, none of them longer than `max` unless one account alone is.
+    pub fn pieces(&self, max: usize) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let mut some = Map::new();
+        for (account, states) in &self.changed {
+            let mut more = some.clone();
+            more.insert(account.clone(), states.clone());
+            if !some.is_empty() && text_of(&more).len() > max {
+                pieces.push(text_of(&some));
+                some = Map::from_iter([(account.clone(), states.clone())]);
+            } else {
+                some = more;
+            }
+        }
+        if !some.is_empty() {
+            pieces.push(text_of(&some));
+        }
+        pieces
+    }
+}
+
+fn text_of(changed: &Map<String, Value>) -> String {
+    json!({"@type": "StateChange", "changed": changed}).to_string()
 }
 
 /// One listener's view of all accounts of a login.
@@ -267,6 +291,20 @@ mod tests {
         let known = positions("ab:120,ac:7");
         assert_eq!(known, BTreeMap::from([(AccountId(1), 120), (AccountId(2), 7)]));
         assert_eq!(positions("ab:x,ab,:3,zz:1,,\u{fffd}"), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_state_change_that_is_too_long_goes_in_pieces_by_account() {
+        let states = |id: &str| (id.to_owned(), json!({"Email": "s1", "Mailbox": "s2"}));
+        let whole = StateChange {
+            changed: ["ab", "ac", "ad"].map(states).into_iter().collect(),
+            position: String::new(),
+        };
+        assert_eq!(whole.pieces(1000), [whole.to_json().to_string()]);
+        let two = r#"{"@type":"StateChange","changed":{"ab":{"Email":"s1","Mailbox":"s2"},"ac":{"Email":"s1","Mailbox":"s2"}}}"#;
+        let one = r#"{"@type":"StateChange","changed":{"ad":{"Email":"s1","Mailbox":"s2"}}}"#;
+        assert_eq!(whole.pieces(two.len()), [two, one]);
+        assert_eq!(whole.pieces(1).len(), 3);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use super::http_auth::{Gate, Sessions};
 use super::websocket_ticket::{self, Tickets};
-use super::{blobs, documents, eventsource, http_jmap, websocket};
+use super::{blobs, documents, eventsource, http_jmap, push, websocket};
 use crate::inbox::server::Server;
+use crate::jmap::webpush::Vapid;
 use crate::types::limits;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -32,6 +33,8 @@ pub struct Web {
     pub gate: Arc<Gate>,
     pub sessions: Arc<Sessions>,
     pub tickets: Arc<Tickets>,
+    /// By what push services know us.
+    pub vapid: Arc<Vapid>,
     /// Rings when the server stops, so that open channels end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -68,6 +71,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::
         gate: Arc::default(),
         sessions: Arc::default(),
         tickets: Arc::default(),
+        vapid: Arc::new(push::vapid(&server)),
         server,
         stopping: stopping.clone(),
     };

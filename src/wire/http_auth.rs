@@ -135,7 +135,8 @@ fn session(web: &Web, caller: &Caller) -> Result<Arc<SessionData>, Problem> {
         }
     }
     let session = auth::Session::of(Arc::clone(&view), login.clone()).ok_or_else(unauthorized)?;
-    let session = Arc::new(session_data(&session, urls(base)));
+    let session = session_data(&session, urls(base), web.vapid.public().to_owned());
+    let session = Arc::new(session.of_login(login.clone()));
     let mut known = web.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
     if known.view.as_ref().is_some_and(|one| Arc::ptr_eq(one, &view)) && base.len() <= BASE_URL_BYTES_MAX {
         if known.sessions.len() >= SESSIONS_KEPT_MAX {
@@ -170,7 +171,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 }
 
 /// The session in the words of JMAP.
-fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
+fn session_data(session: &auth::Session, urls: Urls, application_server_key: String) -> SessionData {
     let accounts = session.accounts().iter().map(|account| {
         let (id, role) = (account.access.account(), account.access.role());
         let mut capabilities = CapabilitySet::of(&[
@@ -206,6 +207,7 @@ fn session_data(session: &auth::Session, urls: Urls) -> SessionData {
         session.primary(),
         urls,
         SORT_OPTIONS,
+        application_server_key,
     )
 }
 

@@ -11,6 +11,7 @@ pub mod http_auth;
 pub mod http_jmap;
 pub mod listeners;
 pub mod problem;
+pub mod push;
 pub mod relay;
 pub mod smtp_in;
 pub mod smtp_limits;

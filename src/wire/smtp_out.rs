@@ -162,7 +162,8 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-fn tls_config(extra_roots_pem: Option<&[u8]>) -> Result<ClientConfig, RelayConfigError> {
+/// TLS to servers that the public roots vouch for, or these, in PEM.
+pub fn tls_config(extra_roots_pem: Option<&[u8]>) -> Result<ClientConfig, RelayConfigError> {
     let wrong = |error: String| RelayConfigError::RootCertificates(error);
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(pem) = extra_roots_pem {

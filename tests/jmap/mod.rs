@@ -8,6 +8,7 @@ mod documents;
 mod eventsource;
 mod identity;
 mod low_disk;
+mod push;
 mod quota;
 mod request;
 mod scheduled;

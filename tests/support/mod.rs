@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod push_service;
 pub mod relay;
 pub mod sending;
 pub mod server;

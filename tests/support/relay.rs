@@ -200,7 +200,8 @@ impl Drop for Relay {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
+/// TLS with the certificate for `localhost` and 127.0.0.1.
+pub fn acceptor() -> TlsAcceptor {
     let chain = CertificateDer::pem_slice_iter(include_bytes!("relay_tls/relay.pem"))
         .collect::<Result<Vec<_>, _>>()
         .expect("a certificate");

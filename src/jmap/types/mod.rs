@@ -29,6 +29,7 @@ pub mod mailbox;
 pub mod mailbox_query;
 pub mod note;
 pub mod principal;
+pub mod push_subscription;
 pub mod quota;
 pub mod reply_lock;
 pub mod search_snippet;

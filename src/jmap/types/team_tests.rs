@@ -68,7 +68,7 @@ fn session_of(who: PrincipalId) -> SessionData {
         websocket: url(),
         websocket_ticket: url(),
     };
-    SessionData::new(who, "me@example.org".into(), accounts, Some(AccountId(1)), urls, &[])
+    SessionData::new(who, "me@example.org".into(), accounts, Some(AccountId(1)), urls, &[], String::new())
 }
 
 impl World {

@@ -7,6 +7,7 @@ pub mod account;
 pub mod directory;
 pub mod mail;
 pub mod message;
+pub mod push;
 pub mod quota;
 pub mod submission;
 pub mod team;

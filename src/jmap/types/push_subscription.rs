@@ -1,0 +1,288 @@
+//! PushSubscription (RFC 8620 §7.2): what a login wants to be pushed, and where to. Who pushes is
+//! `wire/push`, which hears of every change here.
+//!
+//! Invariants: a login sees and changes only what it made; `url` and `keys` are never told; the code is
+//! told to the URL alone, until the client has sent it back.
+
+use crate::auth::Login;
+use crate::jmap::args::Args;
+use crate::jmap::capability::Capability::Core;
+use crate::jmap::context::Ctx;
+use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
+use crate::jmap::methods::{Method, read, write};
+use crate::jmap::object::*;
+use crate::jmap::session::Account;
+use crate::jmap::webpush::{ReceiverKeys, Target};
+use crate::jmap::{get, set};
+use crate::store::rows::push::{PushCreationsRow, PushSubscriptionRow};
+use crate::store::{Read, StoreResult, keys};
+use crate::types::limits::*;
+use crate::types::{AccountId, MemberRole, Millis, PrincipalId, PushSubscriptionId, UtcDate};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// One line a method. RFC 8620 §7.2 defines no /changes and no /query.
+pub static METHODS: &[Method] = &[
+    read("PushSubscription/get", Core, get::run::<PushSubscription>),
+    write("PushSubscription/set", Core, set::run::<PushSubscription>),
+];
+
+/// The type.
+pub struct PushSubscription;
+
+static TABLE: TypeTable = TypeTable {
+    name: "PushSubscription",
+    data_type: None,
+    capability: Core,
+    id: |id| PushSubscriptionId(id).to_string(),
+    properties: &[
+        Property::ID,
+        Property::immutable("deviceClientId", Kind::String, Initial::Required),
+        Property::immutable("url", Kind::String, Initial::Required).on_request(),
+        Property::immutable("keys", Kind::Object, Initial::Null).or_null().on_request(),
+        Property::mutable("verificationCode", Kind::String, Initial::Null).or_null(),
+        Property::mutable("expires", Kind::UtcDate, Initial::Computed).or_null(),
+        Property::mutable("types", Kind::Strings, Initial::Null).or_null(),
+    ],
+    write_role: MemberRole::Observer,
+    singleton: false,
+    if_version: None,
+    if_owner: None,
+};
+
+type Id = (PrincipalId, PushSubscriptionId);
+
+impl Object for PushSubscription {
+    const IN_ACCOUNTS: bool = false;
+
+    type GetArgs = ();
+
+    fn table() -> &'static TypeTable {
+        &TABLE
+    }
+
+    fn get_args(_ctx: &Ctx, _args: &mut Args, props: &Props) -> Result<(), MethodError> {
+        // RFC 8620 §7.2.1: they are private to the device.
+        if props.has("url") || props.has("keys") {
+            return Err(MethodError::new(MethodErrorKind::Forbidden, "url and keys are never told."));
+        }
+        Ok(())
+    }
+
+    fn get_many(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        _account: &Account,
+        ids: &[&str],
+        props: &Props,
+        _args: &(),
+    ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
+        let one = |id: &&str| Ok(find(ctx, reader, id)?.map(|(id, row)| to_json(id, &row, props)));
+        ids.iter().map(one).collect()
+    }
+
+    fn all_ids(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        _account: &Account,
+        _max: usize,
+    ) -> Result<Option<Vec<String>>, MethodError> {
+        let Some(login) = &ctx.session.login else { return Ok(Some(Vec::new())) };
+        let now = ctx.store.clock.now();
+        let own = rows_of(reader, login.principal)?;
+        let own = own.into_iter().filter(|(_, row)| is_live(row, login, now));
+        Ok(Some(own.map(|(id, _)| PushSubscriptionId(id).to_string()).collect()))
+    }
+}
+
+/// All subscriptions of a principal, whichever login made them: as many as the limit allows.
+fn rows_of(reader: &dyn Read, principal: PrincipalId) -> StoreResult<Vec<(u32, PushSubscriptionRow)>> {
+    reader.collect_rows(&keys::all_of(AccountId::DIRECTORY, keys::Kind::PushSubscription, principal.0))
+}
+
+fn is_live(row: &PushSubscriptionRow, login: &Login, now: Millis) -> bool {
+    row.login == login.to_row() && row.expires > now.date()
+}
+
+/// The subscription, if this login made it.
+fn find(ctx: &Ctx, reader: &dyn Read, id: &str) -> StoreResult<Option<(Id, PushSubscriptionRow)>> {
+    let (Some(login), Some(id)) = (&ctx.session.login, PushSubscriptionId::parse(id)) else {
+        return Ok(None);
+    };
+    let key = (login.principal, id);
+    let row: Option<PushSubscriptionRow> = reader.row(AccountId::DIRECTORY, key)?;
+    Ok(row.filter(|row| is_live(row, login, ctx.store.clock.now())).map(|row| (key, row)))
+}
+
+fn to_json((_, id): Id, row: &PushSubscriptionRow, props: &Props) -> Map<String, Value> {
+    let value = |name: &str| match name {
+        "id" => json!(id.to_string()),
+        "deviceClientId" => json!(row.device_client_id),
+        "url" => json!(row.url),
+        "keys" => {
+            row.keys.as_ref().map_or(Value::Null, |(p256dh, auth)| json!({"p256dh": p256dh, "auth": auth}))
+        }
+        "verificationCode" => json!(row.verified.then_some(&row.code)),
+        "expires" => json!(row.expires.to_string()),
+        "types" => json!(row.types),
+        _ => Value::Null,
+    };
+    props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+impl SetObject for PushSubscription {
+    type SetArgs = ();
+
+    fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn create(set: &mut SetCall<'_, '_, ()>, new: Map<String, Value>) -> Result<Created, Refusal> {
+        let Some(login) = &set.ctx.session.login else { return Err(SetErrorKind::Forbidden.into()) };
+        let now = set.ctx.store.clock.now();
+        let mut row = PushSubscriptionRow {
+            login: login.to_row(),
+            device_client_id: text(&new, "deviceClientId"),
+            url: text(&new, "url"),
+            keys: keys_of(&new)?,
+            code: BASE64_URL_SAFE_NO_PAD.encode(set.ctx.store.random.bytes::<32>()),
+            asked: false,
+            verified: false,
+            expires: expiry(new.get("expires"), now),
+            types: None,
+            position: None,
+            created_at: now,
+            email_push: Vec::new(),
+        };
+        check(&row, &new)?;
+        row.types = types(&new)?;
+        count(set, login.principal, now)?;
+        let id = free_id(set, login.principal)?;
+        set.txn.insert(AccountId::DIRECTORY, (login.principal, id), &row)?;
+        let properties = Map::from_iter([("expires".to_owned(), json!(row.expires.to_string()))]);
+        Ok(Created { id: id.to_string(), properties })
+    }
+
+    fn update(
+        set: &mut SetCall<'_, '_, ()>,
+        update: Update<'_>,
+    ) -> Result<Option<Map<String, Value>>, Refusal> {
+        let (key, before) = find(set.ctx, set.reader(), update.id)?.ok_or(SetErrorKind::NotFound)?;
+        let mut row = before.clone();
+        let mut told = Map::new();
+        if let Some(code) = update.new.get("verificationCode") {
+            // RFC 8620 §7.2.2. A code that was given back isn't taken back either.
+            if code.as_str() != Some(&row.code) && (row.verified || !code.is_null()) {
+                return Err(SetError::properties(["verificationCode"], "This is not the code.").into());
+            }
+            row.verified = code.is_string();
+        }
+        if let Some(expires) = update.new.get("expires") {
+            row.expires = expiry(Some(expires), set.ctx.store.clock.now());
+            if json!(row.expires.to_string()) != *expires {
+                told.insert("expires".to_owned(), json!(row.expires.to_string()));
+            }
+        }
+        if update.new.contains_key("types") {
+            row.types = types(update.new)?;
+        }
+        if row != before {
+            set.txn.update(AccountId::DIRECTORY, key, &row)?;
+        }
+        Ok((!told.is_empty()).then_some(told))
+    }
+
+    fn destroy(set: &mut SetCall<'_, '_, ()>, id: &str) -> Result<(), Refusal> {
+        let (key, _) = find(set.ctx, set.reader(), id)?.ok_or(SetErrorKind::NotFound)?;
+        set.txn.remove::<PushSubscriptionRow>(AccountId::DIRECTORY, key)?;
+        Ok(())
+    }
+
+    fn after_commit(ctx: &mut Ctx, _account: &Account, _args: (), _outcome: &set::Outcome) {
+        ctx.store.hub().subscriptions_changed();
+    }
+}
+
+fn text(new: &Map<String, Value>, name: &str) -> String {
+    new.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn keys_of(new: &Map<String, Value>) -> Result<Option<(String, String)>, SetError> {
+    let keys = match new.get("keys") {
+        Some(Value::Object(keys)) => keys,
+        _ => return Ok(None),
+    };
+    let (p256dh, auth) = (text(keys, "p256dh"), text(keys, "auth"));
+    if ReceiverKeys::parse(&p256dh, &auth).is_none() {
+        let why = "keys must be a point of P-256 and 16 octets, in URL-safe base64 (RFC 8291).";
+        return Err(SetError::properties(["keys"], why));
+    }
+    Ok(Some((p256dh, auth)))
+}
+
+fn check(row: &PushSubscriptionRow, new: &Map<String, Value>) -> Result<(), SetError> {
+    let mut wrong = Vec::new();
+    if row.url.len() > PUSH_URL_BYTES_MAX || Target::parse(&row.url).is_none() {
+        wrong.push("url");
+    }
+    if row.device_client_id.is_empty() || row.device_client_id.len() > PUSH_DEVICE_ID_BYTES_MAX {
+        wrong.push("deviceClientId");
+    }
+    // RFC 8620 §7.2: "This MUST be null (or omitted) when the subscription is created."
+    if new.get("verificationCode").is_some_and(|code| !code.is_null()) {
+        wrong.push("verificationCode");
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let why = "url must begin with https:// and be no longer than 2048 octets, deviceClientId must have 1 to 255 \
+               octets, verificationCode must not be given.";
+    Err(SetError::properties(wrong, why))
+}
+
+fn types(new: &Map<String, Value>) -> Result<Option<Vec<String>>, SetError> {
+    let Some(Value::Array(names)) = new.get("types") else { return Ok(None) };
+    let names: Vec<String> = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if names.len() > PUSH_TYPES_MAX || names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(SetError::properties(["types"], "There are too many types, or one is too long."));
+    }
+    Ok(Some(names))
+}
+
+/// RFC 8620 §7.2: passwords have no end of their own, so every subscription gets one, not too far off.
+fn expiry(wanted: Option<&Value>, now: Millis) -> UtcDate {
+    let most = now.after(Duration::from_secs(PUSH_EXPIRES_SECONDS_MAX)).date();
+    let wanted = wanted.and_then(Value::as_str).and_then(UtcDate::parse);
+    wanted.map_or(most, |wanted| wanted.min(most))
+}
+
+/// Counts a creation, which posts to a URL that nobody has verified.
+fn count(set: &mut SetCall<'_, '_, ()>, principal: PrincipalId, now: Millis) -> Result<(), Refusal> {
+    if rows_of(set.reader(), principal)?.len() >= PUSH_SUBSCRIPTIONS_PER_PRINCIPAL_MAX {
+        let why = "You have as many push subscriptions as one can have; destroy one first.";
+        return Err(SetError::new(SetErrorKind::OverQuota, why).into());
+    }
+    let known: Option<PushCreationsRow> = set.reader().row(AccountId::DIRECTORY, principal)?;
+    let hour = Duration::from_secs(60 * 60);
+    let row = known.filter(|row| row.since.until(now) < hour);
+    let mut row = row.unwrap_or(PushCreationsRow { since: now, count: 0 });
+    if row.count as usize >= PUSH_CREATIONS_PER_HOUR_MAX {
+        return Err(SetError::new(SetErrorKind::RateLimit, "Too many subscriptions within an hour.").into());
+    }
+    row.count += 1;
+    set.txn.update(AccountId::DIRECTORY, principal, &row)?;
+    Ok(())
+}
+
+/// An id that none of the principal's subscriptions has. It says nothing of others' subscriptions.
+fn free_id(set: &mut SetCall<'_, '_, ()>, principal: PrincipalId) -> StoreResult<PushSubscriptionId> {
+    loop {
+        let id = PushSubscriptionId(u32::from_le_bytes(set.ctx.store.random.bytes()));
+        let taken: Option<PushSubscriptionRow> = set.reader().row(AccountId::DIRECTORY, (principal, id))?;
+        if taken.is_none() {
+            return Ok(id);
+        }
+    }
+}

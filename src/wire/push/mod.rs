@@ -1,0 +1,423 @@
+//! Push to subscriptions (RFC 8620 §7.2) by Web Push (RFC 8030).
+//!
+//! A manager hears when subscriptions, which are rows of the directory, change, and keeps one task for
+//! each. A task first sends the code, then waits until the client has sent it back, then posts what its
+//! feed gives, at the pace that the push service sets. Nothing is queued: what waits is told as one
+//! StateChange when it goes out, to whoever may still hear it.
+//!
+//! Invariants: only what is durable is posted; one URL gets one POST at a time; a subscription ends with
+//! its login, its time, or when the push service says so, and its row goes with it. A stop writes down
+//! what was told, so that a start goes on there; after a crash more is told, never less.
+
+pub mod guard;
+pub mod pace;
+pub mod post;
+
+use super::feed::{Feed, Types};
+use super::http::stopped;
+use crate::auth::{Login, Session};
+use crate::inbox::server::Server;
+use crate::jmap::webpush::{ReceiverKeys, TEXT_BYTES_MAX, Target, Vapid};
+use crate::store::rows::push::PushSubscriptionRow;
+use crate::store::{Read, StoreResult, keys};
+use crate::types::{AccountId, PrincipalId, PushSubscriptionId, limits};
+use guard::Guard;
+use pace::{Answer, Pace, Verdict};
+use post::Message;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ClientConfig;
+
+/// What the server's key for push services derives from (RFC 8292): the same as long as the data folder
+/// is, and in its backups.
+const KEY_CONTEXT: &str = "postroom.dev 2026-11 web push VAPID key";
+
+/// Where pushes may go, and what they say of us.
+pub struct PushConfig {
+    pub guard: Guard,
+    pub tls: Arc<ClientConfig>,
+    /// How a push service reaches whoever runs this server: a mailto or https URL.
+    pub subject: String,
+}
+
+/// The server's key.
+pub fn vapid(server: &Server) -> Vapid {
+    Vapid::of(server.directory.current().key(KEY_CONTEXT))
+}
+
+type Key = (PrincipalId, PushSubscriptionId);
+
+/// What all tasks share.
+struct Shared {
+    server: Arc<Server>,
+    config: PushConfig,
+    vapid: Vapid,
+    slots: Semaphore,
+}
+
+/// One subscription's task.
+struct Running {
+    row: watch::Sender<PushSubscriptionRow>,
+    /// Gives the position where it was stopped.
+    task: JoinHandle<Option<String>>,
+}
+
+/// Pushes until `stopping` says true.
+pub async fn run(server: Arc<Server>, config: PushConfig, mut stopping: watch::Receiver<bool>) {
+    let mut logins_moved = server.directory.watch();
+    let vapid = vapid(&server);
+    let slots = Semaphore::new(limits::PUSHES_CONCURRENT_MAX);
+    let shared = Arc::new(Shared { server, config, vapid, slots });
+    let mut running: HashMap<Key, Running> = HashMap::new();
+    let mut at_start = true;
+    while !*stopping.borrow() {
+        logins_moved.mark_unchanged();
+        match shared.server.blocking(|server| subscriptions(server)).await {
+            Ok(mut rows) => {
+                for key in over(&shared.server, &mut rows) {
+                    destroy(&shared.server, key).await;
+                }
+                keep_up(&shared, &mut running, rows, at_start, &stopping);
+            }
+            Err(error) => tracing::error!(%error, "the push subscriptions can't be read"),
+        }
+        at_start = false;
+        tokio::select! {
+            () = shared.server.store.hub().subscriptions_change() => {}
+            _ = logins_moved.changed() => {}
+            () = stopped(&mut stopping) => {}
+        }
+    }
+    let mut positions = Vec::new();
+    for (key, one) in running {
+        if let Ok(Some(position)) = one.task.await {
+            positions.push((key, position));
+        }
+    }
+    for some in positions.chunks(100) {
+        let some = some.to_vec();
+        change(&shared.server, move |row_of| {
+            for (key, position) in some {
+                row_of(key, &mut |row| row.position = Some(position.clone()))?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// All subscriptions, once they are durable. Blocks.
+fn subscriptions(server: &Server) -> StoreResult<HashMap<Key, PushSubscriptionRow>> {
+    let snapshot = server.store.snapshot();
+    server.store.durable_blocking(server.store.ticket_of(AccountId::DIRECTORY))?;
+    let range = keys::all(AccountId::DIRECTORY, keys::Kind::PushSubscription);
+    let rows = (&snapshot as &dyn Read).collect_rows::<PushSubscriptionRow>(&range)?;
+    Ok(rows.into_iter().map(|(id, row)| ((row.login.principal, PushSubscriptionId(id)), row)).collect())
+}
+
+/// Takes out the subscriptions whose login doesn't hold any more, and gives their keys.
+fn over(server: &Server, rows: &mut HashMap<Key, PushSubscriptionRow>) -> Vec<Key> {
+    let view = server.directory.current();
+    let holds =
+        |row: &PushSubscriptionRow| Session::of(Arc::clone(&view), Login::from_row(&row.login)).is_some();
+    let over: Vec<Key> = rows.iter().filter(|(_, row)| !holds(row)).map(|(key, _)| *key).collect();
+    rows.retain(|key, _| !over.contains(key));
+    over
+}
+
+/// Ends the tasks of subscriptions that are gone, begins those of new ones, and tells the others.
+fn keep_up(
+    shared: &Arc<Shared>,
+    running: &mut HashMap<Key, Running>,
+    rows: HashMap<Key, PushSubscriptionRow>,
+    at_start: bool,
+    stopping: &watch::Receiver<bool>,
+) {
+    // A task ends by itself when its row's sender is dropped.
+    running.retain(|key, _| rows.contains_key(key));
+    for (key, row) in rows {
+        match running.get(&key) {
+            Some(known) => {
+                known.row.send_if_modified(|mine| {
+                    let changed = *mine != row;
+                    *mine = row;
+                    changed
+                });
+            }
+            None => {
+                // What was told before a crash isn't known: everything is told again.
+                let since = (at_start && row.verified).then(|| row.position.clone().unwrap_or_default());
+                let (sender, receiver) = watch::channel(row);
+                let one = Subscription {
+                    shared: Arc::clone(shared),
+                    key,
+                    row: receiver,
+                    stopping: stopping.clone(),
+                    pace: Pace::default(),
+                };
+                let task = tokio::spawn(one.work(since));
+                running.insert(key, Running { row: sender, task });
+            }
+        }
+    }
+}
+
+/// Changes rows of subscriptions that are still there.
+async fn change<F>(server: &Arc<Server>, work: F)
+where
+    F: FnOnce(&mut ChangeRow<'_>) -> StoreResult<()> + Send + 'static,
+{
+    let locked = server.store.lock(&[AccountId::DIRECTORY]).await;
+    let done = server.blocking(move |server| {
+        let mut txn = server.store.begin(&locked);
+        work(&mut |key, change| {
+            let row: Option<PushSubscriptionRow> = (&txn as &dyn Read).row(AccountId::DIRECTORY, key)?;
+            if let Some(mut row) = row {
+                change(&mut row);
+                txn.update(AccountId::DIRECTORY, key, &row)?;
+            }
+            Ok(())
+        })?;
+        txn.commit().map(|_| ())
+    });
+    match done.await {
+        Ok(()) => server.store.hub().subscriptions_changed(),
+        Err(error) => tracing::error!(%error, "a push subscription could not be written"),
+    }
+}
+
+/// Takes a subscription away for good.
+async fn destroy(server: &Arc<Server>, key: Key) {
+    let locked = server.store.lock(&[AccountId::DIRECTORY]).await;
+    let done = server.blocking(move |server| {
+        let mut txn = server.store.begin(&locked);
+        let row: Option<PushSubscriptionRow> = (&txn as &dyn Read).row(AccountId::DIRECTORY, key)?;
+        if row.is_some() {
+            txn.remove::<PushSubscriptionRow>(AccountId::DIRECTORY, key)?;
+        }
+        txn.commit().map(|_| row.is_some())
+    });
+    match done.await {
+        Ok(true) => {
+            server.store.hub().subscriptions_changed();
+            tracing::info!(subscription = %key.1, principal = %key.0, "a push subscription has ended");
+        }
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "a push subscription could not be removed"),
+    }
+}
+
+type ChangeRow<'c> = dyn FnMut(Key, &mut dyn FnMut(&mut PushSubscriptionRow)) -> StoreResult<()> + 'c;
+
+/// One subscription at work.
+struct Subscription {
+    shared: Arc<Shared>,
+    key: Key,
+    row: watch::Receiver<PushSubscriptionRow>,
+    stopping: watch::Receiver<bool>,
+    pace: Pace,
+}
+
+/// Why a subscription's work ends.
+enum End {
+    /// It is over: its row goes.
+    Over,
+    /// The server stops; what was told up to here.
+    Stopped(Option<String>),
+}
+
+impl Subscription {
+    async fn work(mut self, since: Option<String>) -> Option<String> {
+        let end = match self.verify().await {
+            Ok(()) => self.deliver(since).await,
+            Err(end) => end,
+        };
+        match end {
+            End::Stopped(position) => position,
+            End::Over => {
+                destroy(&self.shared.server, self.key).await;
+                None
+            }
+        }
+    }
+
+    /// Sends the code, unless that is done, and waits until it has come back.
+    async fn verify(&mut self) -> Result<(), End> {
+        loop {
+            let row = self.row.borrow_and_update().clone();
+            if row.verified {
+                return Ok(());
+            }
+            if row.asked {
+                self.row_changes().await?;
+                continue;
+            }
+            let text = json!({
+                "@type": "PushVerification",
+                "pushSubscriptionId": self.key.1.to_string(),
+                "verificationCode": row.code
+            });
+            self.rest().await?;
+            if self.post(&row, text.to_string()).await == Verdict::Over {
+                return Err(End::Over);
+            }
+            if self.pace.is_kept() {
+                let key = self.key;
+                change(&self.shared.server, move |row_of| row_of(key, &mut |row| row.asked = true)).await;
+                // The manager gives it back to us.
+                self.row_changes().await?;
+            }
+        }
+    }
+
+    /// Posts what changes, for as long as the subscription holds.
+    async fn deliver(&mut self, since: Option<String>) -> End {
+        let row = self.row.borrow_and_update().clone();
+        let server = Arc::clone(&self.shared.server);
+        let mut types = types(&row);
+        let login = Login::from_row(&row.login);
+        let Ok(mut feed) = Feed::open(server, login, types.clone(), since.as_deref()).await else {
+            return End::Over;
+        };
+        loop {
+            let woken = tokio::select! {
+                ready = feed.ready() => ready.map_err(|_| End::Over).map(|()| true),
+                changed = self.row_changes() => changed.map(|()| false),
+            };
+            match woken {
+                Ok(true) => {
+                    if let Err(end) = self.tell(&mut feed, &types).await {
+                        return end.at(&feed);
+                    }
+                }
+                Ok(false) => {
+                    let wanted = self::types(&self.row.borrow_and_update());
+                    if wanted != types {
+                        let position = feed.position();
+                        types = wanted;
+                        feed.want(types.clone(), Some(&position));
+                    }
+                }
+                Err(end) => return end.at(&feed),
+            }
+        }
+    }
+
+    /// Posts all that is new, once it may; what wasn't taken is new again.
+    async fn tell(&mut self, feed: &mut Feed, types: &Types) -> Result<(), End> {
+        self.rest().await?;
+        let before = feed.position();
+        let Some(change) = feed.take().map_err(|_| End::Over)? else { return Ok(()) };
+        let row = self.row.borrow().clone();
+        for text in change.pieces(TEXT_BYTES_MAX) {
+            match self.post(&row, text).await {
+                Verdict::Done => {}
+                Verdict::Again => {
+                    feed.want(types.clone(), Some(&before));
+                    return Ok(());
+                }
+                Verdict::Over => return Err(End::Over),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the push service may be asked again.
+    async fn rest(&mut self) -> Result<(), End> {
+        loop {
+            let wait = self.pace.wait(self.shared.server.store.clock.now());
+            if wait.is_zero() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = gone(self.row.clone()) => return Err(End::Stopped(None)),
+                () = stopped(&mut self.stopping) => return Err(End::Stopped(None)),
+            }
+        }
+    }
+
+    async fn post(&mut self, row: &PushSubscriptionRow, text: String) -> Verdict {
+        let server = &self.shared.server;
+        let answer = match self.message(row, text) {
+            Some((target, message)) => {
+                // Never closed.
+                let _slot = self.shared.slots.acquire().await;
+                let config = &self.shared.config;
+                post::post(&target, message, &config.guard, &config.tls).await
+            }
+            None => Answer::Forbidden,
+        };
+        let verdict = self.pace.note(answer, server.store.clock.now());
+        tracing::debug!(subscription = %self.key.1, ?answer, ?verdict, "pushed");
+        verdict
+    }
+
+    fn message(&self, row: &PushSubscriptionRow, text: String) -> Option<(Target, Message)> {
+        let target = Target::parse(&row.url)?;
+        let store = &self.shared.server.store;
+        let body = match &row.keys {
+            None => text.into_bytes(),
+            Some((p256dh, auth)) => {
+                let keys = ReceiverKeys::parse(p256dh, auth)?;
+                let encrypt = || keys.encrypt(text.as_bytes(), store.random.bytes(), store.random.bytes());
+                // One of 2^32 private keys is none.
+                encrypt().or_else(encrypt)?
+            }
+        };
+        let authorization =
+            self.shared.vapid.authorization(&target.origin(), &self.shared.config.subject, store.clock.now());
+        let message = Message { body, encrypted: row.keys.is_some(), authorization, urgency: "normal" };
+        Some((target, message))
+    }
+
+    /// Waits until the row changes; an end where its time is over or the server stops.
+    async fn row_changes(&mut self) -> Result<(), End> {
+        let clock = &self.shared.server.store.clock;
+        let left = {
+            let row = self.row.borrow();
+            let expires = crate::types::Millis(row.expires.0.saturating_mul(1000));
+            let until = match row.verified {
+                true => expires,
+                false => {
+                    expires.min(row.created_at.after(Duration::from_secs(limits::PUSH_VERIFY_SECONDS_MAX)))
+                }
+            };
+            clock.now().until(until)
+        };
+        tokio::select! {
+            changed = self.row.changed() => match changed {
+                Ok(()) => Ok(()),
+                // The manager dropped it: the row is gone.
+                Err(_) => Err(End::Stopped(None)),
+            },
+            () = tokio::time::sleep(left) => Err(End::Over),
+            () = stopped(&mut self.stopping) => Err(End::Stopped(None)),
+        }
+    }
+}
+
+impl End {
+    fn at(self, feed: &Feed) -> Self {
+        match self {
+            End::Stopped(_) => End::Stopped(Some(feed.position())),
+            End::Over => End::Over,
+        }
+    }
+}
+
+/// Waits until the manager has dropped the row.
+async fn gone(mut row: watch::Receiver<PushSubscriptionRow>) {
+    while row.changed().await.is_ok() {}
+}
+
+fn types(row: &PushSubscriptionRow) -> Types {
+    match &row.types {
+        None => Types::Registered,
+        Some(names) => Types::named(names.iter().map(String::as_str)),
+    }
+}
