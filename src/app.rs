@@ -1,6 +1,6 @@
 //! The server from start to stop: what is opened in which order, which tasks run, how they end.
 
-use crate::auth::{Authenticator, Directory};
+use crate::auth::{Authenticator, Credentials, Directory};
 use crate::config::Config;
 use crate::inbox::delivery::{self, Delivery, Known};
 use crate::inbox::server::{Server, ServerSettings};
@@ -13,11 +13,11 @@ use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
 use crate::wire::smtp_in::{SmtpConfig, SmtpHooks};
-use crate::wire::smtp_limits::IpNetwork;
 use crate::wire::smtp_out::RelayConfig;
 use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
 use serde_json::json;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,8 +37,6 @@ pub enum AppError {
     Relay(String),
     #[error("push_roots: {0}")]
     Push(String),
-    #[error("gateways: {0:?} is no network such as 10.0.0.0/8")]
-    Gateway(String),
     #[error("{what}: {error}")]
     Io { what: &'static str, error: std::io::Error },
 }
@@ -94,7 +92,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     }
     let push = push::run(Arc::clone(&server), push_config(config)?, stopping.clone());
     tasks.push(("push", tokio::spawn(push)));
-    let smtp = smtp_in::serve(sockets.mail, smtp_config(config)?, hooks(&server), stopping.clone());
+    let smtp = smtp_in::serve(sockets.mail, smtp_config(config), hooks(&server), stopping.clone());
     tasks.push(("smtp", tokio::spawn(smtp)));
     tasks.push((
         "admin",
@@ -128,6 +126,8 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
         hostname: config.hostname.clone(),
         base_url: config.base_url.clone(),
         cors_origins: config.cors_origins.clone(),
+        return_path: config.return_path,
+        queue: config.queue,
     };
     Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))
 }
@@ -181,7 +181,7 @@ fn push_config(config: &Config) -> Result<PushConfig, AppError> {
     })
 }
 
-fn smtp_config(config: &Config) -> Result<SmtpConfig, AppError> {
+fn smtp_config(config: &Config) -> SmtpConfig {
     let mut smtp = SmtpConfig::new(config.hostname.clone());
     if let Some(max) = config.smtp_connections_max {
         smtp.limits.connections_max = max;
@@ -190,18 +190,24 @@ fn smtp_config(config: &Config) -> Result<SmtpConfig, AppError> {
         smtp.limits.connections_per_address_max = max;
     }
     if let Some(gateways) = &config.gateways {
-        smtp.limits.gateways = gateways
-            .iter()
-            .map(|text| IpNetwork::parse(text).ok_or_else(|| AppError::Gateway(text.clone())))
-            .collect::<Result<_, _>>()?;
+        smtp.limits.gateways.clone_from(gateways);
     }
-    Ok(smtp)
+    smtp.peers = config.peers.clone();
+    smtp
 }
 
 /// What an SMTP session asks of us.
 fn hooks(server: &Arc<Server>) -> SmtpHooks {
-    let (asked, delivers) = (Arc::clone(server), Arc::clone(server));
+    let (asked, delivers, logs_in) = (Arc::clone(server), Arc::clone(server), Arc::clone(server));
     SmtpHooks {
+        login: Box::new(move |user, password, peer| {
+            let server = Arc::clone(&logs_in);
+            let remote = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            Box::pin(async move {
+                let credentials = Credentials::Basic { user, password };
+                server.blocking(move |server| server.authenticator.login(&credentials, remote)).await.is_ok()
+            })
+        }),
         recipient: Box::new(move |address| {
             let server = Arc::clone(&asked);
             Box::pin(async move {

@@ -1,5 +1,8 @@
 //! The command line: words in, a request to the server or the folder, words or JSON out.
 
+mod queue;
+
+use self::queue::Queue;
 use crate::app;
 use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
@@ -61,6 +64,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
     /// Teams: groups of people that conversations can be given to.
     #[command(subcommand)]
     Team(Team),
+    /// The relay queue: what waits, and why.
+    #[command(subcommand)]
+    Queue(Queue),
     /// Copy everything to a new folder, while the server runs.
     #[command(after_help = "Example:\n  postroom backup /backup/2026-11-24")]
     Backup {
@@ -342,6 +348,7 @@ fn request(command: Command) -> Result<AdminRequest, String> {
         }
         Command::AppPassword(AppPassword::List { email }) => AdminRequest::AppPasswordList { email },
         Command::AppPassword(AppPassword::Revoke { id }) => AdminRequest::AppPasswordRevoke { id },
+        Command::Queue(queue) => AdminRequest::Queue(queue.request()),
         Command::Quota(Quota::Show { email }) => AdminRequest::QuotaShow { email },
         Command::Quota(Quota::Set {
             email,
@@ -436,7 +443,8 @@ fn offline(data: &Path, request: AdminRequest) -> Result<AdminReply, String> {
         }
         _ => None,
     };
-    let office = Office { store: &store, directory: &directory, search: search.as_ref() };
+    let hostname = config.hostname.as_str();
+    let office = Office { store: &store, directory: &directory, search: search.as_ref(), hostname };
     let reply = admin::run(office, request).map_err(|error| error.to_string());
     drop(search);
     store.close();
@@ -488,6 +496,7 @@ fn print(reply: &AdminReply) {
                 println!("{}\t{}\t{state}\t{}", team.id, team.name, team.members.join(" "));
             }
         }
+        AdminReply::Queue(report) => queue::print(report),
         AdminReply::Quota(quota) => {
             for (name, used, limit) in [
                 ("octets", quota.octets_used, quota.octets),

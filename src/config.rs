@@ -9,6 +9,9 @@
 //! lmtp = "unix:/run/postroom.lmtp"  # the same over LMTP; an address, or unix:PATH
 //! relay = "smtp://127.0.0.1:25"     # where replies go; smtp+starttls://USER:PASSWORD@HOST:587, smtps://
 //! relay_roots = "/etc/ssl/relay.pem"        # certificates that the relay is trusted by, beside the public ones
+//! relay_warn_seconds = 14400        # the sender of a message that isn't relayed yet is told so
+//! relay_give_up_seconds = 259200    # and then it has failed
+//! return_path = "keyed"             # sender: for a relay that takes only the sender's address
 //! hostname = "mail.example.com"     # our name in greetings, Received and Message-ID
 //! base_url = "https://jmap.example.com"     # where clients reach us, if a proxy stands before
 //! cors_origins = ["https://webmail.example.com"]
@@ -16,6 +19,10 @@
 //! push_roots = "/etc/ssl/push.pem"  # certificates that push services are trusted by, beside the public ones
 //! push_contact = "mailto:ops@example.com"   # how push services reach whoever runs this server
 //! gateways = ["127.0.0.0/8", "10.1.2.3"]    # peers that the limit per address doesn't count
+//! deliver_from = ["127.0.0.0/8"]            # who may deliver without a login; all who connect, unless named
+//! smtp_login = false                # AUTH over TLS, with a person's address and password
+//! proxies = ["10.1.2.4"]            # begin each SMTP connection with a header of the PROXY protocol (version 2)
+//! xclient_from = ["10.1.2.5"]       # may say by XCLIENT whom they speak for
 //! smtp_connections_max = 1000
 //! smtp_connections_per_address_max = 20
 //! write_buffer_bytes = 33554432
@@ -27,11 +34,15 @@
 //! log_format = "text"               # text, json
 //! ```
 
+use crate::inbox::server::ReturnPath;
+use crate::mail::outbound::QueueRules;
 use crate::wire::listeners::LmtpAddress;
+use crate::wire::smtp_in::PeerRules;
 use crate::wire::smtp_limits::IpNetwork;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file as it is written.
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -42,6 +53,9 @@ pub struct RawConfig {
     pub lmtp: Option<String>,
     pub relay: Option<String>,
     pub relay_roots: Option<PathBuf>,
+    pub relay_warn_seconds: Option<u64>,
+    pub relay_give_up_seconds: Option<u64>,
+    pub return_path: Option<ReturnPath>,
     pub hostname: Option<String>,
     pub base_url: Option<String>,
     #[serde(default)]
@@ -51,6 +65,12 @@ pub struct RawConfig {
     pub push_roots: Option<PathBuf>,
     pub push_contact: Option<String>,
     pub gateways: Option<Vec<String>>,
+    pub deliver_from: Option<Vec<String>>,
+    pub smtp_login: Option<bool>,
+    #[serde(default)]
+    pub proxies: Vec<String>,
+    #[serde(default)]
+    pub xclient_from: Vec<String>,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
     pub write_buffer_bytes: Option<usize>,
@@ -81,6 +101,8 @@ pub struct Config {
     pub relay: Option<String>,
     /// Certificates in PEM.
     pub relay_roots: Option<Vec<u8>>,
+    pub queue: QueueRules,
+    pub return_path: ReturnPath,
     pub hostname: String,
     pub base_url: Option<String>,
     pub cors_origins: Vec<String>,
@@ -88,7 +110,8 @@ pub struct Config {
     /// Certificates in PEM.
     pub push_roots: Option<Vec<u8>>,
     pub push_contact: Option<String>,
-    pub gateways: Option<Vec<String>>,
+    pub gateways: Option<Vec<IpNetwork>>,
+    pub peers: PeerRules,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
     pub write_buffer_bytes: Option<usize>,
@@ -160,13 +183,21 @@ impl RawConfig {
             lmtp,
             relay: self.relay,
             relay_roots,
+            queue: queue_rules(self.relay_give_up_seconds, self.relay_warn_seconds),
+            return_path: self.return_path.unwrap_or_default(),
             hostname: hostname(self.hostname)?,
             base_url,
             cors_origins: self.cors_origins,
-            push_networks: self.push_networks.into_iter().map(network).collect::<Result<_, _>>()?,
+            push_networks: networks("push_networks", &self.push_networks)?,
             push_roots,
             push_contact,
-            gateways: self.gateways,
+            gateways: self.gateways.map(|all| networks("gateways", &all)).transpose()?,
+            peers: PeerRules {
+                may_deliver: self.deliver_from.map(|all| networks("deliver_from", &all)).transpose()?,
+                login: self.smtp_login.unwrap_or_default(),
+                proxies: networks("proxies", &self.proxies)?,
+                xclient: networks("xclient_from", &self.xclient_from)?,
+            },
             smtp_connections_max: self.smtp_connections_max,
             smtp_connections_per_address_max: self.smtp_connections_per_address_max,
             write_buffer_bytes: self.write_buffer_bytes,
@@ -180,6 +211,24 @@ impl RawConfig {
     }
 }
 
+fn networks(key: &'static str, all: &[String]) -> Result<Vec<IpNetwork>, ConfigError> {
+    all.iter()
+        .map(|text| {
+            IpNetwork::parse(text).ok_or_else(|| {
+                wrong(key, text.clone(), "a network looks like 10.0.0.0/8 or fd00::/8, or is an address")
+            })
+        })
+        .collect()
+}
+
+fn queue_rules(give_up: Option<u64>, warn: Option<u64>) -> QueueRules {
+    let defaults = QueueRules::default();
+    QueueRules {
+        give_up: give_up.map_or(defaults.give_up, Duration::from_secs),
+        warn: warn.map_or(defaults.warn, Duration::from_secs),
+    }
+}
+
 fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
     match text.parse() {
         Ok(address) => Ok(address),
@@ -188,13 +237,6 @@ fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
             text,
             "an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one",
         )),
-    }
-}
-
-fn network(text: String) -> Result<IpNetwork, ConfigError> {
-    match IpNetwork::parse(&text) {
-        Some(network) => Ok(network),
-        None => Err(wrong("push_networks", text, "a network looks like 10.0.0.0/8 or fd00::/8")),
     }
 }
 
@@ -243,6 +285,22 @@ mod tests {
         let line = RawConfig { http: Some("127.0.0.1:3".to_owned()), ..RawConfig::default() };
         let config = file.overlaid(line).check(PathBuf::from("x")).unwrap();
         assert_eq!((config.http.port(), config.smtp.port()), (3, 2));
+    }
+
+    #[test]
+    fn networks_are_read_and_a_wrong_one_is_named() {
+        let raw: RawConfig =
+            toml::from_str("deliver_from = [\"10.0.0.0/8\"]\nproxies = [\"::1\"]\nsmtp_login = true")
+                .unwrap();
+        let peers = raw.check(PathBuf::from("x")).unwrap().peers;
+        assert_eq!(peers.may_deliver, Some(vec![IpNetwork::parse("10.0.0.0/8").unwrap()]));
+        assert_eq!((peers.proxies.len(), peers.login), (1, true));
+        let raw: RawConfig = toml::from_str("xclient_from = [\"10.0.0.0/40\"]").unwrap();
+        let error = raw.check(PathBuf::from("x")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "xclient_from = \"10.0.0.0/40\": a network looks like 10.0.0.0/8 or fd00::/8, or is an address"
+        );
     }
 
     #[test]

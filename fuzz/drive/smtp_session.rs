@@ -1,6 +1,8 @@
 //! Any octets as an SMTP session: no panic, and the same actions however the octets are cut.
 
-use postroom::smtp::session::{Action, DeliveryAnswer, Dialect, RecipientAnswer, Session, SessionSettings};
+use postroom::smtp::session::{
+    Action, DeliveryAnswer, Dialect, RecipientAnswer, Rights, Session, SessionSettings,
+};
 use std::sync::Arc;
 
 pub fn drive(octets: &[u8]) {
@@ -13,7 +15,8 @@ pub fn drive(octets: &[u8]) {
 
 fn actions(dialect: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<String> {
     let settings = Arc::new(SessionSettings::new("mx.harbour.example"));
-    let mut session = Session::new(settings, dialect, None);
+    let rights = Rights { encrypted: true, login: true, xclient: true, ..Rights::default() };
+    let mut session = Session::new(settings, dialect, None).with_rights(rights);
     let mut seen = Vec::new();
     loop {
         while let Some(action) = session.next_action() {
@@ -25,6 +28,8 @@ fn actions(dialect: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<Str
                     let accepted = DeliveryAnswer::Accepted { id: "m1".into() };
                     session.delivery_answer(&vec![accepted; envelope.recipients.len()]);
                 }
+                Action::StartTls => session.tls_ready(),
+                Action::Login { .. } => session.login_answer(true),
                 Action::Close => return seen,
             }
         }

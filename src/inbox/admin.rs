@@ -4,17 +4,19 @@
 use crate::auth::accounts::{self, NewInbox};
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
+use crate::inbox::admin_check::{self, CheckLine};
 use crate::inbox::admin_member;
+use crate::inbox::admin_queue::{self, QueueReport, QueueRequest};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::admin_team::{self, TeamLine, TeamRequest};
 use crate::inbox::desk::DeskError;
-use crate::inbox::{activity, desk, kept};
+use crate::inbox::kept;
 use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{AccountKind, AccountRow};
-use crate::store::rows::team::{ActivityRow, ActivityValue, InboxSettingsRow};
-use crate::store::{Locked, Read, Store, StoreError, Txn, backup, check, keys};
+use crate::store::rows::team::{ActivityValue, InboxSettingsRow};
+use crate::store::{Locked, Read, Store, StoreError, Txn, backup, keys};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -69,6 +71,7 @@ pub enum AdminRequest {
     Backup {
         to: PathBuf,
     },
+    Queue(QueueRequest),
     QuotaSet(QuotaChange),
     QuotaShow {
         email: String,
@@ -109,6 +112,7 @@ pub enum AdminReply {
     AppPasswords {
         passwords: Vec<PasswordLine>,
     },
+    Queue(QueueReport),
     Quota(QuotaReport),
     Teams {
         teams: Vec<TeamLine>,
@@ -150,17 +154,6 @@ pub struct PasswordLine {
     pub label: String,
 }
 
-/// What `check` found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckLine {
-    pub accounts: u64,
-    pub emails: u64,
-    pub threads: u64,
-    pub blobs: u64,
-    pub activities: u64,
-    pub faults: Vec<String>,
-}
-
 /// Why it isn't done.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -193,6 +186,8 @@ pub struct Office<'a> {
     pub store: &'a Arc<Store>,
     pub directory: &'a Arc<Directory>,
     pub search: Option<&'a SearchIndex>,
+    /// Our name in what is sent.
+    pub hostname: &'a str,
 }
 
 /// Does what is asked. Blocks.
@@ -219,10 +214,11 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
             make_backup(office, &to)?;
             Ok(AdminReply::Done)
         }
+        AdminRequest::Queue(request) => admin_queue::run(office, &request).map(AdminReply::Queue),
         AdminRequest::QuotaSet(wanted) => admin_quota::set(office, &wanted).map(AdminReply::Quota),
         AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),
         AdminRequest::Team(request) => admin_team::run(office, request),
-        AdminRequest::Check => checked(office),
+        AdminRequest::Check => admin_check::checked(office),
     }
 }
 
@@ -488,38 +484,4 @@ fn make_backup(office: Office<'_>, to: &Path) -> Result<(), AdminError> {
         None => Ok(()),
     })?;
     Ok(())
-}
-
-/// Checks the store and every inbox's activity chain.
-fn checked(office: Office<'_>) -> Result<AdminReply, AdminError> {
-    let mut told = 0;
-    let report = check::check(office.store, &mut |report| {
-        if report.accounts >= told + 100 {
-            told = report.accounts;
-            tracing::info!(accounts = report.accounts, emails = report.emails, "checking");
-        }
-    })?;
-    let mut faults = report.faults;
-    let mut activities = 0;
-    let snapshot = office.store.snapshot();
-    let read: &dyn Read = &snapshot;
-    for (inbox, row) in office.directory.current().accounts() {
-        if matches!(row.kind, AccountKind::Inbox(_)) {
-            let rows: Vec<(u32, ActivityRow)> = read.collect_rows(&keys::all(inbox, keys::Kind::Activity))?;
-            activities += rows.len() as u64;
-            let end = desk::activity_head(read, inbox)?;
-            let entries = rows.iter().map(|(id, row)| (ActivityId(*id), row));
-            if let Err(broken) = activity::verify(activity::genesis(inbox), entries, end) {
-                faults.push(format!("account {inbox}: {broken}"));
-            }
-        }
-    }
-    Ok(AdminReply::Checked(CheckLine {
-        accounts: report.accounts,
-        emails: report.emails,
-        threads: report.threads,
-        blobs: report.blobs,
-        activities,
-        faults,
-    }))
 }

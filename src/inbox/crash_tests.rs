@@ -38,13 +38,18 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
         Store::open(dir, options, Clock::manual(Millis(1_790_000_000_000)), Random::seeded(5)).unwrap();
     let directory = Directory::open(&store).unwrap();
     let authenticator = Authenticator::new(Arc::clone(&directory), store.clock.clone(), store.random.clone());
-    let settings =
-        ServerSettings { hostname: "mail.x.example".into(), base_url: None, cors_origins: Vec::new() };
+    let settings = ServerSettings {
+        hostname: "mail.x.example".into(),
+        base_url: None,
+        cors_origins: Vec::new(),
+        return_path: Default::default(),
+        queue: Default::default(),
+    };
     Server::new(store, directory, authenticator, None, settings)
 }
 
 fn office(server: &Server) -> Office<'_> {
-    Office { store: &server.store, directory: &server.directory, search: None }
+    Office { store: &server.store, directory: &server.directory, search: None, hostname: "mail.x.example" }
 }
 
 /// A folder with a person and two inboxes, and a first conversation in each.
@@ -98,13 +103,8 @@ async fn deliver(server: &Arc<Server>, id: &str) -> Vec<Delivery> {
         to.join(", ")
     );
     let envelope = Envelope {
-        helo: "gateway".into(),
-        peer: None,
-        protocol: Protocol::Esmtp,
-        mail_from: Address::parse("m@c.example"),
         recipients: to.iter().map(|to| Address::parse(to).unwrap()).collect(),
-        smtputf8: false,
-        body_8bit: false,
+        ..Envelope::new("gateway".into(), Protocol::Esmtp, Address::parse("m@c.example"))
     };
     delivery::deliver(server, envelope, text.into_bytes()).await
 }

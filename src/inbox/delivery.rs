@@ -1,10 +1,11 @@
 //! Delivery: a message that SMTP or LMTP took in is put into every account that it is for, and is
 //! acknowledged only when it is durable in all of them.
 
+use super::addressing::{self, Target};
 use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
 use super::machine::Actor;
-use super::server::{self, Server};
+use super::server::{self, ReturnPath, Server};
 use super::siblings;
 use crate::auth::View;
 use crate::mail::date::MailDate;
@@ -51,8 +52,8 @@ pub fn recipient(server: &Server, address: &Address) -> Known {
     if server.store.check_space().is_err() {
         return Known::NoSpace;
     }
-    let Some(account) = server.directory.current().account_by_address(address) else { return Known::No };
-    match quota::room(&server.store.snapshot(), account, server.store.quotas(), 0) {
+    let Some(target) = addressing::resolve(&server.directory.current(), address) else { return Known::No };
+    match quota::room(&server.store.snapshot(), target.account, server.store.quotas(), 0) {
         Ok(Room::None) => Known::OverQuota,
         // What can't be read now is found out when the message is delivered.
         _ => Known::Yes,
@@ -63,12 +64,7 @@ pub fn recipient(server: &Server, address: &Address) -> Known {
 /// one Email, however many of its addresses were named.
 pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>) -> Vec<Delivery> {
     let view = server.directory.current();
-    let mut accounts: BTreeMap<AccountId, Address> = BTreeMap::new();
-    for recipient in &envelope.recipients {
-        if let Some(account) = view.account_by_address(recipient) {
-            accounts.entry(account).or_insert_with(|| recipient.clone());
-        }
-    }
+    let accounts = accounts(&view, &envelope);
     let null_path = envelope.mail_from.is_none();
     let prepared = server.blocking(move |_| ingest::prepare(&content, null_path)).await;
     let envelope = Arc::new(envelope);
@@ -77,8 +73,9 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
         Ok(prepared) => {
             let prepared = Arc::new(prepared);
             let mut last = Ticket::default();
-            for (account, address) in accounts {
-                let done = deliver_to(server, account, &address, &prepared, &envelope).await;
+            for (address, target) in accounts {
+                let account = target.account;
+                let done = deliver_to(server, target, &address, &prepared, &envelope).await;
                 outcome.insert(
                     account,
                     done.map(|(email, ticket)| {
@@ -106,9 +103,25 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     answers(&view, &envelope, &outcome)
 }
 
+/// The accounts that a message is for, each once with the address by which it was named. That it
+/// came back to a return path says more than that it was sent to the account's address as well.
+fn accounts(view: &View, envelope: &Envelope) -> Vec<(Address, Target)> {
+    let mut accounts: BTreeMap<AccountId, (Address, Target)> = BTreeMap::new();
+    for recipient in &envelope.recipients {
+        let Some(target) = addressing::resolve(view, recipient) else { continue };
+        let known = accounts.get(&target.account);
+        if known.is_none_or(|(_, known)| known.returned.is_none() && target.returned.is_some()) {
+            accounts.insert(target.account, (recipient.clone(), target));
+        }
+    }
+    accounts.into_values().collect()
+}
+
 fn answers(view: &View, envelope: &Envelope, outcome: &Outcomes) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
-        let Some(account) = view.account_by_address(recipient) else { return Delivery::Unknown };
+        let Some(Target { account, .. }) = addressing::resolve(view, recipient) else {
+            return Delivery::Unknown;
+        };
         match outcome.get(&account) {
             Some(Ok(Some(email))) => Delivery::Accepted(format!("{account}-{email}")),
             Some(Ok(None)) => Delivery::OverQuota,
@@ -131,12 +144,13 @@ fn is_inbox(view: &View, account: AccountId) -> bool {
 /// for the ticket.
 async fn deliver_to(
     server: &Arc<Server>,
-    account: AccountId,
+    target: Target,
     recipient: &Address,
     prepared: &Arc<Prepared>,
     envelope: &Arc<Envelope>,
 ) -> StoreResult<(Option<EmailId>, Ticket)> {
     server.store.check_space()?;
+    let Target { account, returned } = target;
     let locked = server.store.lock(&[account]).await;
     let (prepared, envelope, recipient) = (Arc::clone(prepared), Arc::clone(envelope), recipient.clone());
     server
@@ -144,7 +158,8 @@ async fn deliver_to(
             let mut txn = server.store.begin(&locked);
             let now = server.store.clock.now();
             let prefix = trace(server, &envelope, &recipient, now);
-            let arrival = Arrival { mail_from: envelope.mail_from.as_ref(), prefix: &prefix, at: now };
+            let mail_from = envelope.mail_from.as_ref();
+            let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
                 return Ok((Some(email), server.store.ticket_of(account)));
             }
@@ -163,8 +178,9 @@ async fn deliver_to(
                 vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
                 added
             };
-            if let Some(report) = &prepared.report {
-                reports::apply(&mut txn, account, report, added.email)?;
+            if let Some(report) = prepared.report.as_ref().filter(|_| returned.is_none()) {
+                let believed = server.settings.return_path == ReturnPath::Sender;
+                reports::apply(&mut txn, account, report, added.email, believed)?;
             }
             Ok((Some(added.email), txn.commit()?.ticket))
         })
@@ -191,7 +207,7 @@ fn trace(server: &Server, envelope: &Envelope, recipient: &Address, now: Millis)
         helo = envelope.helo,
         peer = peer.unwrap_or_default(),
         by = server.settings.hostname,
-        with = envelope.protocol,
+        with = envelope.with(),
         date = MailDate::utc(now).rfc5322(),
     )
     .into_bytes()

@@ -4,9 +4,10 @@
 use super::desk::{Desk, DeskResult};
 use super::machine::Event;
 use super::messages::{First, Inbound};
+use super::returned;
 use crate::mail::ingest::Prepared;
 use crate::mail::message::{self, Added};
-use crate::mail::{mailbox, thread, viewer};
+use crate::mail::{mailbox, reports, thread, viewer};
 use crate::store::rows::mail::{EmailRow, Kept, MailAddress, Origin};
 use crate::store::rows::team::{ConversationRow, Participant};
 use crate::store::{Read, StoreError, StoreResult, Txn, keys};
@@ -30,6 +31,8 @@ pub struct Arrival<'a> {
     /// The trace header fields for this account (RFC 5321 §4.4).
     pub prefix: &'a [u8],
     pub at: Millis,
+    /// It came back to the keyed return path of this submission.
+    pub returned: Option<SubmissionId>,
 }
 
 /// The Email that this delivery made before, if it did within [`limits::DEDUP_SECONDS`].
@@ -55,6 +58,10 @@ pub fn deliver_personal(
     let inbox = mailbox::roles(txn, account)?.with_role(MailboxRole::Inbox);
     let inbox = inbox.ok_or_else(|| StoreError::Corrupt(format!("account {account} has no Inbox")))?;
     let added = message::add(txn, account, arriving(prepared, arrival, BTreeSet::from([inbox])))?;
+    if let Some(submission) = arrival.returned {
+        let (report, notice) = (prepared.report.as_ref(), prepared.notice.as_ref());
+        reports::apply_returned(txn, account, submission, report, notice, added.email)?;
+    }
     remember(txn, account, prepared, arrival, added.email)?;
     Ok(added)
 }
@@ -67,7 +74,14 @@ pub fn deliver_inbox(
 ) -> DeskResult<Added> {
     let account = desk.account;
     let kept = desk.kept()?;
-    let joined = find_conversation(desk.read(), account, prepared)?;
+    let back = match arrival.returned {
+        Some(submission) => returned::conversation(desk.read(), account, submission)?,
+        None => None,
+    };
+    let joined = match back {
+        Some(found) => Some(found),
+        None => find_conversation(desk.read(), account, prepared)?,
+    };
     // Where it will be shown if nothing moves; the projection corrects it in the same commit.
     let mailboxes = match &joined {
         Some((_, row)) => desk.place(&BTreeSet::new(), row)?,
@@ -75,9 +89,27 @@ pub fn deliver_inbox(
     };
     let added = message::add(desk.txn, account, arriving(prepared, arrival, mailboxes))?;
     let inbound = inbound(desk, prepared, arrival, added.email, joined.as_ref().map(|(_, row)| row));
+    if let Some(submission) = arrival.returned {
+        let joined = joined.map(|(id, _)| id);
+        returned::tell(desk, submission, prepared, arrival, &added, inbound, joined)?;
+    } else {
+        join(desk, prepared, &added, inbound, joined.map(|(id, _)| id))?;
+    }
+    remember(desk.txn, account, prepared, arrival, added.email)?;
+    Ok(added)
+}
+
+/// Tells the conversation that a message joins, or begins one with it.
+fn join(
+    desk: &mut Desk<'_, '_>,
+    prepared: &Prepared,
+    added: &Added,
+    inbound: Inbound,
+    joined: Option<ConversationId>,
+) -> DeskResult<()> {
     let mut previous = None;
     let mut taken = false;
-    if let Some((id, _)) = joined {
+    if let Some(id) = joined {
         desk.enter(id, added.email, added.thread)?;
         taken = desk.apply(id, &Event::Inbound(inbound.clone()), Vec::new())?;
         if !taken {
@@ -88,8 +120,7 @@ pub fn deliver_inbox(
     if !taken {
         desk.begin(&prepared.summary.subject, previous, &First::Inbound(inbound), added.thread, Vec::new())?;
     }
-    remember(desk.txn, account, prepared, arrival, added.email)?;
-    Ok(added)
+    Ok(())
 }
 
 /// The conversation that a message belongs to: that of the newest message that it references, else
@@ -216,6 +247,10 @@ fn seen_key(account: AccountId, prepared: &Prepared, arrival: &Arrival<'_>) -> k
     let mut hasher = blake3::Hasher::new();
     hasher.update(&prepared.content.hash.0);
     hasher.update(arrival.mail_from.map(Address::key).unwrap_or_default().as_bytes());
+    // Two bounces that read alike are two where they are about two submissions.
+    if let Some(submission) = arrival.returned {
+        hasher.update(&[0]).update(submission.to_string().as_bytes());
+    }
     keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16])
 }
 

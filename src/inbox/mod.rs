@@ -5,8 +5,11 @@
 //! applied by [`machine::apply`].
 
 pub mod activity;
+pub mod addressing;
 pub mod admin;
+pub mod admin_check;
 mod admin_member;
+pub mod admin_queue;
 pub mod admin_quota;
 pub mod admin_team;
 pub mod change;
@@ -14,6 +17,7 @@ pub mod combine;
 pub mod delivery;
 pub mod desk;
 pub mod gate;
+pub mod handover;
 pub mod intake;
 pub mod kept;
 pub mod lock;
@@ -25,6 +29,7 @@ pub mod notes;
 pub mod ownership;
 pub mod projection;
 pub mod refusal;
+pub mod returned;
 pub mod scheduling;
 pub mod sending;
 pub mod server;

@@ -1,5 +1,5 @@
-//! Sending: the gate and everything that a submission does, in one transaction; and what becomes
-//! of it at the relay.
+//! Sending: the gate and everything that a submission does, in one transaction. What becomes of it
+//! at the relay is in `handover`.
 //!
 //! Order (PRODUCT.md, "The send gate"): duplicate? → lock → version or collision → queue item, Sent
 //! copy, status, owner, activity, lock release. The submitted Email *is* the Sent copy. A submission
@@ -10,13 +10,12 @@ use super::desk::{ConversationEmailRow, Desk, DeskError, DeskResult};
 use super::gate::{self, Decision, GateInput, Happened, Named};
 use super::intake;
 use super::machine::{Entry, Event, Value};
-use super::messages::{self, DeliveryFailed, First, Outbound};
+use super::messages::{self, First, Outbound};
 use super::moves;
 use super::refusal::Refusal;
 use super::scheduling;
 use super::siblings;
-use crate::mail::outbound::{self, Finished, Handover};
-use crate::mail::{mailbox, message, thread, viewer};
+use crate::mail::{mailbox, message, outbound, thread, viewer};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
@@ -166,31 +165,6 @@ pub fn submit_inbox(
         desk.txn.put_at(SubmissionRow::key(account, submitted.id), &submitted.row)?;
     }
     Ok(submitted)
-}
-
-/// Writes down what the relay said, and tells the conversation where it failed for good.
-pub fn finish(desk: &mut Desk<'_, '_>, id: SubmissionId, handover: &Handover) -> DeskResult<Finished> {
-    let before = outbound::load(desk.read(), desk.account, id)?;
-    let finished = outbound::finish(desk.txn, desk.account, id, handover, desk.now)?;
-    if let Some((row, _)) = before
-        && !finished.failed.is_empty()
-        && let Some(conversation) = conversation_of(desk.read(), desk.account, &row)?
-    {
-        let failed = DeliveryFailed { submission: id, dsn: None };
-        desk.apply(conversation, &Event::DeliveryFailed(failed), Vec::new())?;
-    }
-    Ok(finished)
-}
-
-/// The conversation in which a submission's message is now: it may have been merged or split off.
-pub(super) fn conversation_of(
-    read: &dyn Read,
-    account: AccountId,
-    row: &SubmissionRow,
-) -> StoreResult<Option<ConversationId>> {
-    let email: Option<EmailRow> = read.row(account, row.email)?;
-    let named = email.and_then(|email| email.conversation).or(row.conversation);
-    Ok(intake::follow(read, account, named)?.map(|(id, _)| id))
 }
 
 /// Asks the gate. Passing gives whether the lock ends, and what is sent over knowingly.

@@ -1,11 +1,14 @@
 //! What all requests share: the store, the directory, full text, and the way to a blocking thread.
 
 use super::desk::{PersonName, Staff, TeamName};
+use super::handover::Postmaster;
 use super::machine::Roster;
 use crate::auth::{Authenticator, Directory, View};
+use crate::mail::outbound::QueueRules;
 use crate::mail::search::SearchIndex;
 use crate::store::Store;
 use crate::types::{AccountId, MemberRole, PrincipalId};
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -19,6 +22,21 @@ pub struct ServerSettings {
     pub base_url: Option<String>,
     /// Origins that browsers may call us from.
     pub cors_origins: Vec<String>,
+    pub return_path: ReturnPath,
+    pub queue: QueueRules,
+}
+
+/// What our messages name as the address that bounces go to.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReturnPath {
+    /// An address of the submission's own, `bounce+…@` the sender's domain, which nobody can forge:
+    /// a bounce to it is believed.
+    #[default]
+    Keyed,
+    /// The sender's address, for relays that take nothing else. Bounces are tied to submissions by
+    /// the Message-ID that they return, and never open a conversation.
+    Sender,
 }
 
 /// The running server.
@@ -74,6 +92,11 @@ impl Server {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// Who tells senders what became of their messages.
+    pub fn postmaster(&self) -> Postmaster {
+        Postmaster { hostname: self.settings.hostname.clone(), rules: self.settings.queue }
     }
 
     /// Who works in an inbox now.

@@ -24,6 +24,58 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// The client gave BODY=8BITMIME (RFC 6152 §2).
     pub body_8bit: bool,
+    /// The client gave BODY=BINARYMIME (RFC 3030 §3): lines may be of any length, octets any.
+    pub binary: bool,
+    /// The connection is encrypted.
+    pub encrypted: bool,
+    /// Whom the client logged in as.
+    pub login: Option<String>,
+    /// Reports of the message return all of it, not its header only (RFC 3461 §4.3).
+    pub return_full: bool,
+    /// The sender's own name for this transaction, decoded (RFC 3461 §4.4).
+    pub envelope_id: Option<String>,
+    /// What is to be reported for each recipient, in their order.
+    pub reports: Vec<ReportWish>,
+}
+
+/// What a client wants to hear of a recipient (RFC 3461 §4.1, §4.2).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReportWish {
+    /// NOTIFY has SUCCESS.
+    pub success: bool,
+    /// ORCPT, decoded: `rfc822;somebody@example.com`.
+    pub original: Option<String>,
+}
+
+impl Envelope {
+    /// An envelope without recipients.
+    pub fn new(helo: String, protocol: Protocol, mail_from: Option<Address>) -> Self {
+        Self {
+            helo,
+            peer: None,
+            protocol,
+            mail_from,
+            recipients: Vec::new(),
+            smtputf8: false,
+            body_8bit: false,
+            binary: false,
+            encrypted: false,
+            login: None,
+            return_full: false,
+            envelope_id: None,
+            reports: Vec::new(),
+        }
+    }
+
+    /// How it was transmitted, as `with` of a `Received` field names it (RFC 3848).
+    pub fn with(&self) -> String {
+        let secure = if self.encrypted { "S" } else { "" };
+        let login = if self.login.is_some() { "A" } else { "" };
+        match self.protocol {
+            Protocol::Smtp => Protocol::Smtp.name().to_owned(),
+            protocol => format!("{protocol}{secure}{login}"),
+        }
+    }
 }
 
 /// The transmission type, as the `with` of a `Received` field names it.

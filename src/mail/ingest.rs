@@ -1,6 +1,7 @@
 //! From octets to what the store keeps of a message: hashed, compressed, parsed and summed up
 //! once, before any lock is taken.
 
+use super::bounce::{self, Notice};
 use super::message::{NewEmail, Summary};
 use super::reports::{self, Report};
 use super::thread::ThreadKeys;
@@ -23,6 +24,8 @@ pub struct Prepared {
     pub automatic: bool,
     /// What it says of a message of ours, where it is a report.
     pub report: Option<Report>,
+    /// What it may say where it is one without a standard form.
+    pub notice: Option<Notice>,
 }
 
 /// Addresses kept in a list view's row; the whole field stays in the parsed form.
@@ -33,12 +36,15 @@ pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
     let blob = PreparedBlob::of(content)?;
     let message = parse::parse(content);
     let summary = summarise(&message, content);
+    let report = reports::read(&message, content);
+    let notice = if report.is_none() { bounce::notice(&message, content, null_path) } else { None };
     Ok(Prepared {
         content: blob,
         cc: headers::addresses(&message, "cc"),
         reply_to: headers::addresses(&message, "reply-to"),
         automatic: automatic::is_automatic(&message, null_path).is_some(),
-        report: reports::read(&message, content),
+        report,
+        notice,
         summary,
         message,
     })

@@ -4,7 +4,9 @@
 //! in the same transaction as the submission. A handover is a lease: its begin is durable before
 //! the relay is contacted, and a second mark is durable before the message's octets go out. So a
 //! process that ends leaves one of three things behind: nothing begun, begun and safe to begin
-//! again, or octets on their way, which is the only state in which nobody knows.
+//! again, or octets on their way, which is the only state in which nobody knows. Then the message
+//! is sent once more under the same Message-ID, and that is on record; where nobody knows a second
+//! time, it is left to people.
 //!
 //! A submission that a client destroyed goes on its way all the same (RFC 8621 §7.5): its row is
 //! *detached*, kept where no client sees it, until it is done. What the server answers by itself
@@ -45,13 +47,39 @@ pub enum Verdict {
     Refused,
 }
 
-/// What [`finish`] made of a handover.
+/// What became of a submission by a handover, or by whoever ended it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Finished {
     /// Recipients that will never get it.
     pub failed: Vec<Address>,
+    /// Recipients that it is late for, told once.
+    pub late: Vec<Address>,
+    /// Recipients that may have it or not, and nothing more is tried.
+    pub unsure: Vec<Address>,
+    /// Nobody knows whether the relay took it this time.
+    pub uncertain: bool,
     /// Nothing more will be tried.
     pub done: bool,
+    /// The submission as it is now; `None` where there is none.
+    pub row: Option<SubmissionRow>,
+}
+
+/// How long what is tried; the configuration's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueRules {
+    /// After this time what the relay doesn't take has failed.
+    pub give_up: Duration,
+    /// After this time the sender is told that it is late.
+    pub warn: Duration,
+}
+
+impl Default for QueueRules {
+    fn default() -> Self {
+        Self {
+            give_up: Duration::from_secs(limits::RELAY_GIVE_UP_SECONDS),
+            warn: Duration::from_secs(limits::RELAY_WARN_SECONDS),
+        }
+    }
 }
 
 /// Something in the queue.
@@ -129,6 +157,10 @@ pub fn destroy(
     if row.relay != RelayState::Done {
         txn.put_at(detached_key(account, id), row)?;
     }
+    if row.mail_from.is_some() {
+        let left = ReturnPathRow { email: row.email, conversation: row.conversation };
+        txn.put_at(keys::row(account, keys::Kind::ReturnPath, id.0), &left)?;
+    }
     txn.delete_at(keys::pair(account, keys::Kind::SubmissionOfEmail, row.email.0, id.0));
     txn.delete_at(keys::row(account, keys::Kind::SubmissionReports, id.0));
     txn.remove::<SubmissionRow>(account, id)
@@ -155,9 +187,17 @@ pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> 
     collect(read, &keys::due_until(keys::Kind::Queue, now), limit)
 }
 
-/// When the next thing is due.
-pub fn next_due(read: &dyn Read) -> StoreResult<Option<Millis>> {
-    Ok(collect(read, &keys::due_all(keys::Kind::Queue), 1)?.first().map(|due| due.at))
+/// When the next thing after `now` is due.
+pub fn next_due(read: &dyn Read, now: Millis) -> StoreResult<Option<Millis>> {
+    let later = keys::due_after(keys::Kind::Queue, now);
+    Ok(collect(read, &later, 1)?.first().map(|due| due.at))
+}
+
+/// The domain of the first recipient that waits, as domains compare; empty where nobody waits.
+pub fn domain(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<String> {
+    let row = load(read, account, id)?.map(|(row, _)| row);
+    let waiting = row.iter().flat_map(|row| &row.recipients).find(|recipient| !recipient.settled);
+    Ok(waiting.map(|recipient| recipient.address.domain().to_lowercase()).unwrap_or_default())
 }
 
 /// Everything in the queue.
@@ -176,9 +216,9 @@ pub fn begin(
     if due_at(&row.relay).is_none_or(|due| due > now) {
         return Ok(None);
     }
-    if let RelayState::Handing { since } = row.relay {
+    if note(txn, account, id)?.uncertain > 0 {
         tracing::warn!(
-            account = %account, submission = %id, since = since.0,
+            account = %account, submission = %id,
             "sending again: the outcome of the last handover is unknown; the Message-ID stays the same"
         );
     }
@@ -210,45 +250,147 @@ pub fn finish(
     account: AccountId,
     id: SubmissionId,
     handover: &Handover,
-    now: Millis,
+    rules: &QueueRules,
 ) -> StoreResult<Finished> {
+    let now = txn.store().clock.now();
     let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(Finished::default()) };
-    unplace(txn, account, id, &row);
-    let mut finished = Finished::default();
-    let given_up = row.created_at.after(Duration::from_secs(limits::RELAY_GIVE_UP_SECONDS)) <= now;
+    let mut note = note(txn, account, id)?;
+    note.uncertain += u32::from(handover.unknown);
+    let since = queued_since(&row);
+    let fate = Fate {
+        given_up: since.after(rules.give_up) <= now || note.uncertain > limits::UNCERTAIN_RESENDS_MAX,
+        unknown: handover.unknown,
+    };
+    let mut finished = Finished { uncertain: handover.unknown, ..Finished::default() };
     let waiting = row.recipients.iter_mut().filter(|recipient| !recipient.settled);
     for (recipient, reply) in waiting.zip(&handover.replies) {
-        settle(recipient, reply, given_up, &mut finished);
+        settle(recipient, reply, fate, &mut finished);
     }
-    finished.done = row.recipients.iter().all(|recipient| recipient.settled);
+    if !note.warned && since.after(rules.warn) <= now {
+        let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
+        finished.late = waiting.map(|recipient| recipient.address.clone()).collect();
+        note.warned = !finished.late.is_empty();
+    }
+    unplace(txn, account, id, &row);
     row.undo_status = UndoStatus::Final;
+    row.relay = RelayState::Queued { next: now.after(backoff(row.attempts, &txn.store().random)) };
+    write(txn, account, id, row, note, shown, finished)
+}
+
+/// Takes up what an ended process left in the middle. Only at start, when nobody else has a lease.
+/// `None` where it wasn't in the middle.
+pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<Option<Finished>> {
+    let now = txn.store().clock.now();
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(None) };
+    let uncertain = match row.relay {
+        RelayState::Contacting { .. } => false,
+        RelayState::Handing { .. } => true,
+        _ => return Ok(None),
+    };
+    let mut note = note(txn, account, id)?;
+    let mut finished = Finished { uncertain, ..Finished::default() };
+    if uncertain {
+        note.uncertain += 1;
+        let fate = Fate { given_up: note.uncertain > limits::UNCERTAIN_RESENDS_MAX, unknown: true };
+        let text =
+            "451 4.4.2 the server ended while the relay was taking the message: it may have it".to_owned();
+        let reply = RelayReply { verdict: Verdict::TryLater, text };
+        for recipient in row.recipients.iter_mut().filter(|recipient| !recipient.settled) {
+            settle(recipient, &reply, fate, &mut finished);
+        }
+    }
+    unplace(txn, account, id, &row);
+    row.relay = RelayState::Queued { next: now };
+    write(txn, account, id, row, note, shown, finished).map(Some)
+}
+
+/// Has a waiting submission tried at once, whatever it waits for. False where it doesn't wait.
+pub fn retry(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<bool> {
+    let now = txn.store().clock.now();
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(false) };
+    if !matches!(row.relay, RelayState::Queued { .. }) {
+        return Ok(false);
+    }
+    unplace(txn, account, id, &row);
+    row.relay = RelayState::Queued { next: now };
+    place(txn, account, id, &row)?;
+    annotate(txn, account, id, &row, shown)?;
+    Ok(true)
+}
+
+/// Takes a waiting submission out of the queue: what wasn't handed over yet has failed. `None`
+/// where it doesn't wait.
+pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<Option<Finished>> {
+    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(None) };
+    if !matches!(row.relay, RelayState::Queued { .. }) {
+        return Ok(None);
+    }
+    let note = note(txn, account, id)?;
+    let mut finished = Finished::default();
+    let text = "554 5.7.0 taken out of the queue by an administrator".to_owned();
+    let reply = RelayReply { verdict: Verdict::Refused, text };
+    let fate = Fate { given_up: true, unknown: false };
+    for recipient in row.recipients.iter_mut().filter(|recipient| !recipient.settled) {
+        settle(recipient, &reply, fate, &mut finished);
+    }
+    unplace(txn, account, id, &row);
+    write(txn, account, id, row, note, shown, finished).map(Some)
+}
+
+/// What the queue notes of a submission beside its row.
+pub fn note(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<QueueNoteRow> {
+    match read.bytes(&note_key(account, id))? {
+        Some(bytes) => rows::decode(&bytes),
+        None => Ok(QueueNoteRow::default()),
+    }
+}
+
+/// Whether the operator has stopped the queue.
+pub fn is_paused(read: &dyn Read) -> StoreResult<bool> {
+    read.has(&keys::single(AccountId::DIRECTORY, keys::Kind::QueuePaused))
+}
+
+/// Stops the queue, or lets it run again.
+pub fn set_paused(txn: &mut Txn<'_>, paused: bool) -> StoreResult<()> {
+    let key = keys::single(AccountId::DIRECTORY, keys::Kind::QueuePaused);
+    if paused {
+        return txn.put_at(key, &());
+    }
+    txn.delete_at(key);
+    Ok(())
+}
+
+/// Writes a submission after a step, and what follows where nothing more is to be tried.
+fn write(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    mut row: SubmissionRow,
+    note: QueueNoteRow,
+    shown: bool,
+    mut finished: Finished,
+) -> StoreResult<Finished> {
+    finished.done = row.recipients.iter().all(|recipient| recipient.settled);
     if finished.done {
         blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
         row.relay = RelayState::Done;
-    } else if handover.unknown {
-        // Due after a wait as any other, but not forgotten: the next begin says why it sends again.
-        row.relay = RelayState::Handing { since: lease_ending(now.after(backoff(row.attempts))) };
-    } else {
-        row.relay = RelayState::Queued { next: now.after(backoff(row.attempts)) };
+        txn.delete_at(note_key(account, id));
+    } else if note != QueueNoteRow::default() {
+        txn.put_at(note_key(account, id), &note)?;
     }
     place(txn, account, id, &row)?;
     store(txn, account, id, &row, shown)?;
+    finished.row = Some(row);
     Ok(finished)
 }
 
-/// Makes everything that an ended process left in the middle due now. Only at start, when nobody
-/// else has a lease.
-pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<()> {
-    let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(()) };
-    let relay = match row.relay {
-        RelayState::Contacting { .. } => RelayState::Queued { next: now },
-        RelayState::Handing { .. } => RelayState::Handing { since: lease_ending(now) },
-        _ => return Ok(()),
-    };
-    unplace(txn, account, id, &row);
-    row.relay = relay;
-    place(txn, account, id, &row)?;
-    annotate(txn, account, id, &row, shown)
+fn note_key(account: AccountId, id: SubmissionId) -> keys::Key {
+    keys::row(account, keys::Kind::QueueNote, id.0)
+}
+
+/// Since when it could have been handed over: a scheduled one not before its time.
+fn queued_since(row: &SubmissionRow) -> Millis {
+    row.created_at.max(Millis(row.send_at.0.saturating_mul(1000)))
 }
 
 /// When a submission in that state is due: waiting ones at their time, begun ones when the lease
@@ -262,13 +404,21 @@ pub fn due_at(relay: &RelayState) -> Option<Millis> {
     }
 }
 
-/// The begin of a lease that ends then.
-fn lease_ending(end: Millis) -> Millis {
-    let lease = i64::try_from(limits::RELAY_LEASE_SECONDS).unwrap_or(i64::MAX).saturating_mul(1000);
-    Millis(end.0.saturating_sub(lease))
+/// What a "try later" means by now.
+#[derive(Clone, Copy)]
+struct Fate {
+    /// Nothing is tried any more.
+    given_up: bool,
+    /// The relay may have taken it.
+    unknown: bool,
 }
 
-fn settle(recipient: &mut Recipient, reply: &RelayReply, given_up: bool, finished: &mut Finished) {
+fn settle(recipient: &mut Recipient, reply: &RelayReply, fate: Fate, finished: &mut Finished) {
+    if reply.verdict == Verdict::Accepted && recipient.delivered != Delivered::Queued {
+        // A report was quicker than the relay's own word, and says more.
+        recipient.settled = true;
+        return;
+    }
     recipient.smtp_reply = Some(reply.text.clone());
     match reply.verdict {
         Verdict::Accepted => {
@@ -276,7 +426,12 @@ fn settle(recipient: &mut Recipient, reply: &RelayReply, given_up: bool, finishe
             // RFC 8621 §7: the relay's "yes" is not yet a delivery.
             recipient.delivered = Delivered::Unknown;
         }
-        Verdict::TryLater if !given_up => {}
+        Verdict::TryLater if !fate.given_up => {}
+        Verdict::TryLater if fate.unknown => {
+            recipient.settled = true;
+            recipient.delivered = Delivered::Unknown;
+            finished.unsure.push(recipient.address.clone());
+        }
         Verdict::TryLater | Verdict::Refused => {
             recipient.settled = true;
             recipient.delivered = Delivered::No;
@@ -285,9 +440,13 @@ fn settle(recipient: &mut Recipient, reply: &RelayReply, given_up: bool, finishe
     }
 }
 
-fn backoff(attempts: u32) -> Duration {
+/// The wait before the next attempt: it doubles, and is a fifth shorter or longer by chance, so
+/// that what failed together isn't tried together.
+fn backoff(attempts: u32, random: &Random) -> Duration {
     let doubled = limits::RELAY_RETRY_SECONDS_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    Duration::from_secs(doubled.min(limits::RELAY_RETRY_SECONDS_MAX))
+    let seconds = doubled.min(limits::RELAY_RETRY_SECONDS_MAX);
+    let chance = u64::from(u16::from_le_bytes(random.bytes::<2>()));
+    Duration::from_millis(seconds * 800 + seconds * 400 * chance / u64::from(u16::MAX))
 }
 
 fn place(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, row: &SubmissionRow) -> StoreResult<()> {
@@ -322,9 +481,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest() {
-        let seconds: Vec<u64> = (1..=11).map(|attempts| backoff(attempts).as_secs()).collect();
-        assert_eq!(seconds, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
-        assert_eq!(backoff(u32::MAX).as_secs(), 3600);
+    fn waits_double_up_to_the_longest_and_differ_by_a_fifth() {
+        let random = Random::seeded(1);
+        for (attempts, seconds) in
+            [(1, 10), (2, 20), (3, 40), (8, 1280), (9, 2560), (10, 3600), (u32::MAX, 3600)]
+        {
+            let waits: Vec<u64> = (0..50).map(|_| backoff(attempts, &random).as_millis() as u64).collect();
+            assert!(waits.iter().all(|wait| (seconds * 800..=seconds * 1200).contains(wait)), "{waits:?}");
+            assert!(waits.iter().any(|wait| *wait < seconds * 1000), "{waits:?}");
+            assert!(waits.iter().any(|wait| *wait > seconds * 1000), "{waits:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_relay_says_decides_by_what_may_still_be_tried() {
+        let said = |verdict| RelayReply { verdict, text: "451 x".to_owned() };
+        let new = || Recipient {
+            address: Address::parse("a@b").unwrap(),
+            parameters: Vec::new(),
+            smtp_reply: None,
+            delivered: Delivered::Queued,
+            settled: false,
+        };
+        use Verdict::*;
+        // Verdict, given up, unknown: settled, delivered, (failed, unsure).
+        for (verdict, given_up, unknown, expected) in [
+            (Accepted, false, false, (true, Delivered::Unknown, (0, 0))),
+            (TryLater, false, false, (false, Delivered::Queued, (0, 0))),
+            (TryLater, false, true, (false, Delivered::Queued, (0, 0))),
+            (TryLater, true, false, (true, Delivered::No, (1, 0))),
+            (TryLater, true, true, (true, Delivered::Unknown, (0, 1))),
+            (Refused, false, false, (true, Delivered::No, (1, 0))),
+            (Refused, true, true, (true, Delivered::No, (1, 0))),
+        ] {
+            let (mut recipient, mut finished) = (new(), Finished::default());
+            settle(&mut recipient, &said(verdict), Fate { given_up, unknown }, &mut finished);
+            let got = (finished.failed.len(), finished.unsure.len());
+            assert_eq!(
+                (recipient.settled, recipient.delivered, got),
+                expected,
+                "{verdict:?} {given_up} {unknown}"
+            );
+        }
+        // A bounce that was quicker than the relay's own word stands.
+        let mut told = Recipient { delivered: Delivered::No, ..new() };
+        settle(
+            &mut told,
+            &said(Accepted),
+            Fate { given_up: false, unknown: false },
+            &mut Finished::default(),
+        );
+        assert_eq!((told.settled, told.delivered), (true, Delivered::No));
     }
 }

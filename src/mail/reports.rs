@@ -1,21 +1,27 @@
-//! Reports on mail of ours: delivery status notifications (RFC 3464) and disposition notifications
-//! (RFC 8098), tied to the submission that they are about by the Message-ID that they return.
+//! Reports on mail of ours: delivery status notifications (RFC 3464), what odd systems write in
+//! their place ([`super::bounce`]), and disposition notifications (RFC 8098).
 //!
-//! They say what becomes of each recipient in `deliveryStatus` (RFC 8621 §7) and nothing else: only
-//! a keyed return path could prove that a report isn't forged. What is still in our own queue they
-//! don't touch, and a recipient's `yes` or `no` is final.
+//! One that came to the keyed return path of a submission is about that submission, and is
+//! believed: it says what became of each recipient in `deliveryStatus` (RFC 8621 §7). One that came
+//! anywhere else is tied to a submission by the Message-ID that it returns, which anybody may know:
+//! it is kept with it (`dsnBlobIds`) and changes nothing, unless the return paths aren't ours. A
+//! disposition notification never comes to the return path (RFC 8098 §2.1), and says no more than
+//! that somebody saw the message. A recipient's `yes` or `no` is final.
 
-use super::{body, headers, parse, thread};
+use super::bounce::Notice;
+use super::{body, headers, outbound, parse, thread};
 use crate::store::rows::message::MessageRow;
-use crate::store::rows::submission::{Delivered, ReportsRow, SubmissionRow, UndoStatus};
-use crate::store::{Read, StoreResult, Txn, keys, rows};
+use crate::store::rows::submission::{
+    Delivered, Recipient, RelayState, ReportsRow, SubmissionRow, UndoStatus,
+};
+use crate::store::{Change, Read, Row, StoreResult, Txn, keys, rows};
 use crate::types::*;
 
 /// What a report says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// The Message-ID of the message that it is about, without angle brackets.
-    pub message_id: String,
+    /// The Message-ID of the message that it is about, without angle brackets, where it is told.
+    pub message_id: Option<String>,
     /// A disposition notification; else one of delivery.
     pub is_disposition: bool,
     pub recipients: Vec<Reported>,
@@ -41,7 +47,7 @@ pub enum Word {
     Other,
 }
 
-/// The report that a message is, if it is one of a message that can be found.
+/// The report that a message is, if it is one.
 pub fn read(message: &MessageRow, content: &[u8]) -> Option<Report> {
     let top = message.parts.first().filter(|part| part.media_type == "multipart/report")?;
     let parts = || top.children.iter().filter_map(|child| message.parts.get(*child as usize));
@@ -61,24 +67,87 @@ pub fn read(message: &MessageRow, content: &[u8]) -> Option<Report> {
         headers::message_ids(&inner, "message-id").into_iter().next()
     });
     let named = groups.first().and_then(|group| value(group, "original-message-id"));
-    let message_id = named.map(|id| id.trim_matches(['<', '>', ' ']).to_owned()).or(returned)?;
+    let message_id = named.map(|id| id.trim_matches(['<', '>', ' ']).to_owned()).or(returned);
     let is_disposition = delivery.is_none();
     let told = if is_disposition { &groups[..] } else { groups.get(1..).unwrap_or_default() };
     let recipients = told.iter().filter_map(|group| reported(group, is_disposition)).collect();
     Some(Report { message_id, is_disposition, recipients })
 }
 
-/// Writes down what a report, which came as this Email, says of submissions of the account.
-pub fn apply(txn: &mut Txn<'_>, account: AccountId, report: &Report, came_as: EmailId) -> StoreResult<()> {
-    for email in thread::emails_with_message_id(txn, account, &report.message_id)? {
+/// Writes down what a report, which came as this Email and to no return path of ours, says of
+/// submissions of the account. `believed` lets it say what became of recipients.
+pub fn apply(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    report: &Report,
+    came_as: EmailId,
+    believed: bool,
+) -> StoreResult<()> {
+    let Some(message_id) = &report.message_id else { return Ok(()) };
+    for email in thread::emails_with_message_id(txn, account, message_id)? {
         let range = keys::all_of(account, keys::Kind::SubmissionOfEmail, email.0);
         for id in (txn as &dyn Read).ids(&range, false, limits::REPORTED_SUBMISSIONS_MAX)? {
             let id = SubmissionId(id);
             let row: Option<SubmissionRow> = (txn as &dyn Read).row(account, id)?;
-            if let Some(row) = row.filter(|row| row.undo_status == UndoStatus::Final) {
-                apply_to(txn, account, id, row, report, came_as)?;
+            if let Some(mut row) = row.filter(|row| row.undo_status == UndoStatus::Final) {
+                let told = Told { recipients: &report.recipients, only: None };
+                let concerned = told.fill(&mut row, believed);
+                if concerned && list(txn, account, id, report, told, &row, came_as)? {
+                    txn.update(account, id, &row)?;
+                }
             }
         }
+    }
+    Ok(())
+}
+
+/// Writes down what came back to the keyed return path of a submission, as this Email. True where
+/// it says that somebody never gets the message.
+pub fn apply_returned(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    report: Option<&Report>,
+    notice: Option<&Notice>,
+    came_as: EmailId,
+) -> StoreResult<bool> {
+    let found = outbound::load(txn, account, id)?;
+    let of: Vec<&Address> =
+        found.iter().flat_map(|(row, _)| row.recipients.iter().map(|one| &one.address)).collect();
+    let report = match (report, notice) {
+        (Some(report), _) => report.clone(),
+        (None, Some(notice)) => {
+            Report { message_id: None, is_disposition: false, recipients: notice.of(&of) }
+        }
+        (None, None) => return Ok(false),
+    };
+    if report.is_disposition {
+        return Ok(false);
+    }
+    // Whoever it names: the address that was tried in the end may be none that we know.
+    let failed = report.recipients.iter().any(|told| told.word == Word::Failed);
+    if let Some((mut row, shown)) = found {
+        let only = (row.recipients.len() == 1).then(|| report.recipients.first()).flatten();
+        let told = Told { recipients: &report.recipients, only };
+        told.fill(&mut row, true);
+        if !shown || list(txn, account, id, &report, told, &row, came_as)? {
+            outbound::store(txn, account, id, &row, shown)?;
+        }
+    }
+    Ok(failed || (report.recipients.is_empty() && notice.is_some_and(Notice::is_lost)))
+}
+
+/// Keeps a notification of our own with the submission that it is about.
+pub fn keep_own(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, email: EmailId) -> StoreResult<()> {
+    let key = SubmissionRow::key(account, id);
+    if !(txn as &dyn Read).has(&key)? {
+        return Ok(());
+    }
+    let mut reports = of_submission(txn, account, id)?;
+    if reports.dsns.len() < limits::REPORTS_PER_SUBMISSION_MAX {
+        reports.dsns.push(email);
+        txn.put_at(keys::row(account, keys::Kind::SubmissionReports, id.0), &reports)?;
+        txn.log(account, DataType::EmailSubmission, id.0, Change::Updated)?;
     }
     Ok(())
 }
@@ -91,44 +160,68 @@ pub fn of_submission(read: &dyn Read, account: AccountId, id: SubmissionId) -> S
     }
 }
 
-fn apply_to(
+/// What a report says, on its way into a submission.
+#[derive(Clone, Copy)]
+struct Told<'r> {
+    recipients: &'r [Reported],
+    /// What is said of the only recipient that there is, under whatever address.
+    only: Option<&'r Reported>,
+}
+
+impl<'r> Told<'r> {
+    fn about(&self, recipient: &Recipient) -> Option<&'r Reported> {
+        let key = recipient.address.key();
+        let named = self.recipients.iter().find(|told| told.addresses.iter().any(|one| one.key() == key));
+        named.or(self.only)
+    }
+
+    /// Writes what is believed into the row; false where it concerns nobody there.
+    fn fill(&self, row: &mut SubmissionRow, believed: bool) -> bool {
+        // A bounce may overtake our own note that the relay took the message.
+        let handing = believed && matches!(row.relay, RelayState::Handing { .. });
+        let mut concerned = false;
+        for recipient in row.recipients.iter_mut().filter(|recipient| recipient.settled || handing) {
+            let Some(told) = self.about(recipient) else { continue };
+            concerned = true;
+            let delivered = match told.word {
+                Word::Delivered => Delivered::Yes,
+                Word::Failed => Delivered::No,
+                Word::Displayed | Word::Other => continue,
+            };
+            if believed && matches!(recipient.delivered, Delivered::Unknown | Delivered::Queued) {
+                recipient.delivered = delivered;
+                recipient.smtp_reply = Some(told.reply.clone());
+            }
+        }
+        concerned
+    }
+}
+
+/// Keeps a report with the submission; false where there are too many.
+fn list(
     txn: &mut Txn<'_>,
     account: AccountId,
     id: SubmissionId,
-    mut row: SubmissionRow,
     report: &Report,
+    told: Told<'_>,
+    row: &SubmissionRow,
     came_as: EmailId,
-) -> StoreResult<()> {
+) -> StoreResult<bool> {
     let mut reports = of_submission(txn, account, id)?;
-    let mut concerned = false;
-    for recipient in row.recipients.iter_mut().filter(|recipient| recipient.settled) {
+    for recipient in &row.recipients {
         let key = recipient.address.key();
-        let Some(told) =
-            report.recipients.iter().find(|told| told.addresses.iter().any(|one| one.key() == key))
-        else {
-            continue;
-        };
-        concerned = true;
-        if told.word == Word::Displayed && !reports.displayed.contains(&key) {
+        let displayed = told.about(recipient).is_some_and(|told| told.word == Word::Displayed);
+        if displayed && recipient.settled && !reports.displayed.contains(&key) {
             reports.displayed.push(key);
-        }
-        let delivered = match told.word {
-            Word::Delivered => Delivered::Yes,
-            Word::Failed => Delivered::No,
-            Word::Displayed | Word::Other => continue,
-        };
-        if recipient.delivered == Delivered::Unknown {
-            recipient.delivered = delivered;
-            recipient.smtp_reply = Some(told.reply.clone());
         }
     }
     let list = if report.is_disposition { &mut reports.mdns } else { &mut reports.dsns };
-    if !concerned || list.len() >= limits::REPORTS_PER_SUBMISSION_MAX {
-        return Ok(());
+    if list.len() >= limits::REPORTS_PER_SUBMISSION_MAX {
+        return Ok(false);
     }
     list.push(came_as);
     txn.put_at(keys::row(account, keys::Kind::SubmissionReports, id.0), &reports)?;
-    txn.update(account, id, &row)
+    Ok(true)
 }
 
 fn reported(group: &[(String, String)], is_disposition: bool) -> Option<Reported> {
@@ -221,7 +314,7 @@ mod tests {
                       Status: 2.0.0\r\n\r\nFinal-Recipient: rfc822; c@y\r\nAction: delayed\r\nStatus: 4.0.0\r\n\
                       \r\nFinal-Recipient: x400; nonsense\r\nAction: failed\r\n";
         let report = report("delivery-status", fields, returned).unwrap();
-        assert_eq!((report.message_id.as_str(), report.is_disposition), ("m@x", false));
+        assert_eq!((report.message_id.as_deref(), report.is_disposition), (Some("m@x"), false));
         let told: Vec<(String, Word, &str)> = report
             .recipients
             .iter()
@@ -242,14 +335,15 @@ mod tests {
         let fields = "Final-Recipient: rfc822; a@y\r\nOriginal-Message-ID: <m@x>\r\n\
                       Disposition: manual-action/MDN-sent-manually; displayed\r\n";
         let seen = report("disposition-notification", fields, "\r\n").unwrap();
-        assert_eq!((seen.message_id.as_str(), seen.is_disposition), ("m@x", true));
+        assert_eq!((seen.message_id.as_deref(), seen.is_disposition), (Some("m@x"), true));
         assert_eq!(seen.recipients[0].word, Word::Displayed);
         let deleted = fields.replace("displayed", "deleted");
         assert_eq!(
             report("disposition-notification", &deleted, "\r\n").unwrap().recipients[0].word,
             Word::Other
         );
-        assert_eq!(report("delivery-status", "Reporting-MTA: dns; mx\r\n", "\r\n"), None);
+        let empty = Report { message_id: None, is_disposition: false, recipients: Vec::new() };
+        assert_eq!(report("delivery-status", "Reporting-MTA: dns; mx\r\n", "\r\n"), Some(empty));
         assert_eq!(report("feedback-report", fields, "\r\n"), None);
     }
 }

@@ -6,6 +6,7 @@
 use super::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
 use super::date::MailDate;
 use super::ingest::Prepared;
+use super::keyed::WireKeys;
 use super::message::Added;
 use super::{headers, html, identity, outbound};
 use crate::store::blobs::{self, Referrer};
@@ -52,9 +53,9 @@ pub fn answer(
     let (identity, name) = name.map_or((IdentityId(0), String::new()), |(id, row)| (id, row.name));
     let from = MailAddress { name: Some(name).filter(|name| !name.is_empty()), email: addressed.to_string() };
     let random: [u8; 16] = txn.store().random.bytes();
-    let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+    let keys = WireKeys::load(txn)?;
     let defaults = ComposeDefaults {
-        message_id: format!("{id}@{hostname}"),
+        message_id: keys.message_id(&txn.store().random, hostname),
         date: MailDate::utc(now),
         boundary_seed: random,
     };

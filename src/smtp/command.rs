@@ -1,5 +1,6 @@
 //! One line of a client, read by the grammar of RFC 5321 §4.1.2 with RFC 6531 (UTF-8), RFC 1870
-//! (SIZE) and RFC 6152 (8BITMIME). Our own parser: the crates at hand take more than the grammar
+//! (SIZE), RFC 6152 (8BITMIME), RFC 3030 (BDAT, BINARYMIME), RFC 3461 (DSN), RFC 3207 (STARTTLS) and
+//! RFC 4954 (AUTH). Our own parser: the crates at hand take more than the grammar
 //! and lose why a line was refused.
 //!
 //! Invariants: any octets give a command or the reply that says what is wrong with them; an
@@ -27,8 +28,22 @@ pub enum Command {
     /// The forward-path, `None` where it is `<Postmaster>` without a domain (§4.1.1.3).
     Rcpt {
         to: Option<Address>,
+        parameters: RcptParameters,
     },
     Data,
+    /// So many octets of the message follow (RFC 3030 §2).
+    Bdat {
+        size_bytes: u64,
+        last: bool,
+    },
+    StartTls,
+    /// The mechanism in upper case, and the initial response as it came.
+    Auth {
+        mechanism: String,
+        initial: Option<String>,
+    },
+    /// Names in upper case, values decoded; `None` is `[UNAVAILABLE]` or `[TEMPUNAVAIL]`.
+    Xclient(Vec<(String, Option<String>)>),
     Rset,
     Noop,
     Quit,
@@ -37,15 +52,34 @@ pub enum Command {
 }
 
 /// The parameters of MAIL that we offer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MailParameters {
     /// SIZE=: what the client believes the message has (RFC 1870 §6).
     pub size_bytes: Option<u64>,
     /// BODY=8BITMIME.
     pub body_8bit: bool,
+    /// BODY=BINARYMIME (RFC 3030 §3).
+    pub binary: bool,
     /// SMTPUTF8.
     pub smtputf8: bool,
+    /// RET=FULL (RFC 3461 §4.3).
+    pub return_full: bool,
+    /// ENVID=, decoded (RFC 3461 §4.4).
+    pub envelope_id: Option<String>,
 }
+
+/// The parameters of RCPT that we offer (RFC 3461 §4.1, §4.2).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RcptParameters {
+    /// NOTIFY has SUCCESS. Failures and delays are the client's to report: we refuse at once.
+    pub notify_success: bool,
+    /// ORCPT=, decoded.
+    pub original: Option<String>,
+}
+
+/// ENVID has at most 100 characters (RFC 3461 §4.4), ORCPT 500 (§4.2).
+const ENVID_CHARS_MAX: usize = 100;
+const ORCPT_CHARS_MAX: usize = 500;
 
 /// The longest argument of EHLO, HELO and LHLO: that of a domain (§4.5.3.1.2).
 const HELO_BYTES_MAX: usize = 255;
@@ -73,7 +107,11 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
         "HELP" => Ok(Command::Help),
         "VRFY" if rest.is_none() => Err(syntax("VRFY name")),
         "VRFY" => Ok(Command::Vrfy),
-        "STARTTLS" | "AUTH" | "BDAT" | "EXPN" | "ETRN" | "ATRN" | "TURN" | "SEND" | "SOML" | "SAML" => {
+        "BDAT" => bdat(rest.unwrap_or_default()),
+        "STARTTLS" => alone(rest, Command::StartTls, "STARTTLS"),
+        "AUTH" => auth(rest.unwrap_or_default()),
+        "XCLIENT" => xclient(rest.unwrap_or_default()),
+        "EXPN" | "ETRN" | "ATRN" | "TURN" | "SEND" | "SOML" | "SAML" => {
             Err(Reply::new(502, "5.5.1", "This command isn't offered here"))
         }
         _ => Err(Reply::new(500, "5.5.1", "Unknown command")),
@@ -94,9 +132,75 @@ fn alone(rest: Option<&str>, command: Command, verb: &str) -> Result<Command, Re
 /// The argument ends up in a `Received` field, so it must be one printable word.
 fn helo(rest: Option<&str>, form: &str) -> Result<String, Reply> {
     let name = rest.unwrap_or_default();
-    let fits = (1..=HELO_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|octet| octet.is_ascii_graphic() && !b"()<>\"\\;,".contains(&octet));
-    if fits { Ok(name.to_owned()) } else { Err(syntax(form)) }
+    if is_helo_name(name) { Ok(name.to_owned()) } else { Err(syntax(form)) }
+}
+
+/// Whether a name can be that of a client: one word that may stand in a `Received` field.
+pub fn is_helo_name(name: &str) -> bool {
+    (1..=HELO_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|octet| octet.is_ascii_graphic() && !b"()<>\"\\;,".contains(&octet))
+}
+
+/// RFC 3030 §2: `BDAT size` or `BDAT size LAST`.
+fn bdat(rest: &str) -> Result<Command, Reply> {
+    let mut words = rest.split(' ').filter(|word| !word.is_empty());
+    let size = words.next().filter(|size| size.len() <= 19 && size.bytes().all(|b| b.is_ascii_digit()));
+    let size_bytes = size.and_then(|size| size.parse::<u64>().ok());
+    let last = words.next();
+    match (size_bytes, last.is_none_or(|last| last.eq_ignore_ascii_case("LAST")), words.next()) {
+        (Some(size_bytes), true, None) => Ok(Command::Bdat { size_bytes, last: last.is_some() }),
+        _ => Err(syntax("BDAT octets [LAST]")),
+    }
+}
+
+fn auth(rest: &str) -> Result<Command, Reply> {
+    let mut words = rest.split(' ').filter(|word| !word.is_empty());
+    let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
+    let named = !mechanism.is_empty()
+        && mechanism.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet));
+    if !named || words.next().is_some() {
+        return Err(syntax("AUTH mechanism [initial-response]"));
+    }
+    Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial: initial.map(str::to_owned) })
+}
+
+fn xclient(rest: &str) -> Result<Command, Reply> {
+    let form = "XCLIENT NAME=value [NAME=value …]";
+    let mut attributes = Vec::new();
+    for word in rest.split(' ').filter(|word| !word.is_empty()) {
+        let (name, value) = word.split_once('=').ok_or_else(|| syntax(form))?;
+        let name = name.to_ascii_uppercase();
+        if !XCLIENT_ATTRIBUTES.contains(&name.as_str()) {
+            return Err(syntax(form));
+        }
+        let unknown = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        let value = if unknown { None } else { Some(xtext_decoded(value).ok_or_else(|| syntax(form))?) };
+        attributes.push((name, value));
+    }
+    if attributes.is_empty() { Err(syntax(form)) } else { Ok(Command::Xclient(attributes)) }
+}
+
+/// What XCLIENT may name, as Postfix documents it.
+pub const XCLIENT_ATTRIBUTES: [&str; 8] =
+    ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
+
+/// RFC 3461 §4: `+XX` is the octet of that number. What comes out is printable or space, so that
+/// it can stand in a header.
+pub fn xtext_decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'+' => {
+                let digits = [octets.next()?, octets.next()?];
+                let fits = digits.iter().all(|d| d.is_ascii_digit() || (b'A'..=b'F').contains(d));
+                let digits = std::str::from_utf8(&digits).ok().filter(|_| fits)?;
+                out.push(u8::from_str_radix(digits, 16).ok()?);
+            }
+            _ => out.push(octet),
+        }
+    }
+    String::from_utf8(out).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
 fn mail(rest: &str) -> Result<Command, Reply> {
@@ -137,7 +241,15 @@ fn mail_parameter(parameters: &mut MailParameters, keyword: &str, value: Option<
         ("SIZE", _) => return Err(syntax("SIZE=octets")),
         ("BODY", Some(body)) if body.eq_ignore_ascii_case("8BITMIME") => parameters.body_8bit = true,
         ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => {}
-        ("BODY", _) => return Err(syntax("BODY=7BIT or BODY=8BITMIME")),
+        ("BODY", Some(body)) if body.eq_ignore_ascii_case("BINARYMIME") => parameters.binary = true,
+        ("BODY", _) => return Err(syntax("BODY=7BIT, BODY=8BITMIME or BODY=BINARYMIME")),
+        ("RET", Some(ret)) if ret.eq_ignore_ascii_case("FULL") => parameters.return_full = true,
+        ("RET", Some(ret)) if ret.eq_ignore_ascii_case("HDRS") => {}
+        ("RET", _) => return Err(syntax("RET=FULL or RET=HDRS")),
+        ("ENVID", Some(id)) if id.len() <= ENVID_CHARS_MAX => {
+            parameters.envelope_id = Some(xtext_decoded(id).ok_or_else(|| syntax("ENVID=xtext"))?);
+        }
+        ("ENVID", _) => return Err(syntax("ENVID=xtext, 100 characters at most")),
         ("SMTPUTF8", None) => parameters.smtputf8 = true,
         ("SMTPUTF8", Some(_)) => return Err(Reply::new(501, "5.5.4", "SMTPUTF8 has no value")),
         _ => return Err(unknown_parameter(keyword)),
@@ -154,10 +266,42 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
     } else {
         Some(mailbox(inside).ok_or_else(|| bad_address("5.1.3", "recipient"))?)
     };
-    match split_parameters(rest).ok_or_else(|| syntax(form))?.next() {
-        Some(parameter) => Err(unknown_parameter(&parameter?.0)),
-        None => Ok(Command::Rcpt { to }),
+    let mut parameters = RcptParameters::default();
+    let mut seen = Vec::new();
+    for parameter in split_parameters(rest).ok_or_else(|| syntax(form))? {
+        let (keyword, value) = parameter?;
+        if seen.contains(&keyword) {
+            return Err(Reply::new(501, "5.5.4", format!("{keyword} is given twice")));
+        }
+        rcpt_parameter(&mut parameters, &keyword, value)?;
+        seen.push(keyword);
     }
+    Ok(Command::Rcpt { to, parameters })
+}
+
+fn rcpt_parameter(parameters: &mut RcptParameters, keyword: &str, value: Option<&str>) -> Result<(), Reply> {
+    match (keyword, value) {
+        ("NOTIFY", Some(words)) => {
+            let words: Vec<String> = words.split(',').map(str::to_ascii_uppercase).collect();
+            let known = words.iter().all(|word| ["SUCCESS", "FAILURE", "DELAY"].contains(&word.as_str()));
+            // RFC 3461 §4.1: NEVER stands alone.
+            if !known && words != ["NEVER"] {
+                return Err(syntax("NOTIFY=NEVER or NOTIFY=SUCCESS,FAILURE,DELAY"));
+            }
+            parameters.notify_success = words.iter().any(|word| word == "SUCCESS");
+        }
+        ("NOTIFY", None) => return Err(syntax("NOTIFY=NEVER or NOTIFY=SUCCESS,FAILURE,DELAY")),
+        ("ORCPT", Some(original)) if original.len() <= ORCPT_CHARS_MAX => {
+            let wrong = || syntax("ORCPT=type;xtext");
+            let (kind, address) = original.split_once(';').ok_or_else(wrong)?;
+            let kind_fits = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            let address = xtext_decoded(address).filter(|address| kind_fits && !address.is_empty());
+            parameters.original = Some(format!("{kind};{}", address.ok_or_else(wrong)?));
+        }
+        ("ORCPT", _) => return Err(syntax("ORCPT=type;xtext, 500 characters at most")),
+        _ => return Err(unknown_parameter(keyword)),
+    }
+    Ok(())
 }
 
 /// RFC 6531 §3.5: an internationalised address in a transaction that isn't.
@@ -292,7 +436,7 @@ mod tests {
 
     fn rcpt_of(line: &str) -> String {
         match parse(line.as_bytes()) {
-            Ok(Command::Rcpt { to: Some(to) }) => to.to_string(),
+            Ok(Command::Rcpt { to: Some(to), .. }) => to.to_string(),
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -329,7 +473,10 @@ mod tests {
         ] {
             assert_eq!(rcpt_of(&format!("RCPT TO:{path}")), address);
         }
-        assert_eq!(parse(b"RCPT TO:<PostMaster>"), Ok(Command::Rcpt { to: None }));
+        assert_eq!(
+            parse(b"RCPT TO:<PostMaster>"),
+            Ok(Command::Rcpt { to: None, parameters: RcptParameters::default() })
+        );
         assert_eq!(mail_of("MAIL FROM:<>").0, None);
     }
 
@@ -379,23 +526,117 @@ mod tests {
     #[test]
     fn parameters_are_read_once_each_and_unknown_ones_refused() {
         let all = mail_of("MAIL FROM:<a@b> SIZE=1000  body=8bitmime SMTPUTF8").1;
-        assert_eq!(all, MailParameters { size_bytes: Some(1000), body_8bit: true, smtputf8: true });
+        let expected = MailParameters {
+            size_bytes: Some(1000),
+            body_8bit: true,
+            smtputf8: true,
+            ..MailParameters::default()
+        };
+        assert_eq!(all, expected);
+        let report = mail_of("MAIL FROM:<a@b> RET=full ENVID=a+2Bb+20c BODY=BINARYMIME").1;
+        let expected = MailParameters {
+            binary: true,
+            return_full: true,
+            envelope_id: Some("a+b c".into()),
+            ..MailParameters::default()
+        };
+        assert_eq!(report, expected);
         assert_eq!(mail_of("MAIL FROM:<> BODY=7BIT").1, MailParameters::default());
         assert_eq!(mail_of("MAIL FROM:<> SIZE=99999999999999999999").1.size_bytes, Some(u64::MAX));
         for line in [
             "SIZE=x",
             "SIZE",
             "SIZE=123456789012345678901",
-            "BODY=BINARYMIME",
+            "BODY=9BIT",
+            "RET",
+            "RET=BODY",
+            "RET=FULL RET=HDRS",
+            "ENVID",
+            "ENVID=a+2",
+            "ENVID=a+2b",
+            "ENVID=a+0D+0A",
             "BODY",
             "SMTPUTF8=1",
             "SIZE=1 SIZE=1",
         ] {
             refused(&format!("MAIL FROM:<a@b> {line}"), 501, "5.5.4");
         }
-        refused("MAIL FROM:<a@b> RET=HDRS", 555, "5.5.4");
+        refused(&format!("MAIL FROM:<a@b> ENVID={}", "x".repeat(101)), 501, "5.5.4");
         refused("MAIL FROM:<a@b> AUTH=<>", 555, "5.5.4");
-        refused("RCPT TO:<a@b> NOTIFY=NEVER", 555, "5.5.4");
+        refused("RCPT TO:<a@b> SIZE=1", 555, "5.5.4");
+    }
+
+    #[test]
+    fn what_is_to_be_reported_of_a_recipient_is_read_by_the_grammar() {
+        let of = |line: &str| match parse(format!("RCPT TO:<a@b> {line}").as_bytes()) {
+            Ok(Command::Rcpt { parameters, .. }) => (parameters.notify_success, parameters.original),
+            other => panic!("{line}: {other:?}"),
+        };
+        for (line, success, original) in [
+            ("", false, None),
+            ("NOTIFY=NEVER", false, None),
+            ("NOTIFY=failure,DELAY", false, None),
+            ("notify=SUCCESS", true, None),
+            ("NOTIFY=FAILURE,Success ORCPT=rfc822;Bob+2Bx@y", true, Some("rfc822;Bob+x@y")),
+            ("ORCPT=utf-8;j", false, Some("utf-8;j")),
+        ] {
+            assert_eq!(of(line), (success, original.map(str::to_owned)), "{line}");
+        }
+        for line in [
+            "NOTIFY",
+            "NOTIFY=",
+            "NOTIFY=NEVER,SUCCESS",
+            "NOTIFY=MAYBE",
+            "NOTIFY=SUCCESS,",
+            "NOTIFY=DELAY NOTIFY=DELAY",
+            "ORCPT",
+            "ORCPT=rfc822",
+            "ORCPT=;a@b",
+            "ORCPT=rfc822;",
+            "ORCPT=rfc822;a+0Ab",
+            "ORCPT=rf/c;a@b",
+        ] {
+            refused(&format!("RCPT TO:<a@b> {line}"), 501, "5.5.4");
+        }
+        refused(&format!("RCPT TO:<a@b> ORCPT=rfc822;{}", "x".repeat(500)), 501, "5.5.4");
+    }
+
+    #[test]
+    fn chunks_logins_and_forwarded_clients_are_read_by_their_grammar() {
+        let bdat = |size_bytes, last| Ok(Command::Bdat { size_bytes, last });
+        assert_eq!(parse(b"BDAT 5"), bdat(5, false));
+        assert_eq!(parse(b"bdat 0 last"), bdat(0, true));
+        assert_eq!(parse(b"BDAT 9999999999999999999 LAST"), bdat(9_999_999_999_999_999_999, true));
+        for line in [
+            "BDAT",
+            "BDAT x",
+            "BDAT -1",
+            "BDAT 5 FIRST",
+            "BDAT 5 LAST x",
+            "BDAT 10000000000000000000",
+            "BDAT LAST",
+        ] {
+            refused(line, 501, "5.5.4");
+        }
+        let auth = |mechanism: &str, initial: Option<&str>| {
+            Ok(Command::Auth { mechanism: mechanism.into(), initial: initial.map(str::to_owned) })
+        };
+        assert_eq!(parse(b"AUTH plain AGE="), auth("PLAIN", Some("AGE=")));
+        assert_eq!(parse(b"AUTH LOGIN"), auth("LOGIN", None));
+        for line in ["AUTH", "AUTH PLAIN a b", "AUTH =", "STARTTLS now"] {
+            refused(line, 501, "5.5.4");
+        }
+        assert_eq!(parse(b"STARTTLS"), Ok(Command::StartTls));
+        let told = vec![
+            ("ADDR".to_owned(), Some("192.0.2.1".to_owned())),
+            ("NAME".to_owned(), None),
+            ("HELO".to_owned(), Some("a b".to_owned())),
+        ];
+        let line = b"XCLIENT addr=192.0.2.1 NAME=[UNAVAILABLE] HELO=a+20b";
+        assert_eq!(parse(line), Ok(Command::Xclient(told)));
+        for line in ["XCLIENT", "XCLIENT ADDR", "XCLIENT WHAT=1", "XCLIENT NAME=a+zz"] {
+            refused(line, 501, "5.5.4");
+        }
     }
 
     #[test]
@@ -420,7 +661,7 @@ mod tests {
         for line in ["", " ", "FOO", "EHLOx", "MAILFROM:<a@b>", "From: somebody", "."] {
             refused(line, 500, "5.5.1");
         }
-        for line in ["STARTTLS", "AUTH PLAIN x", "BDAT 5 LAST", "EXPN list"] {
+        for line in ["TURN", "EXPN list"] {
             refused(line, 502, "5.5.1");
         }
     }

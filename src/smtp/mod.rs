@@ -9,12 +9,13 @@
 //! | [`reply`] | our replies with enhanced codes (RFC 2034), and reading the relay's |
 //! | [`session`] | one connection of a client to us |
 //! | [`client`] | one message from us to the relay |
+//! | [`proxy`] | the header of the PROXY protocol, by which a proxy names its client |
 //!
-//! Deliberately absent: STARTTLS and AUTH for incoming connections (the gateway stands on a
-//! private network), CHUNKING, DSN, VRFY and EXPN that tell anything.
+//! Deliberately absent: VRFY and EXPN that tell anything.
 
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod proxy;
 pub mod reply;
 pub mod session;

@@ -9,12 +9,22 @@
 //! - While an action waits for its answer nothing that follows in the input is looked at.
 //! - No more is held than one piece of input, one line and one message of the permitted size.
 //!
-//! Deliberately absent: timeouts and counting connections (`wire/smtp_in.rs`).
+//! Deliberately absent: timeouts, counting connections and TLS itself (`wire/smtp_in.rs`). Chunks are
+//! in `session/chunks.rs`, who the client is in `session/access.rs`.
 
-use super::command::{self, Command, MailParameters};
+mod access;
+mod chunks;
+mod replies;
+
+pub use self::access::Rights;
+
+use self::access::Forwarded;
+use self::chunks::{Chunk, Chunks};
+use self::replies::{delivery_reply, hops, joined_reply, no_space, over_quota, too_large};
+use super::command::{self, Command, MailParameters, RcptParameters};
 use super::data::{DataFault, DataReceiver};
 use super::reply::Reply;
-use crate::mail::envelope::{Envelope, Protocol};
+use crate::mail::envelope::{Envelope, Protocol, ReportWish};
 use crate::types::Address;
 use crate::types::limits::{
     SMTP_COMMAND_BYTES_MAX, SMTP_ERRORS_MAX, SMTP_HOPS_MAX, SMTP_RECIPIENTS_MAX, SMTP_TRANSACTIONS_MAX,
@@ -66,6 +76,10 @@ pub enum Action {
     CheckRecipient(Address),
     /// Keep the message durably, then call [`Session::delivery_answer`].
     Deliver { envelope: Envelope, content: Vec<u8> },
+    /// Send what is to be sent, shake hands as a TLS server, then call [`Session::tls_ready`].
+    StartTls,
+    /// Find out whether the password is right, then call [`Session::login_answer`].
+    Login { name: String, password: String },
     /// Send what is to be sent, then close the connection.
     Close,
 }
@@ -77,6 +91,8 @@ pub enum RecipientAnswer {
     Unknown,
     /// It can't be told now.
     TryLater,
+    /// There is more to do than can be done.
+    Busy,
     /// Its account has no room for another message.
     OverQuota,
     /// There is too little free disk to take mail at all.
@@ -103,6 +119,10 @@ pub struct Session {
     settings: Arc<SessionSettings>,
     dialect: Dialect,
     peer: Option<IpAddr>,
+    rights: Rights,
+    /// Whom the client logged in as.
+    login: Option<String>,
+    forwarded: Option<Forwarded>,
     hello: Option<Hello>,
     state: State,
     input: Vec<u8>,
@@ -128,35 +148,56 @@ enum State {
     /// After MAIL; the flag tells that some RCPT was refused.
     Open(Envelope, bool),
     /// [`Action::CheckRecipient`] waits for its answer.
-    Checking(Envelope, bool, Address),
+    Checking(Envelope, bool, Address, ReportWish),
     /// After DATA.
     Receiving(Envelope, DataReceiver),
+    /// After a BDAT that wasn't the last.
+    Chunked(Envelope, Chunks),
+    /// The octets of a BDAT are awaited.
+    Chunk(Envelope, Chunks, Chunk),
+    /// So many octets of a refused BDAT are thrown away before its reply; then the transaction goes on
+    /// where there is one.
+    Skipping(Option<Envelope>, u64, Reply),
     /// [`Action::Deliver`] waits for the answers of this many recipients.
     Delivering(usize),
+    /// [`Action::StartTls`] is carried out.
+    Encrypting,
+    /// The response to the challenge of AUTH is awaited.
+    LoggingIn,
+    /// [`Action::Login`] waits for its answer; the name.
+    Verifying(String),
     Closed,
 }
 
 impl Session {
     /// A session whose first action is the greeting.
     pub fn new(settings: Arc<SessionSettings>, dialect: Dialect, peer: Option<IpAddr>) -> Self {
-        let name = match dialect {
-            Dialect::Smtp => "ESMTP",
-            Dialect::Lmtp => "LMTP",
-        };
-        let greeting = Reply::lines(220, vec![format!("{} {name} Postroom", settings.hostname)]);
-        Self {
+        let mut session = Self {
             settings,
             dialect,
             peer,
+            rights: Rights::default(),
+            login: None,
+            forwarded: None,
             hello: None,
             state: State::Idle,
             input: Vec::new(),
             read: 0,
             overlong: false,
-            pending: VecDeque::from([Action::Reply(greeting)]),
+            pending: VecDeque::new(),
             errors: 0,
             transactions: 0,
-        }
+        };
+        session.pending.push_back(Action::Reply(session.greeting()));
+        session
+    }
+
+    fn greeting(&self) -> Reply {
+        let name = match self.dialect {
+            Dialect::Smtp => "ESMTP",
+            Dialect::Lmtp => "LMTP",
+        };
+        Reply::lines(220, vec![format!("{} {name} Postroom", self.settings.hostname)])
     }
 
     /// Takes octets of the client. To be called when [`Session::next_action`] gave `None`.
@@ -176,9 +217,13 @@ impl Session {
                 return Some(action);
             }
             match &mut self.state {
-                State::Idle | State::Open(..) => {
+                State::Idle | State::Open(..) | State::Chunked(..) => {
                     let line = self.next_line()?;
                     self.line(line);
+                }
+                State::LoggingIn => {
+                    let line = self.next_line()?;
+                    self.login_response(&line.unwrap_or_default());
                 }
                 State::Receiving(_, receiver) => {
                     let (taken, ended) = receiver.receive(self.input.get(self.read..).unwrap_or_default());
@@ -186,26 +231,39 @@ impl Session {
                     if !ended {
                         return None;
                     }
-                    self.message_ended();
+                    if let State::Receiving(envelope, receiver) = self.take_state() {
+                        self.message_ended(envelope, receiver.finish());
+                    }
                 }
-                State::Checking(..) | State::Delivering(_) | State::Closed => return None,
+                State::Chunk(..) | State::Skipping(..) => {
+                    if !self.take_chunk() {
+                        return None;
+                    }
+                }
+                State::Checking(..)
+                | State::Delivering(_)
+                | State::Encrypting
+                | State::Verifying(_)
+                | State::Closed => return None,
             }
         }
     }
 
     /// The answer to [`Action::CheckRecipient`].
     pub fn recipient_answer(&mut self, answer: RecipientAnswer) {
-        let State::Checking(mut envelope, refused, address) = self.take_state() else { return };
+        let State::Checking(mut envelope, refused, address, wish) = self.take_state() else { return };
         let known = answer == RecipientAnswer::Known;
         let reply = match answer {
             RecipientAnswer::Known => Reply::new(250, "2.1.5", "Recipient ok"),
             RecipientAnswer::Unknown => Reply::new(550, "5.1.1", "No such recipient here"),
             RecipientAnswer::TryLater => Reply::new(451, "4.3.0", "The recipient can't be looked up now"),
+            RecipientAnswer::Busy => Reply::new(451, "4.3.2", "Busy now, try again later"),
             RecipientAnswer::OverQuota => over_quota(),
             RecipientAnswer::NoSpace => no_space(),
         };
         if known {
             envelope.recipients.push(address);
+            envelope.reports.push(wish);
         }
         self.state = State::Open(envelope, refused || !known);
         self.reply(reply);
@@ -232,21 +290,24 @@ impl Session {
 
     /// True while the octets of a message are awaited.
     pub fn receiving_message(&self) -> bool {
-        matches!(self.state, State::Receiving(..))
+        matches!(self.state, State::Receiving(..) | State::Chunk(..) | State::Skipping(..))
     }
 
     /// The memory that the message being received takes up.
     pub fn message_bytes(&self) -> usize {
         match &self.state {
             State::Receiving(_, receiver) => receiver.held_bytes(),
+            State::Chunk(_, chunks, _) | State::Chunked(_, chunks) => chunks.held_bytes(),
             _ => 0,
         }
     }
 
     /// Has the message being received refused for now (452), at its end.
     pub fn refuse_for_room(&mut self) {
-        if let State::Receiving(_, receiver) = &mut self.state {
-            receiver.give_up();
+        match &mut self.state {
+            State::Receiving(_, receiver) => receiver.give_up(),
+            State::Chunk(_, chunks, _) | State::Chunked(_, chunks) => chunks.fail(DataFault::NoRoom),
+            _ => {}
         }
     }
 
@@ -328,8 +389,12 @@ impl Session {
                 self.mistake(Reply::new(500, "5.5.1", "This is SMTP: say EHLO"));
             }
             (Command::Mail { from, parameters }, _) => self.mail(from, parameters),
-            (Command::Rcpt { to }, _) => self.rcpt(to),
+            (Command::Rcpt { to, parameters }, _) => self.rcpt(to, parameters),
             (Command::Data, _) => self.data(),
+            (Command::Bdat { size_bytes, last }, _) => self.bdat(size_bytes, last),
+            (Command::StartTls, _) => self.starttls(),
+            (Command::Auth { mechanism, initial }, _) => self.auth(&mechanism, initial.as_deref()),
+            (Command::Xclient(attributes), _) => self.xclient(attributes),
             (Command::Rset, _) => {
                 self.state = State::Idle;
                 self.reply(Reply::new(250, "2.0.0", "Ok"));
@@ -338,7 +403,8 @@ impl Session {
             // RFC 5321 §3.5.3 allows not to tell; RCPT does.
             (Command::Vrfy, _) => self.reply(Reply::new(252, "2.0.0", "Not told here; RCPT says it")),
             (Command::Help, _) => {
-                let verbs = "EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP; see RFC 5321, RFC 2033";
+                let verbs =
+                    "EHLO HELO LHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP; see RFC 5321, RFC 2033";
                 self.reply(Reply::new(214, "2.0.0", verbs));
             }
             (Command::Quit, _) => {
@@ -355,17 +421,34 @@ impl Session {
         let mut lines = vec![self.settings.hostname.clone()];
         if extended {
             lines.extend(
-                ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "HELP"].map(String::from),
+                [
+                    "PIPELINING",
+                    "8BITMIME",
+                    "SMTPUTF8",
+                    "ENHANCEDSTATUSCODES",
+                    "CHUNKING",
+                    "BINARYMIME",
+                    "DSN",
+                ]
+                .map(String::from),
             );
+            lines.push("HELP".to_owned());
             lines.push(format!("SIZE {}", self.settings.message_size_bytes_max));
+            // RFC 9422 §4.
+            let (rcpts, mails) = (self.settings.recipients_max, self.settings.transactions_max);
+            lines.push(format!("LIMITS RCPTMAX={rcpts} MAILMAX={mails}"));
+            lines.extend(self.offers());
         }
         self.reply(Reply::lines(250, lines));
     }
 
     fn mail(&mut self, from: Option<Address>, parameters: MailParameters) {
         let Some(hello) = &self.hello else { return self.out_of_order("Say who you are first") };
-        if matches!(self.state, State::Open(..)) {
+        if matches!(self.state, State::Open(..) | State::Chunked(..)) {
             return self.out_of_order("A transaction is open already");
+        }
+        if let Some(refusal) = self.must_login_first() {
+            return self.mistake(refusal);
         }
         if self.transactions >= self.settings.transactions_max {
             return self.close("4.3.2", "Many transactions were made, connect again");
@@ -381,23 +464,31 @@ impl Session {
             (Dialect::Smtp, true, false) => Protocol::Esmtp,
             (Dialect::Smtp, false, false) => Protocol::Smtp,
         };
+        let told = self.forwarded.clone().unwrap_or_default();
         let envelope = Envelope {
-            helo: hello.name.clone(),
-            peer: self.peer,
-            protocol,
-            mail_from: from,
-            recipients: Vec::new(),
+            peer: told.address.or(self.peer),
             smtputf8: parameters.smtputf8,
             body_8bit: parameters.body_8bit,
+            binary: parameters.binary,
+            encrypted: self.rights.encrypted,
+            login: self.login.clone(),
+            return_full: parameters.return_full,
+            envelope_id: parameters.envelope_id,
+            ..Envelope::new(told.helo.unwrap_or_else(|| hello.name.clone()), protocol, from)
         };
         self.transactions += 1;
         self.state = State::Open(envelope, false);
         self.reply(Reply::new(250, "2.1.0", "Sender ok"));
     }
 
-    fn rcpt(&mut self, to: Option<Address>) {
-        let State::Open(envelope, refused) = self.take_state() else {
-            return self.out_of_order("MAIL comes before RCPT");
+    fn rcpt(&mut self, to: Option<Address>, parameters: RcptParameters) {
+        let (envelope, refused) = match self.take_state() {
+            State::Open(envelope, refused) => (envelope, refused),
+            other => {
+                let begun = matches!(other, State::Chunked(..));
+                self.state = other;
+                return self.out_of_order(if begun { BDAT_BEGUN } else { "MAIL comes before RCPT" });
+            }
         };
         let hostname = &self.settings.hostname;
         let address = to.or_else(|| Address::parse(&format!("postmaster@{hostname}")));
@@ -410,7 +501,8 @@ impl Session {
             }
             Some(address) => {
                 self.pending.push_back(Action::CheckRecipient(address.clone()));
-                self.state = State::Checking(envelope, refused, address);
+                let RcptParameters { notify_success: success, original } = parameters;
+                self.state = State::Checking(envelope, refused, address, ReportWish { success, original });
                 return;
             }
         };
@@ -420,6 +512,10 @@ impl Session {
 
     fn data(&mut self) {
         match self.take_state() {
+            State::Open(envelope, refused) if envelope.binary && !envelope.recipients.is_empty() => {
+                self.state = State::Open(envelope, refused);
+                self.out_of_order("BODY=BINARYMIME needs BDAT (RFC 3030 section 3)");
+            }
             State::Open(envelope, _) if !envelope.recipients.is_empty() => {
                 let receiver = DataReceiver::new(self.settings.message_size_bytes_max);
                 self.state = State::Receiving(envelope, receiver);
@@ -433,15 +529,16 @@ impl Session {
                 self.reply(Reply::new(code, "5.5.1", "No valid recipients"));
             }
             other => {
+                let begun = matches!(other, State::Chunked(..));
                 self.state = other;
-                self.out_of_order("MAIL and RCPT come before DATA");
+                self.out_of_order(if begun { BDAT_BEGUN } else { "MAIL and RCPT come before DATA" });
             }
         }
     }
 
-    fn message_ended(&mut self) {
-        let State::Receiving(envelope, receiver) = self.take_state() else { return };
-        let refusal = match receiver.finish() {
+    /// The whole message came, by DATA or BDAT.
+    fn message_ended(&mut self, envelope: Envelope, content: Result<Vec<u8>, DataFault>) {
+        let refusal = match content {
             Ok(content) if hops(&content) > self.settings.hops_max => {
                 Reply::new(554, "5.4.6", "Too many hops, the message runs in circles")
             }
@@ -462,57 +559,7 @@ impl Session {
     }
 }
 
-fn too_large() -> Reply {
-    Reply::new(552, "5.3.4", "The message is larger than SIZE in the reply to EHLO says")
-}
-
-fn no_space() -> Reply {
-    Reply::new(452, "4.3.1", "There is no room for the message now")
-}
-
-/// RFC 3463 §3.3: it may be emptied, so that the sender is to try again.
-fn over_quota() -> Reply {
-    Reply::new(452, "4.2.2", "The mailbox is full")
-}
-
-fn delivery_reply(answer: &DeliveryAnswer) -> Reply {
-    match answer {
-        DeliveryAnswer::Accepted { id } => Reply::new(250, "2.0.0", format!("Kept as {id}")),
-        DeliveryAnswer::TryLater(reason) => Reply::new(451, "4.3.0", reason.as_str()),
-        DeliveryAnswer::OverQuota => over_quota(),
-        DeliveryAnswer::NoSpace => no_space(),
-        DeliveryAnswer::Refused(reason) => Reply::new(554, "5.3.0", reason.as_str()),
-    }
-}
-
-/// The one reply that SMTP has for all recipients. Whoever kept the message recognises it when it
-/// is repeated, so "try later" for one is "try later" for all; a refusal is told where nothing is
-/// left to try, since the sender must learn that somebody doesn't get it.
-fn joined_reply<'a>(answers: impl Iterator<Item = &'a DeliveryAnswer> + Clone) -> Reply {
-    let later = |answer: &&DeliveryAnswer| {
-        matches!(answer, DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace | DeliveryAnswer::OverQuota)
-    };
-    let refused = |answer: &&DeliveryAnswer| matches!(answer, DeliveryAnswer::Refused(_));
-    if let Some(answer) = answers.clone().find(later).or_else(|| answers.clone().find(refused)) {
-        return delivery_reply(answer);
-    }
-    let ids: Vec<&str> = answers
-        .filter_map(|answer| match answer {
-            DeliveryAnswer::Accepted { id } => Some(id.as_str()),
-            _ => None,
-        })
-        .collect();
-    Reply::new(250, "2.0.0", format!("Kept as {}", ids.join(" ")))
-}
-
-/// How many `Received` fields the header has (RFC 5321 §6.3).
-fn hops(content: &[u8]) -> usize {
-    content
-        .split(|&octet| octet == b'\n')
-        .take_while(|line| !matches!(line, [] | [b'\r']))
-        .filter(|line| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:")))
-        .count()
-}
+const BDAT_BEGUN: &str = "BDAT has begun: another BDAT, or RSET";
 
 #[cfg(test)]
 mod tests {
@@ -533,18 +580,18 @@ mod tests {
     }
 
     /// A session with a caller behind it that answers by the local part of the recipient.
-    struct Server {
-        session: Session,
-        delivered: Vec<(Envelope, Vec<u8>)>,
-        closed: bool,
+    pub(super) struct Server {
+        pub(super) session: Session,
+        pub(super) delivered: Vec<(Envelope, Vec<u8>)>,
+        pub(super) closed: bool,
     }
 
     impl Server {
-        fn new(dialect: Dialect) -> Self {
+        pub(super) fn new(dialect: Dialect) -> Self {
             Self { session: Session::new(settings(), dialect, None), delivered: Vec::new(), closed: false }
         }
 
-        fn run(&mut self) -> String {
+        pub(super) fn run(&mut self) -> String {
             let mut out = Vec::new();
             while let Some(action) = self.session.next_action() {
                 match action {
@@ -562,6 +609,10 @@ mod tests {
                         self.delivered.push((envelope, content));
                         self.session.delivery_answer(&answers);
                     }
+                    Action::StartTls => self.session.tls_ready(),
+                    Action::Login { name, password } => {
+                        self.session.login_answer(name == "ann" && password == "secret");
+                    }
                     Action::Close => self.closed = true,
                 }
             }
@@ -577,46 +628,75 @@ mod tests {
             }
         }
 
-        fn send(&mut self, octets: &[u8]) -> String {
+        pub(super) fn send(&mut self, octets: &[u8]) -> String {
             self.session.receive(octets);
             self.run()
         }
     }
 
-    /// Plays a script. `\n`, `\r` and `\0` may be written in `C:` lines.
+    /// Plays a script. `\n`, `\r` and `\0` may be written in `C:` lines and in `D:` lines, which have
+    /// no CR LF of their own; `S: EHLO` is the whole reply to EHLO, with one more line where it is named.
     #[track_caller]
     fn script(dialect: Dialect, text: &str) -> Server {
-        let mut server = Server::new(dialect);
+        play(Server::new(dialect), text)
+    }
+
+    /// The same with a peer that has rights.
+    #[track_caller]
+    pub(super) fn script_with(rights: Rights, text: &str) -> Server {
+        let mut server = Server::new(Dialect::Smtp);
+        server.session = server.session.with_rights(rights);
+        play(server, text)
+    }
+
+    fn ehlo(more: &str) -> String {
+        let offers = "PIPELINING 8BITMIME SMTPUTF8 ENHANCEDSTATUSCODES CHUNKING BINARYMIME DSN HELP";
+        let mut lines: Vec<&str> = vec!["mx.example"];
+        lines.extend(offers.split(' '));
+        lines.extend(["SIZE 100", "LIMITS RCPTMAX=3 MAILMAX=4"]);
+        lines.extend(Some(more).filter(|more| !more.is_empty()));
+        let last = lines.len() - 1;
+        let line =
+            |(at, line): (usize, &&str)| format!("250{}{line}\r\n", if at == last { ' ' } else { '-' });
+        lines.iter().enumerate().map(line).collect()
+    }
+
+    #[track_caller]
+    fn play(mut server: Server, text: &str) -> Server {
         let mut got = server.run();
         let mut expected = String::new();
         let mut sending = String::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(line) = line.strip_prefix("S: ") {
                 if !sending.is_empty() {
-                    got += &server.send(sending.as_bytes());
+                    got += &server.send(sending.as_bytes()).replace(" \r\n", "\r\n");
                     sending.clear();
                 }
-                expected += line;
-                expected += "\r\n";
-            } else if let Some(line) =
-                line.strip_prefix("C:").map(|line| line.strip_prefix(' ').unwrap_or(line))
-            {
+                match line.strip_prefix("EHLO") {
+                    Some(more) => expected += &ehlo(more.trim()),
+                    None => expected += &format!("{line}\r\n"),
+                }
+            } else if line.starts_with("C:") || line.starts_with("D:") {
                 if sending.is_empty() {
                     assert_eq!(got, expected);
                 }
+                let (kind, line) = line.split_at(2);
+                let line = line.strip_prefix(' ').unwrap_or(line);
                 sending += &line.replace("\\n", "\n").replace("\\r", "\r").replace("\\0", "\0");
-                sending += "\r\n";
+                if kind == "C:" {
+                    sending += "\r\n";
+                }
             } else {
                 panic!("{line}");
             }
         }
-        got += &server.send(sending.as_bytes());
+        got += &server.send(sending.as_bytes()).replace(" \r\n", "\r\n");
         assert_eq!(got, expected);
         server
     }
 
     #[track_caller]
-    fn smtp(text: &str) -> Server {
+    pub(super) fn smtp(text: &str) -> Server {
         script(
             Dialect::Smtp,
             &format!("S: 220 mx.example ESMTP Postroom\nC: HELO c\nS: 250 mx.example\n{text}"),
@@ -624,22 +704,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn lmtp(text: &str) -> Server {
-        script(
-            Dialect::Lmtp,
-            &format!(
-                "S: 220 mx.example LMTP Postroom
-            C: LHLO c
-            S: 250-mx.example
-            S: 250-PIPELINING
-            S: 250-8BITMIME
-            S: 250-SMTPUTF8
-            S: 250-ENHANCEDSTATUSCODES
-            S: 250-HELP
-            S: 250 SIZE 100
-            {text}"
-            ),
-        )
+    pub(super) fn lmtp(text: &str) -> Server {
+        script(Dialect::Lmtp, &format!("S: 220 mx.example LMTP Postroom\nC: LHLO c\nS: EHLO\n{text}"))
     }
 
     #[test]
@@ -648,16 +714,10 @@ mod tests {
             Dialect::Smtp,
             "S: 220 mx.example ESMTP Postroom
         C: EHLO gateway.example
-        S: 250-mx.example
-        S: 250-PIPELINING
-        S: 250-8BITMIME
-        S: 250-SMTPUTF8
-        S: 250-ENHANCEDSTATUSCODES
-        S: 250-HELP
-        S: 250 SIZE 100
-        C: MAIL FROM:<a@b.example> SIZE=20 BODY=8BITMIME
+        S: EHLO
+        C: MAIL FROM:<a@b.example> SIZE=20 BODY=8BITMIME ENVID=a+2Bb RET=FULL
         S: 250 2.1.0 Sender ok
-        C: RCPT TO:<support@x.example>
+        C: RCPT TO:<support@x.example> NOTIFY=SUCCESS ORCPT=rfc822;help@x.example
         S: 250 2.1.5 Recipient ok
         C: DATA
         S: 354 Go ahead, end with CR LF . CR LF
@@ -675,13 +735,12 @@ mod tests {
         assert_eq!(
             envelope,
             &Envelope {
-                helo: "gateway.example".into(),
-                peer: None,
-                protocol: Protocol::Esmtp,
-                mail_from: Address::parse("a@b.example"),
                 recipients: vec![Address::parse("support@x.example").unwrap()],
-                smtputf8: false,
                 body_8bit: true,
+                return_full: true,
+                envelope_id: Some("a+b".into()),
+                reports: vec![ReportWish { success: true, original: Some("rfc822;help@x.example".into()) }],
+                ..Envelope::new("gateway.example".into(), Protocol::Esmtp, Address::parse("a@b.example"))
             }
         );
     }
@@ -973,8 +1032,8 @@ mod tests {
             "C: VRFY someone
         S: 252 2.0.0 Not told here; RCPT says it
         C: HELP
-        S: 214 2.0.0 EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP; see RFC 5321, RFC 2033
-        C: STARTTLS
+        S: 214 2.0.0 EHLO HELO LHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP; see RFC 5321, RFC 2033
+        C: EXPN list
         S: 502 5.5.1 This command isn't offered here
         C: WHAT
         S: 500 5.5.1 Unknown command
@@ -1020,6 +1079,12 @@ mod tests {
             b"RCPT TO:<unknown@x>\r\n",
             b"RCPT TO:<defer@x>\r\n",
             b"DATA\r\n",
+            b"BDAT 5\r\n",
+            b"BDAT 3 LAST\r\n",
+            b"BDAT 2000 LAST\r\n",
+            b"STARTTLS\r\n",
+            b"AUTH PLAIN\r\n",
+            b"XCLIENT ADDR=192.0.2.1\r\n",
             b".\r\n",
             b"\r\n.\r\n",
             b"\r\n",

@@ -52,6 +52,9 @@
 //!   50 Viewers                  (account)                      the members with marks of their own
 //!   51 Viewer's states          (account, principal:4)
 //!   52 Viewer's counts          (account, principal:4, mailbox:4)
+//!   60 Return path              (account, submission:4)        of a destroyed submission
+//!   61 Queue note               (account, submission:4)        until it is done
+//!   62 Queue paused             (0)
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -149,6 +152,9 @@ pub enum Kind {
     Viewers = 0x50,
     ViewerState = 0x51,
     ViewerCounts = 0x52,
+    ReturnPath = 0x60,
+    QueueNote = 0x61,
+    QueuePaused = 0x62,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,
@@ -274,6 +280,13 @@ pub fn due(kind: Kind, due: Millis, account: AccountId, sort: u8, id: u32) -> Ke
 pub fn due_until(kind: Kind, until: Millis) -> KeyRange {
     let mut range = Build::row(GLOBAL, kind).prefix(Cf::Rows);
     range.to = Build::row(GLOBAL, kind).u64(order(until).saturating_add(1)).0;
+    range
+}
+
+/// What is due after `after`.
+pub fn due_after(kind: Kind, after: Millis) -> KeyRange {
+    let mut range = Build::row(GLOBAL, kind).prefix(Cf::Rows);
+    range.from = Build::row(GLOBAL, kind).u64(order(after).saturating_add(1)).0;
     range
 }
 

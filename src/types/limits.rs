@@ -104,6 +104,10 @@ pub const SMTP_REPLY_SECONDS_MAX: u64 = 60;
 pub const SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Wait for a share of that budget before the message is refused for now.
 pub const SMTP_BUDGET_SECONDS_MAX: u64 = 20;
+/// Messages that are being stored at one moment, of all connections.
+pub const SMTP_DELIVERIES_MAX: usize = 64;
+/// Messages that wait for their turn to be stored; beyond it no recipient is taken.
+pub const SMTP_DELIVERIES_WAITING_MAX: usize = 256;
 /// Wait for running transactions when the server stops.
 pub const SMTP_SHUTDOWN_SECONDS_MAX: u64 = 20;
 /// The text of one line of a reply; §4.5.3.1.5 asks for 512 with code and CR LF.
@@ -145,6 +149,8 @@ pub const QUOTA_MESSAGES_DEFAULT: u64 = 10_000_000;
 pub const REPORTED_SUBMISSIONS_MAX: usize = 100;
 /// Reports of one kind kept for one submission; a flood of them says nothing new.
 pub const REPORTS_PER_SUBMISSION_MAX: usize = 1000;
+/// Text of a bounce without a standard form that is looked through.
+pub const BOUNCE_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// Identities of one account, those of all members counted.
 pub const IDENTITIES_MAX: usize = 1000;
 /// `maxDelayedSend`, in seconds.
@@ -284,8 +290,16 @@ pub const RELAY_RETRY_SECONDS_MIN: u64 = 10;
 pub const RELAY_RETRY_SECONDS_MAX: u64 = 60 * 60;
 /// After this time a message that the relay doesn't take has failed.
 pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
+/// After this time the sender of a message that the relay doesn't take is told that it is late.
+pub const RELAY_WARN_SECONDS: u64 = 4 * 60 * 60;
 /// Handovers at once.
 pub const RELAY_HANDOVERS_MAX: usize = 8;
+/// Of these, to recipients in one domain.
+pub const RELAY_HANDOVERS_PER_DOMAIN_MAX: usize = 4;
+/// Due submissions that are looked at for one that may go now.
+pub const RELAY_LOOK_AHEAD_MAX: usize = 512;
+/// How often a message is sent again of which nobody knows whether the relay took it.
+pub const UNCERTAIN_RESENDS_MAX: u32 = 1;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
 /// Messages and notes that one merge or split moves; they go in one commit.

@@ -88,8 +88,12 @@ async fn one(stream: UnixStream, server: Arc<Server>) {
 }
 
 fn answer(server: &Arc<Server>, request: AdminRequest) -> Answer {
-    let office =
-        Office { store: &server.store, directory: &server.directory, search: server.search.as_ref() };
+    let office = Office {
+        store: &server.store,
+        directory: &server.directory,
+        search: server.search.as_ref(),
+        hostname: &server.settings.hostname,
+    };
     match admin::run(office, request) {
         Ok(reply) => Answer::Ok(reply),
         Err(error) => Answer::Error(error.to_string()),

@@ -5,27 +5,30 @@
 //! process left in the middle is taken up again.
 
 use super::smtp_out::{self, RelayConfig};
-use crate::inbox::desk::{Desk, DeskError};
-use crate::inbox::machine::Actor;
-use crate::inbox::sending;
-use crate::inbox::server::{self, Server};
+use crate::inbox::handover;
+use crate::inbox::server::{ReturnPath, Server};
 use crate::mail::compose;
+use crate::mail::keyed::WireKeys;
 use crate::mail::outbound::{self, Due, Handover};
 use crate::smtp::client::{RelayEnvelope, RelayRecipient};
 use crate::store::blobs;
-use crate::store::rows::directory::AccountKind;
 use crate::store::rows::submission::SubmissionRow;
-use crate::store::rows::team::Cause;
-use crate::store::{Locked, Read, StoreError, StoreResult, Ticket};
-use crate::types::{AccountId, Millis, limits};
-use std::collections::BTreeSet;
+use crate::store::{Locked, Read, StoreResult, Ticket};
+use crate::types::{AccountId, Address, Millis, limits};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// The longest that the worker sleeps, so that a moved clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// The handovers that are going on, by submission, with the domain that each is for.
+type Running = Arc<Mutex<BTreeMap<(AccountId, u32), String>>>;
+
+/// What goes out now, with the domain that each is for.
+type Picked = Vec<(Due, String)>;
 
 /// Works on the queue until `stopping` says true; handovers that were begun end first.
 pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::Receiver<bool>) {
@@ -34,30 +37,34 @@ pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::
     }
     let bell = server.store.hub().bell();
     let config = Arc::new(config);
-    let slots = Arc::new(Semaphore::new(limits::RELAY_HANDOVERS_MAX));
-    let running: Arc<Mutex<BTreeSet<(AccountId, u32)>>> = Arc::default();
+    let running = Running::default();
+    let ended = Arc::new(Notify::new());
     let mut handovers = JoinSet::new();
     while !*stopping.borrow() {
-        let found = server.blocking(|server| waiting(server)).await.unwrap_or_default();
-        for due in found.0 {
+        let looking = Arc::clone(&running);
+        let found = server.blocking(move |server| pick(server, &looking)).await;
+        let (picked, next) = found.unwrap_or_else(|error| {
+            tracing::error!(%error, "the relay queue could not be read");
+            (Vec::new(), None)
+        });
+        for (due, domain) in picked {
             let key = (due.account, due.submission.0);
-            if !running.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
-                continue;
-            }
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, domain);
             let (server, config, running) = (Arc::clone(&server), Arc::clone(&config), Arc::clone(&running));
+            let ended = Arc::clone(&ended);
             handovers.spawn(async move {
                 if let Err(error) = hand_over(&server, &config, due).await {
                     tracing::error!(%error, submission = %due.submission, "a handover could not be written down");
                 }
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                drop(slot);
+                ended.notify_one();
             });
         }
         while handovers.try_join_next().is_some() {}
-        let sleep = found.1.map_or(SLEEP_MAX, |next| server.store.clock.now().until(next).min(SLEEP_MAX));
+        let sleep = next.map_or(SLEEP_MAX, |next| server.store.clock.now().until(next).min(SLEEP_MAX));
         tokio::select! {
             _ = bell.rung() => {}
+            () = ended.notified() => {}
             () = tokio::time::sleep(sleep.max(Duration::from_millis(5))) => {}
             () = super::http::stopped(&mut stopping) => {}
         }
@@ -65,29 +72,45 @@ pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::
     while handovers.join_next().await.is_some() {}
 }
 
-/// What is due now, and when the next is.
-fn waiting(server: &Server) -> Option<(Vec<Due>, Option<Millis>)> {
+/// What goes out now, longest waiting first, with the domain that it is for, and when the next is
+/// due. No domain has more than its share of the handovers, so that a slow one holds up nobody.
+fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Millis>)> {
     let snapshot = server.store.snapshot();
     let read: &dyn Read = &snapshot;
+    if outbound::is_paused(read)? {
+        return Ok((Vec::new(), None));
+    }
     let now = server.store.clock.now();
-    let due = outbound::due(read, now, limits::RELAY_HANDOVERS_MAX * 4).ok()?;
-    let next = outbound::next_due(read).ok()?.filter(|next| *next > now);
-    Some((due, next))
+    let mut taken = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut picked = Vec::new();
+    for due in outbound::due(read, now, limits::RELAY_LOOK_AHEAD_MAX)? {
+        if taken.len() >= limits::RELAY_HANDOVERS_MAX {
+            break;
+        }
+        let key = (due.account, due.submission.0);
+        if taken.contains_key(&key) {
+            continue;
+        }
+        let domain = outbound::domain(read, due.account, due.submission)?;
+        let busy = taken.values().filter(|other| **other == domain).count();
+        if busy < limits::RELAY_HANDOVERS_PER_DOMAIN_MAX {
+            taken.insert(key, domain.clone());
+            picked.push((due, domain));
+        }
+    }
+    Ok((picked, outbound::next_due(read, now)?))
 }
 
 /// Takes up what an ended process left in the middle.
 async fn reclaim(server: &Arc<Server>) -> StoreResult<()> {
     let left = server.blocking(|server| outbound::all(&server.store.snapshot() as &dyn Read)).await?;
     for due in left {
-        let locked = server.store.lock(&[due.account]).await;
-        let ticket = server
-            .blocking(move |server| {
-                let mut txn = server.store.begin(&locked);
-                outbound::reclaim(&mut txn, due.account, due.submission, server.store.clock.now())?;
-                Ok::<Ticket, StoreError>(txn.commit()?.ticket)
-            })
-            .await?;
-        server.store.durable(ticket).await?;
+        step(server, due, move |server, locked| {
+            let mut txn = server.store.begin(&locked);
+            handover::reclaim(server, &mut txn, due.account, due.submission)?;
+            Ok(((), txn.commit()?.ticket))
+        })
+        .await?;
     }
     Ok(())
 }
@@ -107,7 +130,7 @@ async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> Stor
     .await?;
     let Some((row, raw)) = begun else { return Ok(()) };
     let raw = compose::strip_bcc(&raw);
-    let envelope = envelope(&row);
+    let envelope = envelope(server, due, &row);
     let mark = || async {
         let marked = step(server, due, move |server, locked| {
             let mut txn = server.store.begin(&locked);
@@ -126,21 +149,9 @@ async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> Stor
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
 }
 
-fn finish(server: &Arc<Server>, locked: &Locked, due: Due, handover: &Handover) -> StoreResult<((), Ticket)> {
+fn finish(server: &Arc<Server>, locked: &Locked, due: Due, outcome: &Handover) -> StoreResult<((), Ticket)> {
     let mut txn = server.store.begin(locked);
-    let view = server.directory.current();
-    let inbox = view.account(due.account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
-    if inbox {
-        let staff = server::staff(&view, due.account);
-        let mut desk = Desk::open(&mut txn, due.account, Actor::System(Cause::Mail), &staff)?;
-        match sending::finish(&mut desk, due.submission, handover) {
-            Ok(_) => {}
-            Err(DeskError::Store(error)) => return Err(error),
-            Err(DeskError::Refused(refusal)) => tracing::warn!(%refusal, "an outcome was refused"),
-        }
-    } else {
-        outbound::finish(&mut txn, due.account, due.submission, handover, server.store.clock.now())?;
-    }
+    handover::finish(server, &mut txn, due.account, due.submission, outcome)?;
     Ok(((), txn.commit()?.ticket))
 }
 
@@ -156,10 +167,16 @@ async fn step<T: Send + 'static>(
     Ok(done)
 }
 
-fn envelope(row: &SubmissionRow) -> RelayEnvelope {
+fn envelope(server: &Server, due: Due, row: &SubmissionRow) -> RelayEnvelope {
     let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
+    let keyed = |from: &Address| match server.settings.return_path {
+        ReturnPath::Keyed => WireKeys::of(&server.directory.current())
+            .return_path(due.account, due.submission, from.domain())
+            .unwrap_or_else(|| from.clone()),
+        ReturnPath::Sender => from.clone(),
+    };
     RelayEnvelope {
-        mail_from: row.mail_from.clone(),
+        mail_from: row.mail_from.as_ref().map(keyed),
         // What was asked for by FUTURERELEASE is done when the message is here.
         params: row.mail_from_parameters.iter().filter(|(name, _)| !is_hold(name)).cloned().collect(),
         rcpts: waiting

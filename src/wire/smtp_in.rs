@@ -9,13 +9,16 @@
 //! - After `shutdown` turns true nothing is accepted; sessions between transactions get 421,
 //!   running transactions may end within `shutdown_wait`.
 //!
-//! Deliberately absent: STARTTLS and AUTH; the peer is a mail gateway on a private network.
+//! A header of the PROXY protocol is read from proxies that are configured, and from nobody else.
 
 use super::smtp_limits::{
-    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, MessageBudget, TooMany,
+    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, TooMany, Turns,
 };
 use crate::mail::envelope::Envelope;
-use crate::smtp::session::{Action, DeliveryAnswer, Dialect, RecipientAnswer, Session, SessionSettings};
+use crate::smtp::proxy::{self, ProxyHeader};
+use crate::smtp::session::{
+    Action, DeliveryAnswer, Dialect, RecipientAnswer, Rights, Session, SessionSettings,
+};
 use crate::types::Address;
 use crate::types::limits::{
     SMTP_COMMAND_SECONDS_MAX, SMTP_DATA_SECONDS_MAX, SMTP_MESSAGE_SECONDS_MAX, SMTP_REPLY_SECONDS_MAX,
@@ -33,12 +36,17 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// How the listeners behave.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SmtpConfig {
     pub session: SessionSettings,
     pub limits: IntakeLimits,
+    pub peers: PeerRules,
+    /// The certificate to show now; `None`: no TLS.
+    pub tls: Option<TlsSource>,
     /// Wait for a command.
     pub command_wait: Duration,
     /// Wait for the next octets of a message.
@@ -57,6 +65,8 @@ impl SmtpConfig {
         Self {
             session: SessionSettings::new(hostname),
             limits: IntakeLimits::default(),
+            peers: PeerRules::default(),
+            tls: None,
             command_wait: Duration::from_secs(SMTP_COMMAND_SECONDS_MAX),
             data_wait: Duration::from_secs(SMTP_DATA_SECONDS_MAX),
             message_wait: Duration::from_secs(SMTP_MESSAGE_SECONDS_MAX),
@@ -66,22 +76,64 @@ impl SmtpConfig {
     }
 }
 
+/// Gives the TLS configuration of this moment, so that a new certificate needs no restart.
+pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// Which peers may do what.
+#[derive(Clone, Debug, Default)]
+pub struct PeerRules {
+    /// Who may deliver without a login; `None`: everybody who connects.
+    pub may_deliver: Option<Vec<IpNetwork>>,
+    /// Logins are taken, over TLS.
+    pub login: bool,
+    /// Proxies that begin each connection with a header of the PROXY protocol.
+    pub proxies: Vec<IpNetwork>,
+    /// Peers that may say by XCLIENT whom they speak for.
+    pub xclient: Vec<IpNetwork>,
+}
+
+impl PeerRules {
+    fn rights(&self, peer: Option<IpAddr>, tls: bool, encrypted: bool) -> Rights {
+        let within = |networks: &[IpNetwork]| {
+            peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
+        };
+        Rights {
+            encrypted,
+            starttls: tls && !encrypted,
+            login: self.login,
+            // A unix socket is open to whom its file is.
+            must_login: peer.is_some() && self.may_deliver.as_ref().is_some_and(|allowed| !within(allowed)),
+            xclient: within(&self.xclient),
+        }
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(peer))
+    }
+}
+
 /// Whether we take mail for an address.
 pub type RecipientHook = Box<dyn Fn(Address) -> BoxFuture<'static, RecipientAnswer> + Send + Sync>;
 /// Keeps a message durably; one answer for each recipient, in the order of the envelope.
 pub type DeliverHook =
     Box<dyn Fn(Envelope, Vec<u8>) -> BoxFuture<'static, Vec<DeliveryAnswer>> + Send + Sync>;
 
-/// The two questions that a session asks of the server.
+/// Whether a name and a password are right, from that address.
+pub type LoginHook = Box<dyn Fn(String, String, Option<IpAddr>) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// The questions that a session asks of the server.
 pub struct SmtpHooks {
     pub recipient: RecipientHook,
     pub deliver: DeliverHook,
+    pub login: LoginHook,
 }
 
 /// A socket that waits for the gateway.
 #[derive(Debug)]
 pub enum SmtpListener {
     Tcp(TcpListener),
+    /// TLS from the first octet (RFC 8314 §3.3).
+    Tls(TcpListener),
     Unix(UnixListener),
 }
 
@@ -89,6 +141,11 @@ impl SmtpListener {
     /// Listens on a TCP address; port 0 takes a free one.
     pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
         TcpListener::bind(address).await.map(Self::Tcp)
+    }
+
+    /// Listens on a TCP address for TLS from the first octet.
+    pub async fn tls(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self::Tls)
     }
 
     /// Listens on a unix path. A socket that a dead process left there is replaced; a living one
@@ -104,21 +161,24 @@ impl SmtpListener {
     /// The TCP address; `None` of a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Tls(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
 
     async fn accept(&self) -> io::Result<Peer> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Peer::Tcp(stream, peer.ip())),
+            Self::Tcp(listener) | Self::Tls(listener) => {
+                let implicit_tls = matches!(self, Self::Tls(_));
+                listener.accept().await.map(|(stream, peer)| Peer::Tcp(stream, peer.ip(), implicit_tls))
+            }
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Peer::Unix(stream)),
         }
     }
 }
 
 enum Peer {
-    Tcp(TcpStream, IpAddr),
+    Tcp(TcpStream, IpAddr, bool),
     Unix(UnixStream),
 }
 
@@ -129,6 +189,7 @@ struct Server {
     hooks: SmtpHooks,
     connections: Arc<ConnectionCount>,
     budget: MessageBudget,
+    turns: Turns,
 }
 
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -151,6 +212,7 @@ pub async fn serve(
         settings: Arc::new(config.session.clone()),
         connections: ConnectionCount::new(config.limits.clone()),
         budget: MessageBudget::new(&config.limits),
+        turns: Turns::new(&config.limits),
         config,
         hooks,
     });
@@ -215,25 +277,31 @@ fn admit(
     tasks: &mut JoinSet<()>,
 ) {
     let address = match &peer {
-        Peer::Tcp(_, address) => Some(*address),
+        Peer::Tcp(_, address, _) => Some(*address),
         Peer::Unix(_) => None,
     };
     let guard = match server.connections.enter(address) {
         Ok(guard) => guard,
         Err(why) => return turn_away(&peer, why, &server.settings.hostname),
     };
-    let session = Session::new(Arc::clone(&server.settings), dialect, address);
-    let (server, shutdown) = (Arc::clone(server), shutdown.clone());
-    match peer {
-        Peer::Tcp(stream, _) => {
+    let (stream, implicit_tls): (Box<dyn Stream>, bool) = match peer {
+        Peer::Tcp(stream, _, implicit_tls) => {
             // Replies are small and awaited; without this each would wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
-            tasks.spawn(converse(stream, session, server, shutdown, guard));
+            (Box::new(stream), implicit_tls)
         }
-        Peer::Unix(stream) => {
-            tasks.spawn(converse(stream, session, server, shutdown, guard));
-        }
-    }
+        Peer::Unix(stream) => (Box::new(stream), false),
+    };
+    let newcomer = Newcomer { stream, address, implicit_tls, dialect };
+    tasks.spawn(converse(newcomer, Arc::clone(server), shutdown.clone(), guard));
+}
+
+/// A connection before its first octet.
+struct Newcomer {
+    stream: Box<dyn Stream>,
+    address: Option<IpAddr>,
+    implicit_tls: bool,
+    dialect: Dialect,
 }
 
 /// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting. A fresh socket has room for a line.
@@ -244,27 +312,72 @@ fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
     };
     let line = format!("421 {why} at {hostname}, try again later\r\n");
     let _ = match peer {
-        Peer::Tcp(stream, _) => stream.try_write(line.as_bytes()),
+        Peer::Tcp(stream, ..) => stream.try_write(line.as_bytes()),
         Peer::Unix(stream) => stream.try_write(line.as_bytes()),
     };
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    session: Session,
+async fn converse(
+    newcomer: Newcomer,
     server: Arc<Server>,
     shutdown: watch::Receiver<bool>,
     _guard: ConnectionGuard,
 ) {
-    let share = server.budget.share();
-    let mut connection = Connection { stream, session, server, share, out: Vec::new(), message_ends: None };
-    if let Err(error) = connection.run(shutdown).await {
+    let ended = async {
+        let mut connection = begin(newcomer, server).await?;
+        connection.run(shutdown).await
+    };
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "an SMTP connection broke");
     }
 }
 
-struct Connection<S> {
-    stream: S,
+/// Everything before the greeting: the proxy's header, then TLS where it begins at once.
+async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection> {
+    let Newcomer { mut stream, mut address, implicit_tls, dialect } = newcomer;
+    if address.is_some_and(|peer| server.config.peers.is_proxy(peer)) {
+        let header = proxy_header(&mut stream);
+        let told = timeout(server.config.reply_wait, header).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        address = told.or(address);
+    }
+    if implicit_tls {
+        stream = encrypt(stream, &server).await?;
+    }
+    let rights = server.config.peers.rights(address, server.config.tls.is_some(), implicit_tls);
+    let session = Session::new(Arc::clone(&server.settings), dialect, address).with_rights(rights);
+    let share = server.budget.share();
+    Ok(Connection { stream, address, session, server, share, out: Vec::new(), message_ends: None })
+}
+
+/// Reads the header octet by octet, so that nothing behind it is taken: it is short, and a TLS
+/// handshake may follow.
+async fn proxy_header(stream: &mut Box<dyn Stream>) -> io::Result<Option<IpAddr>> {
+    let mut header = Vec::new();
+    loop {
+        match proxy::read(&header) {
+            ProxyHeader::Whole(_, address) => return Ok(address),
+            ProxyHeader::Wrong => {
+                return Err(io::Error::other("a proxy sent no header of the PROXY protocol"));
+            }
+            ProxyHeader::Unfinished => header.push(stream.read_u8().await?),
+        }
+    }
+}
+
+async fn encrypt(stream: Box<dyn Stream>, server: &Server) -> io::Result<Box<dyn Stream>> {
+    let Some(tls) = &server.config.tls else { return Err(io::Error::other("there is no certificate")) };
+    let handshake = TlsAcceptor::from(tls()).accept(stream);
+    let stream =
+        timeout(server.config.reply_wait, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(Box::new(stream))
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+struct Connection {
+    stream: Box<dyn Stream>,
+    address: Option<IpAddr>,
     session: Session,
     server: Arc<Server>,
     share: BudgetShare,
@@ -282,7 +395,7 @@ enum Heard {
     Shutdown,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl Connection {
     async fn run(&mut self, mut shutdown: watch::Receiver<bool>) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
@@ -310,14 +423,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 Action::CheckRecipient(address) => {
-                    let answer = (self.server.hooks.recipient)(address).await;
+                    let answer = match self.server.turns.are_many_waiting() {
+                        true => RecipientAnswer::Busy,
+                        false => (self.server.hooks.recipient)(address).await,
+                    };
                     self.session.recipient_answer(answer);
                 }
                 Action::Deliver { envelope, content } => {
-                    let answers = (self.server.hooks.deliver)(envelope, content).await;
+                    let answers = match self.server.turns.take().await {
+                        Some(_turn) => (self.server.hooks.deliver)(envelope, content).await,
+                        None => {
+                            let busy = DeliveryAnswer::TryLater("busy now, try again later".to_owned());
+                            vec![busy; envelope.recipients.len()]
+                        }
+                    };
                     self.session.delivery_answer(&answers);
                     self.message_ends = None;
                     // The share is given back by weigh_message, now that the content is gone.
+                }
+                Action::StartTls => {
+                    self.flush().await?;
+                    let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+                    self.stream = encrypt(plain, &self.server).await?;
+                    self.session.tls_ready();
+                }
+                Action::Login { name, password } => {
+                    let right = (self.server.hooks.login)(name, password, self.address).await;
+                    self.session.login_answer(right);
                 }
                 Action::Close => {
                     self.flush().await?;

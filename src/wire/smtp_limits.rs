@@ -4,15 +4,16 @@
 //! however the connection ends.
 
 use crate::types::limits::{
-    SMTP_BUDGET_SECONDS_MAX, SMTP_CONNECTIONS_MAX, SMTP_CONNECTIONS_PER_ADDRESS_MAX,
-    SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
+    SMTP_BUDGET_SECONDS_MAX, SMTP_CONNECTIONS_MAX, SMTP_CONNECTIONS_PER_ADDRESS_MAX, SMTP_DELIVERIES_MAX,
+    SMTP_DELIVERIES_WAITING_MAX, SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
 };
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// A network in CIDR notation (RFC 4632 §3.1); a bare address is a network of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,8 +83,12 @@ pub struct IntakeLimits {
     pub gateways: Vec<IpNetwork>,
     /// Memory for messages being received and delivered.
     pub in_flight_bytes_max: usize,
-    /// How long a message waits for its share of that memory.
+    /// How long a message waits for its share of that memory, and for its turn to be stored.
     pub budget_wait: Duration,
+    /// Messages that are being stored at one moment.
+    pub deliveries_max: usize,
+    /// Messages that wait for their turn; beyond it no recipient is taken.
+    pub deliveries_waiting_max: usize,
 }
 
 impl Default for IntakeLimits {
@@ -94,7 +99,44 @@ impl Default for IntakeLimits {
             gateways: IpNetwork::loopback(),
             in_flight_bytes_max: SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
             budget_wait: Duration::from_secs(SMTP_BUDGET_SECONDS_MAX),
+            deliveries_max: SMTP_DELIVERIES_MAX,
+            deliveries_waiting_max: SMTP_DELIVERIES_WAITING_MAX,
         }
+    }
+}
+
+/// Turns to store a message: fair, since a semaphore serves in order, and each connection waits with
+/// one message at most.
+#[derive(Debug)]
+pub struct Turns {
+    free: Semaphore,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    wait: Duration,
+}
+
+impl Turns {
+    /// All turns are free.
+    pub fn new(limits: &IntakeLimits) -> Self {
+        Self {
+            free: Semaphore::new(limits.deliveries_max),
+            waiting: AtomicUsize::new(0),
+            waiting_max: limits.deliveries_waiting_max,
+            wait: limits.budget_wait,
+        }
+    }
+
+    /// So many wait that no further work should be begun.
+    pub fn are_many_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= self.waiting_max
+    }
+
+    /// Waits for a turn, which lasts until it is dropped; `None` where it didn't come in time.
+    pub async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let turn = tokio::time::timeout(self.wait, self.free.acquire()).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        turn.ok()?.ok()
     }
 }
 
@@ -272,6 +314,28 @@ mod tests {
         assert_eq!(count.enter(Some(ip("127.0.0.1"))).unwrap_err(), TooMany::InAll);
         drop(one);
         let _again = count.enter(Some(ip("192.0.2.1"))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn turns_are_given_in_order_and_not_to_too_many() {
+        let limits = IntakeLimits {
+            deliveries_max: 1,
+            deliveries_waiting_max: 1,
+            budget_wait: Duration::from_millis(20),
+            ..IntakeLimits::default()
+        };
+        let turns = Arc::new(Turns::new(&limits));
+        let one = turns.take().await.unwrap();
+        assert!(!turns.are_many_waiting());
+        let waiting = Arc::clone(&turns);
+        let second = tokio::spawn(async move { waiting.take().await.is_some() });
+        while !turns.are_many_waiting() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!second.await.unwrap(), "its turn didn't come in time");
+        assert!(!turns.are_many_waiting());
+        drop(one);
+        assert!(turns.take().await.is_some());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod app_password;
 mod blobs;
+mod bounces;
 mod core;
 mod delivery;
 mod documents;
@@ -9,6 +10,7 @@ mod eventsource;
 mod identity;
 mod low_disk;
 mod push;
+mod queue;
 mod quota;
 mod request;
 mod scheduled;

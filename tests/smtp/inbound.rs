@@ -1,10 +1,12 @@
 //! Messages from the gateway (`wire/smtp_in.rs`).
 
+use crate::support::relay::CA_PEM;
 use futures_util::FutureExt;
 use postroom::mail::envelope::Envelope;
 use postroom::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use postroom::types::Address;
-use postroom::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener, serve};
+use postroom::wire::smtp_in::{PeerRules, SmtpConfig, SmtpHooks, SmtpListener, TlsSource, serve};
+use postroom::wire::smtp_limits::IpNetwork;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 type Delivered = Arc<Mutex<Vec<(Envelope, Vec<u8>)>>>;
 
@@ -52,6 +59,7 @@ impl Intake {
 fn hooks(delivered: &Delivered, gate: &Arc<Semaphore>) -> SmtpHooks {
     let (delivered, gate) = (Arc::clone(delivered), Arc::clone(gate));
     SmtpHooks {
+        login: Box::new(|name, password, _| async move { name == "ann" && password == "secret" }.boxed()),
         recipient: Box::new(|address: Address| {
             async move {
                 match address.as_str() {
@@ -201,7 +209,8 @@ async fn lmtp_comes_in_over_a_unix_socket() {
     client.expect("220 mx.test LMTP Postroom\r\n").await;
     client.send("LHLO c\r\n").await;
     client.expect("250-mx.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n").await;
-    client.expect("250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n250 SIZE 52428800\r\n").await;
+    client.expect("250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n").await;
+    client.expect("250-HELP\r\n250-SIZE 52428800\r\n250 LIMITS RCPTMAX=1000 MAILMAX=10000\r\n").await;
     client.send("MAIL FROM:<>\r\nRCPT TO:<a@x>\r\nRCPT TO:<defer@x>\r\nDATA\r\n").await;
     client.expect("250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n250 2.1.5 Recipient ok\r\n").await;
     client.expect("354 Go ahead, end with CR LF . CR LF\r\n").await;
@@ -346,4 +355,168 @@ async fn a_hook_that_panics_ends_its_own_connection_only() {
     let _ = client.stream.read_to_end(&mut rest).await;
     let mut client = intake.client().await;
     client.hello().await;
+}
+
+/// Loopback.
+fn here() -> Vec<IpNetwork> {
+    vec![IpNetwork::parse("127.0.0.0/8").expect("a network")]
+}
+
+fn tls() -> TlsSource {
+    let chain = CertificateDer::pem_slice_iter(include_bytes!("../support/relay_tls/relay.pem"))
+        .collect::<Result<Vec<_>, _>>()
+        .expect("a certificate");
+    let key =
+        PrivateKeyDer::from_pem_slice(include_bytes!("../support/relay_tls/relay-key.pem")).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate for the key");
+    let config = Arc::new(config);
+    Arc::new(move || Arc::clone(&config))
+}
+
+impl Client {
+    /// Shakes hands as a client that trusts the tests' authority.
+    async fn encrypt(self) -> Self {
+        let mut roots = RootCertStore::empty();
+        for one in CertificateDer::pem_slice_iter(CA_PEM) {
+            roots.add(one.expect("a certificate")).expect("a root");
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream =
+            TlsConnector::from(Arc::new(config)).connect(name, self.stream).await.expect("a handshake");
+        Self { stream: Box::new(stream) }
+    }
+
+    /// EHLO, and its reply with these lines at its end.
+    async fn ehlo(&mut self, more: &[&str]) {
+        self.send("EHLO c\r\n").await;
+        let mut lines = vec!["mx.test"];
+        lines.extend(
+            "PIPELINING 8BITMIME SMTPUTF8 ENHANCEDSTATUSCODES CHUNKING BINARYMIME DSN HELP".split(' '),
+        );
+        lines.extend(["SIZE 52428800", "LIMITS RCPTMAX=1000 MAILMAX=10000"]);
+        lines.extend(more);
+        let last = lines.pop().expect("a line");
+        let text: String = lines.iter().map(|line| format!("250-{line}\r\n")).collect();
+        self.expect(&format!("{text}250 {last}\r\n")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_binary_message_comes_in_chunks_octet_for_octet() {
+    let intake = Intake::start(config()).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    let content: Vec<u8> = (0..200_000_u32).map(|n| (n * 7 % 256) as u8).collect();
+    client.send("MAIL FROM:<a@b> BODY=BINARYMIME\r\nRCPT TO:<a@x>\r\n").await;
+    client.expect("250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n").await;
+    for (piece, last) in content.chunks(70_000).zip(["", "", " LAST"]) {
+        client.send(&format!("BDAT {}{last}\r\n", piece.len())).await;
+        client.stream.write_all(piece).await.expect("the server reads");
+    }
+    client.expect("250 2.0.0 70000 octets received\r\n250 2.0.0 70000 octets received\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n").await;
+    assert!(intake.delivered()[0].1 == content);
+}
+
+#[tokio::test]
+async fn a_client_encrypts_and_logs_in_before_it_may_deliver() {
+    let mut strict = config();
+    strict.peers = PeerRules { may_deliver: Some(Vec::new()), login: true, ..PeerRules::default() };
+    strict.tls = Some(tls());
+    let intake = Intake::start(strict).await;
+    let mut client = intake.client().await;
+    client.expect("220 mx.test ESMTP Postroom\r\n").await;
+    client.ehlo(&["STARTTLS"]).await;
+    client.send("MAIL FROM:<a@b>\r\n").await;
+    client.expect("530 5.7.0 Say STARTTLS first, then log in\r\n").await;
+    client.send("STARTTLS\r\n").await;
+    client.expect("220 2.0.0 Begin the handshake\r\n").await;
+    let mut client = client.encrypt().await;
+    client.ehlo(&["AUTH PLAIN"]).await;
+    client.send("AUTH PLAIN AGFubgB3cm9uZw==\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n").await;
+    client.expect("535 5.7.8 The name or the password is wrong\r\n235 2.7.0 Logged in\r\n").await;
+    client.up_to_data("a@x").await;
+    client.send("x\r\n.\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n").await;
+    assert_eq!(intake.delivered()[0].0.with(), "ESMTPSA");
+}
+
+#[tokio::test]
+async fn a_listener_with_tls_from_the_first_octet_speaks_nothing_else() {
+    let mut strict = config();
+    strict.tls = Some(tls());
+    let listener = SmtpListener::tls("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let intake = Intake::start_on(vec![(listener, Dialect::Smtp)], strict, address);
+    let mut client = intake.client().await.encrypt().await;
+    client.expect("220 mx.test ESMTP Postroom\r\n").await;
+    client.ehlo(&[]).await;
+    let mut plain = intake.client().await;
+    plain.send("EHLO c\r\n").await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), plain.stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok() && !rest.starts_with(b"220"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_names_its_client_and_nobody_else_may() {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\0\x19\0\x19";
+    let mut proxied = config();
+    proxied.peers = PeerRules { proxies: here(), ..PeerRules::default() };
+    let intake = Intake::start(proxied).await;
+    let mut client = intake.client().await;
+    client.stream.write_all(header).await.expect("the server reads");
+    client.hello().await;
+    client.up_to_data("a@x").await;
+    client.send("x\r\n.\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n").await;
+    assert_eq!(intake.delivered()[0].0.peer, Some("192.0.2.7".parse().expect("an address")));
+    let mut without = intake.client().await;
+    without.send("EHLO c\r\n").await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), without.stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok() && rest.is_empty(), "the connection ends without a word: {rest:?}");
+    // A peer that isn't configured as a proxy is a client that talks nonsense.
+    let open = Intake::start(config()).await;
+    let mut liar = open.client().await;
+    liar.expect("220 mx.test ESMTP Postroom\r\n").await;
+    liar.stream.write_all(header).await.expect("the server reads");
+    liar.expect("500 5.5.1 Unknown command\r\n500 5.5.1 Unknown command\r\n").await;
+}
+
+#[tokio::test]
+async fn a_message_that_waits_too_long_for_its_turn_is_refused_for_now() {
+    let mut slow = config();
+    slow.limits.deliveries_max = 1;
+    slow.limits.deliveries_waiting_max = 1;
+    slow.limits.budget_wait = Duration::from_millis(300);
+    let intake = Intake::start(slow).await;
+    let (mut one, mut two, mut three) = (intake.client().await, intake.client().await, intake.client().await);
+    for client in [&mut one, &mut two, &mut three] {
+        client.hello().await;
+    }
+    one.up_to_data("held@x").await;
+    two.up_to_data("a@x").await;
+    one.send("x\r\n.\r\n").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    two.send("x\r\n.\r\n").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    three.send("MAIL FROM:<a@b>\r\nRCPT TO:<a@x>\r\n").await;
+    three.expect("250 2.1.0 Sender ok\r\n451 4.3.2 Busy now, try again later\r\n").await;
+    two.expect("451 4.3.0 busy now, try again later\r\n").await;
+    intake.gate.add_permits(1);
+    one.expect("250 2.0.0 Kept as held@x\r\n").await;
+    two.up_to_data("a@x").await;
+    two.send("x\r\n.\r\n").await;
+    two.expect("250 2.0.0 Kept as a@x\r\n").await;
 }

@@ -28,6 +28,12 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// The address between the angle brackets after `MAIL FROM:`.
+    pub fn return_path(&self) -> String {
+        let path = self.mail.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        path.unwrap_or_else(|| panic!("{}", self.mail)).0.to_owned()
+    }
+
     /// The content as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.content).into_owned()

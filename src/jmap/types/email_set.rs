@@ -13,6 +13,7 @@ use crate::jmap::session::Account;
 use crate::mail::compose::ComposeDefaults;
 use crate::mail::date::MailDate;
 use crate::mail::ingest::Prepared;
+use crate::mail::keyed::WireKeys;
 use crate::mail::message::Added;
 use crate::mail::{ingest, message, viewer};
 use crate::store::Txn;
@@ -40,9 +41,9 @@ impl SetObject for Email {
         let brought = brought(set, &properties)?;
         let now = set.ctx.store.clock.now();
         let random: [u8; 16] = set.ctx.store.random.bytes();
-        let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        let keys = WireKeys::load(set.txn)?;
         let defaults = ComposeDefaults {
-            message_id: format!("{id}@{}", set.ctx.host.hostname),
+            message_id: keys.message_id(&set.ctx.store.random, set.ctx.host.hostname),
             date: MailDate::utc(now),
             boundary_seed: random,
         };

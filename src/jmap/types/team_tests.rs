@@ -76,6 +76,8 @@ impl World {
         let clock = Clock::manual(Millis(1_700_000_000_000));
         let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
         let store = Store::in_memory(options, clock, Random::seeded(1)).unwrap();
+        // Makes the server's secret.
+        crate::auth::Directory::open(&store).unwrap();
         let name = |name: &str| PersonName {
             name: name.into(),
             email: address(&format!("{}@example.org", name.to_lowercase())),
@@ -125,7 +127,8 @@ impl World {
         let mut txn = self.store.begin(&locked);
         let mut desk = Desk::open(&mut txn, INBOX, Actor::System(Cause::Mail), &self.staff).unwrap();
         let from = address(&format!("c{number}@far.example"));
-        let arrival = Arrival { mail_from: Some(&from), prefix: b"", at: self.store.clock.now() };
+        let arrival =
+            Arrival { mail_from: Some(&from), prefix: b"", at: self.store.clock.now(), returned: None };
         intake::deliver_inbox(&mut desk, &prepared, &arrival).unwrap();
         txn.commit().unwrap();
     }

@@ -1,5 +1,6 @@
 //! What the tests of mail's types share: a store in memory, and whole requests over it.
 
+use crate::auth::Directory;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::{Ctx, Host};
 use crate::jmap::process::process;
@@ -43,6 +44,8 @@ impl World {
         let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
         let store =
             Store::in_memory(options, Clock::manual(Millis(1_700_000_000_000)), Random::seeded(1)).unwrap();
+        // Makes the server's secret.
+        Directory::open(&store).unwrap();
         let own: Vec<AccountId> =
             accounts.iter().filter(|account| !account.is_inbox()).map(|account| account.id).collect();
         let world = Self { store, session: session(accounts) };

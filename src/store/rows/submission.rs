@@ -103,3 +103,19 @@ pub struct ReportsRow {
     /// Recipients whose system says that the message was displayed, as addresses compare.
     pub displayed: Vec<String>,
 }
+
+/// What a destroyed submission leaves behind, so that a bounce still finds its conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReturnPathRow {
+    pub email: EmailId,
+    pub conversation: Option<ConversationId>,
+}
+
+/// What the queue notes of a submission until it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct QueueNoteRow {
+    /// Its sender was told that it is late.
+    pub warned: bool,
+    /// Handovers of which nobody knows whether the relay took the message.
+    pub uncertain: u32,
+}

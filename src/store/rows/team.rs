@@ -303,6 +303,8 @@ activity_kinds! {
     Erased = 39 "erased",
     /// A plain client's yes sent over another's reply or lock.
     SentOver = 40 "sentOver",
+    /// Nobody knows whether the relay took the message: `before` is the submission, `after` the Email.
+    SendUncertain = 41 "sendUncertain",
 }
 
 /// The value before or after: an id or a code, never text.

@@ -1,0 +1,279 @@
+//! Bounces that don't have the form of RFC 3464: what old and odd mail systems write when they
+//! can't deliver. They are read only where they came to a keyed return path, so the recipients that
+//! can be meant are known, and what is asked of the text is little: is it about one of them, and
+//! did it fail or is it late?
+//!
+//! An answer by an absent person comes to the same address. It is none: it is neither from a mail
+//! system, nor does it name what its form of bounce names.
+
+use super::reports::{Reported, Word};
+use super::{body, headers};
+use crate::store::rows::message::MessageRow;
+use crate::types::{Address, limits};
+
+/// What a mail system wrote, as far as it may be a bounce.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// Exim names who didn't get it in a field of the header.
+    failed: Vec<Address>,
+    /// The text up to the copy of our message.
+    text: String,
+    /// The same in lower case, octet for octet.
+    lower: String,
+}
+
+/// The local parts that mail systems write bounces as.
+const SYSTEMS: [&str; 8] = [
+    "mailer-daemon",
+    "postmaster",
+    "mail-daemon",
+    "mailerdaemon",
+    "mdaemon",
+    "maildelivery",
+    "mail.delivery.subsystem",
+    "microsoftexchange",
+];
+
+/// Where the copy of our message begins, which must not be searched: it names all recipients.
+const COPY_BEGINS: [&str; 10] = [
+    "--- below this line is a copy of the message",
+    "------ this is a copy of the message",
+    "--- the headers of the original message follow",
+    "--- the body of the message is",
+    "original message follows",
+    "-----original message",
+    "----- original message",
+    "--- original message",
+    "--- message header follows",
+    "unsent message below",
+];
+
+/// What says that a message is late, not lost.
+const LATE: [&str; 11] = [
+    "not yet been delivered",
+    "delayed",
+    "will be retried",
+    "will keep trying",
+    "will continue to try",
+    "still being retried",
+    "delivery attempts will continue",
+    "warning message only",
+    "do not need to resend",
+    "no action is required",
+    "temporarily deferred",
+];
+
+/// What says that it is lost, whatever else is said.
+const LOST: [&str; 6] = [
+    "permanent error",
+    "given up",
+    "giving up",
+    "permanent fatal error",
+    "fatal errors",
+    "could not be delivered",
+];
+
+/// What a mail system wrote, if this message looks as if one wrote it. `null_path` says that its
+/// envelope sender is `<>`.
+pub fn notice(message: &MessageRow, content: &[u8], null_path: bool) -> Option<Notice> {
+    let failed: Vec<Address> = headers::addresses(message, "x-failed-recipients")
+        .iter()
+        .filter_map(|one| Address::parse(&one.email))
+        .collect();
+    let from = headers::addresses(message, "from").into_iter().next();
+    let local = from.map(|one| one.email.to_lowercase()).unwrap_or_default();
+    let local = local.split('@').next().unwrap_or_default();
+    let by_system = SYSTEMS.iter().any(|system| local.starts_with(system)) || (local.is_empty() && null_path);
+    let replied = headers::text(message, "auto-submitted")
+        .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("auto-replied"));
+    if failed.is_empty() && (!by_system || (replied && !null_path)) {
+        return None;
+    }
+    let mut text = body::indexed_text(message, content);
+    text.truncate(text.floor_char_boundary(limits::BOUNCE_TEXT_BYTES_MAX));
+    let mut lower = text.to_ascii_lowercase();
+    let end = COPY_BEGINS.iter().filter_map(|mark| lower.find(mark)).min();
+    lower.truncate(end.unwrap_or(lower.len()));
+    text.truncate(lower.len());
+    Some(Notice { failed, text, lower })
+}
+
+impl Notice {
+    /// It speaks of a message that is lost, not of one that is late.
+    pub fn is_lost(&self) -> bool {
+        LOST.iter().any(|mark| self.lower.contains(mark))
+            || !LATE.iter().any(|mark| self.lower.contains(mark))
+    }
+
+    /// What it says of these recipients; of nobody where it names none of them.
+    pub fn of(&self, recipients: &[&Address]) -> Vec<Reported> {
+        let lost = LOST.iter().any(|mark| self.lower.contains(mark));
+        let late = !lost && LATE.iter().any(|mark| self.lower.contains(mark));
+        let named: Vec<&&Address> = recipients.iter().filter(|one| self.names(one)).collect();
+        // One recipient is who is meant, though systems leave out or mask whom they speak of.
+        let meant = match (named.is_empty(), recipients) {
+            (true, [only]) => vec![only],
+            _ => named,
+        };
+        let reported = |address: &&&Address| {
+            let reply = self.reply_about(address, recipients);
+            let word = match reply.as_bytes().first() {
+                _ if late => Word::Other,
+                Some(b'4') if !lost => Word::Other,
+                _ => Word::Failed,
+            };
+            Reported { addresses: vec![(**address).clone()], word, reply }
+        };
+        meant.iter().map(reported).collect()
+    }
+
+    fn names(&self, address: &Address) -> bool {
+        let key = address.key();
+        self.failed.iter().any(|failed| failed.key() == key) || self.lower.contains(&key)
+    }
+
+    /// The reply that it cites near the address, else anywhere, in the form of an SMTP reply.
+    fn reply_about(&self, address: &Address, all: &[&Address]) -> String {
+        let key = address.key();
+        let after = self.lower.find(&key).map(|at| {
+            let from = at + key.len();
+            let rest = self.lower.get(from..).unwrap_or_default();
+            // What follows the next recipient is about that one.
+            let others = all.iter().map(|other| other.key()).filter(|other| *other != key);
+            let end = others.filter_map(|other| rest.find(&other)).min().unwrap_or(rest.len());
+            self.text.get(from..from + end).unwrap_or_default()
+        });
+        after
+            .and_then(cited)
+            .or_else(|| cited(&self.text))
+            .unwrap_or_else(|| "550 5.0.0 was reported as failed".to_owned())
+    }
+}
+
+/// The first line with a status code or a reply code of SMTP, as a reply.
+fn cited(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let words = line.split(|c: char| c.is_whitespace() || "():;,[]<>\"'".contains(c));
+        let mut at = words.filter(|word| !word.is_empty());
+        let code = at.find(|word| is_reply_code(word) || is_status(word.trim_start_matches('#')))?;
+        let from = line.find(code)?;
+        let said = line.get(from..)?.trim().trim_end_matches(')');
+        let bare = code.trim_start_matches('#');
+        let reply = match is_reply_code(code) {
+            true => said.to_owned(),
+            // RFC 3463: the class of a status is that of the reply.
+            false => format!("{}50 {}", &bare[..1], said.trim_start_matches('#')),
+        };
+        Some(reply.chars().take(limits::SMTP_REPLY_TEXT_BYTES_MAX / 4).collect())
+    })
+}
+
+fn is_reply_code(word: &str) -> bool {
+    let first = word.split('-').next().unwrap_or_default();
+    first.len() == 3 && first.starts_with(['4', '5']) && first.bytes().all(|octet| octet.is_ascii_digit())
+}
+
+/// RFC 3463 §2: class, subject, detail.
+fn is_status(word: &str) -> bool {
+    let parts: Vec<&str> = word.split('.').collect();
+    parts.len() == 3
+        && matches!(parts[0], "4" | "5")
+        && parts
+            .iter()
+            .all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|octet| octet.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::parse::parse;
+
+    /// What is said of `marta@c.example` and `sven@d.example`, and whether it is a notice at all.
+    fn told(from: &str, more: &str, text: &str) -> Option<Vec<(String, Word, String)>> {
+        let raw = format!("From: {from}\r\nSubject: x\r\n{more}\r\n{}", text.replace('\n', "\r\n"));
+        let notice = notice(&parse(raw.as_bytes()), raw.as_bytes(), true)?;
+        let both = ["marta@c.example", "sven@d.example"].map(|text| Address::parse(text).unwrap());
+        let reported = notice.of(&both.each_ref());
+        Some(reported.into_iter().map(|one| (one.addresses[0].to_string(), one.word, one.reply)).collect())
+    }
+
+    type Row =
+        (&'static str, &'static str, &'static str, Option<&'static [(&'static str, Word, &'static str)]>);
+
+    #[test]
+    fn bounces_of_odd_systems_are_read() {
+        use Word::*;
+        const MARTA: &str = "marta@c.example";
+        let none: &[(&str, Word, &str)] = &[];
+        let table: &[Row] = &[
+            (
+                "MAILER-DAEMON@q.example",
+                "",
+                "Hi. This is the qmail-send program at q.example.\nThis is a permanent error; I've given up.\n\n\
+                 <Marta@c.example>:\nSorry, no mailbox here by that name. (#5.1.1)\n\n\
+                 --- Below this line is a copy of the message.\nTo: sven@d.example\n",
+                Some(&[(MARTA, Failed, "550 5.1.1")]),
+            ),
+            (
+                "Mail Delivery System <Mailer-Daemon@e.example>",
+                "X-Failed-Recipients: marta@c.example\r\n",
+                "This message was created automatically by mail delivery software.\n\nA message that you sent \
+                 could not be delivered to one or more of its\nrecipients. This is a permanent error.\n\n  \
+                 marta@c.example\n    host mx.c.example [192.0.2.1]\n    SMTP error from remote mail server \
+                 after RCPT TO:<marta@c.example>:\n    550 5.1.1 User unknown\n",
+                Some(&[(MARTA, Failed, "550 5.1.1 User unknown")]),
+            ),
+            (
+                "Mail Delivery System <Mailer-Daemon@e.example>",
+                "",
+                "This message was created automatically by mail delivery software.\nA message that you sent \
+                 has not yet been delivered to one or more of its\nrecipients after more than 24 hours.\n\n  \
+                 marta@c.example\n    Delay reason: Connection timed out\n\nNo action is required on your part.\n",
+                Some(&[(MARTA, Other, "550 5.0.0 was reported as failed")]),
+            ),
+            (
+                "postmaster@exchange.example",
+                "",
+                "Your message did not reach some or all of the intended recipients.\n\n  marta@c.example on \
+                 1/2/2026\n    The e-mail account does not exist.\n    <exchange.example #5.1.1>\n  \
+                 sven@d.example on 1/2/2026\n    <exchange.example #5.2.2>\n",
+                Some(&[(MARTA, Failed, "550 5.1.1>"), ("sven@d.example", Failed, "550 5.2.2>")]),
+            ),
+            (
+                "MAILER-DAEMON@s.example (Mail Delivery Subsystem)",
+                "",
+                "   ----- The following addresses had permanent fatal errors -----\n<sven@d.example>\n    \
+                 (reason: 553 5.3.0 rejected)\n",
+                Some(&[("sven@d.example", Failed, "553 5.3.0 rejected")]),
+            ),
+            (
+                "MAILER-DAEMON@p.example",
+                "",
+                "<marta@c.example>: host mx said: 450 4.2.0 greylisted (in reply to RCPT TO command)\n",
+                Some(&[(MARTA, Other, "450 4.2.0 greylisted (in reply to RCPT TO command")]),
+            ),
+            ("MAILER-DAEMON@p.example", "", "It didn't work out with somebody.\n", Some(none)),
+            ("Marta <marta@c.example>", "Auto-Submitted: auto-replied\r\n", "I am away.\n", None),
+            ("Marta <marta@c.example>", "", "550 people came to marta@c.example's party.\n", None),
+        ];
+        for (from, more, text, expected) in table {
+            let got = told(from, more, text);
+            let expected = expected.map(|all| {
+                all.iter().map(|(a, word, reply)| ((*a).to_owned(), *word, (*reply).to_owned())).collect()
+            });
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_only_recipient_is_meant_though_nobody_is_named() {
+        let raw = b"From: MAILER-DAEMON@p\r\n\r\nUser unknown: 550 no\r\n";
+        let notice = notice(&parse(raw), raw, true).unwrap();
+        let marta = Address::parse("marta@c.example").unwrap();
+        assert_eq!(
+            notice.of(&[&marta]),
+            [Reported { addresses: vec![marta.clone()], word: Word::Failed, reply: "550 no".to_owned() }]
+        );
+        assert_eq!(notice.of(&[]), []);
+    }
+}

@@ -1,0 +1,272 @@
+//! Delivery status notifications that we write ourselves (RFC 3464 in the form of RFC 6522): to the
+//! sender of a message that failed at the relay, that is late, or of which nobody knows.
+//!
+//! They are put into the sender's account as they are; they never go over a wire, so UTF-8 stands
+//! in them as it is (RFC 6533 §3).
+
+use super::date::MailDate;
+use crate::store::rows::submission::{Recipient, SubmissionRow};
+use crate::types::{Address, Millis};
+use std::fmt::Write;
+
+/// What is told of the recipients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    /// They will never get it.
+    Failed,
+    /// It is still tried.
+    Late,
+    /// They may have it or not, and nothing more is tried.
+    Unsure,
+}
+
+/// What a notification is made of.
+#[derive(Clone, Debug)]
+pub struct Notification<'a> {
+    pub what: What,
+    pub submission: &'a SubmissionRow,
+    /// Those of its recipients that it is about.
+    pub about: &'a [Address],
+    /// The header of the message.
+    pub header: &'a [u8],
+    pub subject: &'a str,
+    pub hostname: &'a str,
+    /// The notification's own, without angle brackets.
+    pub message_id: &'a str,
+    pub now: Millis,
+    /// Until when it is tried.
+    pub retried_until: Millis,
+}
+
+/// What a header of ours never has at the start of a line.
+const BOUNDARY: &str = "=_postroom_report_=";
+
+impl What {
+    /// RFC 3464 §2.3.3; there is no word for what nobody knows.
+    fn action(self) -> &'static str {
+        match self {
+            What::Failed => "failed",
+            What::Late | What::Unsure => "delayed",
+        }
+    }
+
+    fn subject(self) -> &'static str {
+        match self {
+            What::Failed => "Not delivered",
+            What::Late => "Not delivered yet",
+            What::Unsure => "Perhaps not delivered",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            What::Failed => {
+                "Your message could not be delivered to these recipients, and nothing more is tried:"
+            }
+            What::Late => {
+                "Your message could not be delivered to these recipients yet. It is tried again; you need not do anything:"
+            }
+            What::Unsure => {
+                "Nobody knows whether your message was delivered to these recipients: the connection was lost twice\n\
+                 after it had been sent. It isn't sent again. Ask the recipient before you send it anew:"
+            }
+        }
+    }
+}
+
+/// The notification as a message.
+pub fn compose(of: &Notification<'_>) -> Vec<u8> {
+    let to = of.submission.mail_from.as_ref().map(Address::as_str).unwrap_or_default();
+    let hostname = of.hostname;
+    let subject: String = of.subject.chars().filter(|c| !c.is_control()).take(150).collect();
+    let about: Vec<&Recipient> =
+        of.submission.recipients.iter().filter(|one| of.about.contains(&one.address)).collect();
+    let mut out = format!(
+        "From: Mail delivery <mailer-daemon@{hostname}>\r\nTo: <{to}>\r\nSubject: {}: {subject}\r\nDate: {}\r\n\
+         Message-ID: <{}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=\"{BOUNDARY}\"\r\n\r\n\
+         --{BOUNDARY}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{}\r\n",
+        of.what.subject(),
+        MailDate::utc(of.now).rfc5322(),
+        of.message_id,
+        of.what.words().replace('\n', "\r\n"),
+    );
+    for recipient in &about {
+        let reply = recipient.smtp_reply.as_deref().unwrap_or_default();
+        // Writing to a String never fails.
+        let _ = write!(out, "\r\n  {}\r\n    {}\r\n", recipient.address, one_line(reply));
+    }
+    out += &status(of, &about);
+    let mut out = out.into_bytes();
+    let kind = if of.header.is_ascii() { "text/rfc822-headers" } else { "message/global-headers" };
+    let part = format!("--{BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
+    out.extend_from_slice(part.as_bytes());
+    out.extend_from_slice(of.header);
+    out.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    out
+}
+
+/// The part for programs (RFC 3464 §2.1): fields of the message, then a group for each recipient.
+fn status(of: &Notification<'_>, about: &[&Recipient]) -> String {
+    let utf8 = about.iter().any(|one| one.address.needs_smtputf8());
+    let kind = if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
+    let arrived = MailDate::utc(of.submission.created_at).rfc5322();
+    let mut out = format!(
+        "\r\n--{BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
+         Reporting-MTA: dns; {}\r\nArrival-Date: {arrived}\r\n",
+        of.hostname
+    );
+    if let Some(id) = parameter(&of.submission.mail_from_parameters, "ENVID") {
+        out += &format!("Original-Envelope-Id: {}\r\n", one_line(id));
+    }
+    for recipient in about {
+        let reply = one_line(recipient.smtp_reply.as_deref().unwrap_or_default());
+        out += "\r\n";
+        if let Some(original) = parameter(&recipient.parameters, "ORCPT") {
+            out += &format!("Original-Recipient: {}\r\n", one_line(original));
+        }
+        let form = if recipient.address.needs_smtputf8() { "utf-8" } else { "rfc822" };
+        out += &format!(
+            "Final-Recipient: {form}; {}\r\nAction: {}\r\nStatus: {}\r\nDiagnostic-Code: smtp; {reply}\r\n\
+             Last-Attempt-Date: {}\r\n",
+            recipient.address,
+            of.what.action(),
+            status_code(of.what, &reply),
+            MailDate::utc(of.now).rfc5322(),
+        );
+        if of.what == What::Late {
+            out += &format!("Will-Retry-Until: {}\r\n", MailDate::utc(of.retried_until).rfc5322());
+        }
+    }
+    out + "\r\n"
+}
+
+/// The enhanced code of a reply, in the class that what is told has (RFC 3464 §2.3.4).
+fn status_code(what: What, reply: &str) -> String {
+    let class = if what == What::Failed { '5' } else { '4' };
+    let found = reply.split_whitespace().find(|word| {
+        let parts: Vec<&str> = word.split('.').collect();
+        parts.len() == 3
+            && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit()))
+    });
+    match found.and_then(|word| word.split_once('.')) {
+        Some((_, rest)) => format!("{class}.{rest}"),
+        // RFC 3463 §3.5: expired.
+        None if what == What::Failed && !reply.starts_with('5') => "5.4.7".to_owned(),
+        None => format!("{class}.0.0"),
+    }
+}
+
+/// Whether the client wants to hear of this (RFC 3461 §4.1); it does where it doesn't say.
+pub fn is_wanted(recipient: &Recipient, what: What) -> bool {
+    let word = if what == What::Late { "DELAY" } else { "FAILURE" };
+    parameter(&recipient.parameters, "NOTIFY")
+        .is_none_or(|given| given.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
+}
+
+fn parameter<'a>(all: &'a [(String, Option<String>)], name: &str) -> Option<&'a str> {
+    all.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_deref()
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::parse::parse;
+    use crate::mail::reports::{self, Word};
+    use crate::store::rows::submission::*;
+    use crate::types::*;
+
+    fn row() -> SubmissionRow {
+        let recipient = |text: &str, reply: &str, parameters: Vec<(String, Option<String>)>| Recipient {
+            address: Address::parse(text).unwrap(),
+            parameters,
+            smtp_reply: Some(reply.to_owned()),
+            delivered: Delivered::No,
+            settled: true,
+        };
+        SubmissionRow {
+            identity: IdentityId(1),
+            email: EmailId(1),
+            thread: ThreadId(1),
+            blob: BlobHash([0; 32]),
+            mail_from: Address::parse("ann@x.example"),
+            mail_from_parameters: vec![("ENVID".into(), Some("QQ314159".into()))],
+            recipients: vec![
+                recipient(
+                    "a@y",
+                    "550 5.1.1 no such user\r\nX: y",
+                    vec![("NOTIFY".into(), Some("NEVER".into()))],
+                ),
+                recipient("jürgen@y", "421 busy", vec![("notify".into(), Some("failure,delay".into()))]),
+                recipient("c@y", "250 ok", Vec::new()),
+            ],
+            send_at: UtcDate(0),
+            undo_status: UndoStatus::Final,
+            author: PrincipalId(1),
+            conversation: None,
+            created_at: Millis(0),
+            relay: RelayState::Done,
+            attempts: 1,
+            idempotency_key: None,
+        }
+    }
+
+    fn composed(what: What) -> (String, reports::Report) {
+        let row = row();
+        let about: Vec<Address> = row.recipients[..2].iter().map(|one| one.address.clone()).collect();
+        let raw = compose(&Notification {
+            what,
+            submission: &row,
+            about: &about,
+            header: b"Message-ID: <m@x>\r\nSubject: hi\r\n",
+            subject: "hi\r\nBcc: x@y",
+            hostname: "mail.example",
+            message_id: "n@mail.example",
+            now: Millis(1_000),
+            retried_until: Millis(2_000),
+        });
+        let report = reports::read(&parse(&raw), &raw).unwrap();
+        (String::from_utf8(raw).unwrap(), report)
+    }
+
+    #[test]
+    fn a_notification_of_ours_reads_as_the_report_that_it_is() {
+        let (text, report) = composed(What::Failed);
+        assert_eq!((report.message_id.as_deref(), report.is_disposition), (Some("m@x"), false));
+        let told: Vec<(&str, Word)> =
+            report.recipients.iter().map(|one| (one.addresses[0].as_str(), one.word)).collect();
+        assert_eq!(told, [("a@y", Word::Failed), ("jürgen@y", Word::Failed)]);
+        for line in [
+            "To: <ann@x.example>\r\nSubject: Not delivered: hiBcc: x@y\r\n",
+            "Auto-Submitted: auto-replied\r\n",
+            "Original-Envelope-Id: QQ314159\r\n",
+            "Final-Recipient: rfc822; a@y\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+            "Final-Recipient: utf-8; jürgen@y\r\nAction: failed\r\nStatus: 5.4.7\r\n",
+            "Diagnostic-Code: smtp; 550 5.1.1 no such user  X: y\r\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("c@y"), "{text}");
+    }
+
+    #[test]
+    fn what_is_late_or_unknown_is_no_failure() {
+        for what in [What::Late, What::Unsure] {
+            let (text, report) = composed(what);
+            assert!(report.recipients.iter().all(|one| one.word == Word::Other), "{text}");
+            assert_eq!(text.contains("Will-Retry-Until: ") && text.contains("00:00:02"), what == What::Late);
+        }
+    }
+
+    #[test]
+    fn a_recipient_for_whom_nobody_wants_to_hear_it_is_left_out() {
+        let row = row();
+        let wanted = |what| row.recipients.iter().map(|one| is_wanted(one, what)).collect::<Vec<_>>();
+        assert_eq!(wanted(What::Failed), [false, true, true]);
+        assert_eq!(wanted(What::Late), [false, true, true]);
+    }
+}
