@@ -294,8 +294,10 @@ impl Agent {
         let told = self.ask(what, using, calls.clone())?.remove(0);
         let Some(id) = told["created"]["s"]["id"].as_str() else {
             let error = &told["notCreated"]["s"];
-            let level = error["level"].as_str().unwrap_or_default();
-            self.figures.outcome(&format!("{what}: {} {level}", error["type"].as_str().unwrap_or("?")));
+            let kind = error["type"].as_str().unwrap_or("?");
+            let reasons: Vec<&str> =
+                error["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            self.figures.outcome(format!("{what}: {kind} {}", reasons.join(" ")).trim_end());
             let email = submission["emailId"].clone();
             self.ask("throw the draft away", PLAIN, json!([["Email/set", {"destroy": [email]}, "0"]]))?;
             return Ok(false);
@@ -319,10 +321,12 @@ pub fn newest_inbound(list: &Value) -> Option<Value> {
         !from.starts_with("support@") && email["keywords"]["$draft"] != json!(true)
     };
     let all = list.as_array()?.iter().filter(ours);
-    // Ids grow with time where seconds don't tell.
-    all.max_by_key(|email| {
-        let id = email["id"].as_str().unwrap_or_default();
-        (id.len(), id.to_owned())
-    })
-    .cloned()
+    all.max_by_key(|email| age(&email["id"])).cloned()
+}
+
+/// What orders ids by age: they are numbers in base 32, whose digits are letters first, then 2 to 7.
+pub fn age(id: &Value) -> (usize, String) {
+    let id = id.as_str().unwrap_or_default();
+    let digit = |c: char| if c.is_ascii_digit() { (b'{' + (c as u8 - b'2')) as char } else { c };
+    (id.len(), id.chars().map(digit).collect())
 }

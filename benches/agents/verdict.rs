@@ -1,7 +1,7 @@
 //! What was acknowledged against what is there, and what was sent against what the relay got.
 
 use crate::Outcome;
-use crate::agent::TEAM;
+use crate::agent::{TEAM, age};
 use crate::http::Http;
 use crate::ledger::Ledger;
 use crate::server::Server;
@@ -159,11 +159,7 @@ fn owners(
     let mut claimed: HashMap<(&str, &str), usize> = HashMap::new();
     let known: HashSet<&str> = conversations.keys().map(String::as_str).collect();
     for (id, changes) in &mut history {
-        // Ids are numbers that grow: the longer one is the later one.
-        changes.sort_by_key(|one| {
-            let id = one["id"].as_str().unwrap_or_default();
-            (id.len(), id.to_owned())
-        });
+        changes.sort_by_key(|one| age(&one["id"]));
         let mut owner = &Value::Null;
         for change in changes.iter() {
             if change["before"] != *owner {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A client of Postroom in a page, with nothing but Python's own library.
 
-It takes the conversation that has waited longest and that nobody owns, leaves a note, takes the reply lock,
-and answers through the send gate; a refusal is told as the server worded it.
+It takes the conversation that has waited longest, of those that nobody else owns, leaves a note, takes the
+reply lock, and answers through the send gate; a refusal is told as the server worded it.
 
     client.py URL EMAIL PASSWORD "The text of the answer"
 """
@@ -10,6 +10,7 @@ and answers through the send gate; a refusal is told as the server worded it.
 import base64
 import json
 import sys
+import urllib.error
 import urllib.request
 
 CORE, MAIL, SUBMISSION, PRINCIPALS = (
@@ -47,8 +48,12 @@ class Inbox:
 
     def http(self, url, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data, self.headers)) as response:
-            return json.load(response)
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data, self.headers)) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            # Problem details (RFC 7807) say why.
+            sys.exit(f"{url}: {error.code} {json.load(error).get('detail', '')}")
 
     def ask(self, *calls):
         """Each call is (method, arguments); gives the arguments of each response."""
@@ -74,7 +79,8 @@ def main(url, email, password, text):
     ids = {"resultOf": "0", "name": "Conversation/query", "path": "/ids"}
     threads = {"resultOf": "1", "name": "Conversation/get", "path": "/list/*/threadIds"}
     emails = {"resultOf": "2", "name": "Thread/get", "path": "/list/*/emailIds"}
-    waiting = {"operator": "AND", "conditions": [{"hasOwner": False}, {"status": "open"}]}
+    free = {"operator": "OR", "conditions": [{"ownerId": "none"}, {"ownerId": "me"}]}
+    waiting = {"operator": "AND", "conditions": [{"isWaiting": True}, free]}
     _, found, _, messages = inbox.ask(
         ("Conversation/query", {"filter": waiting, "sort": [{"property": "waitingSince"}], "limit": 1}),
         ("Conversation/get", {"#ids": ids}),
@@ -82,7 +88,7 @@ def main(url, email, password, text):
         ("Email/get", {"#ids": emails, "properties": ["from", "subject", "messageId", "receivedAt"]}),
     )
     if not found["list"]:
-        sys.exit("nothing waits for an owner")
+        sys.exit("nobody waits")
     one = found["list"][0]
     newest = max(messages["list"], key=lambda email: email["receivedAt"])
     print(f"{one['customer']['address']} waits since {one['waitingSince']}: {one['subject']}")

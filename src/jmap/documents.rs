@@ -57,6 +57,7 @@ pub static ALL: &[Document] = documents![
     "examples/session.json"
     "examples/conversation.json"
     "examples/claim.json"
+    "examples/merge.json"
     "examples/status.json"
     "examples/notes.json"
     "examples/locks.json"

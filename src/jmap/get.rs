@@ -5,6 +5,7 @@
 //! exist.
 
 use super::args::Args;
+use super::capability::Capability;
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
@@ -63,7 +64,11 @@ pub(super) fn props<T: Object>(ctx: &Ctx, names: Option<Vec<String>>) -> Result<
     let Some(names) = names else { return Ok(Props::by_default(T::table(), ctx.using)) };
     let unknown = |name: &&String| !T::property(name).is_some_and(|one| one.visible(ctx.using));
     match names.iter().find(unknown) {
-        Some(name) => Err(MethodError::argument("properties", &format!("there is no property '{name}'"))),
+        Some(name) => {
+            let needs = T::property(name).and_then(|one| one.capability).map(Capability::uri);
+            let needs = needs.map(|uri| format!(" unless \"using\" names '{uri}'")).unwrap_or_default();
+            Err(MethodError::argument("properties", &format!("there is no property '{name}'{needs}")))
+        }
         None => Ok(Props::of(names)),
     }
 }

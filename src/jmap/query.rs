@@ -222,7 +222,9 @@ fn read_filter<T: QueryObject>(
         let condition = T::condition(ctx, &mut args)?;
         return match args.left_over() {
             None => Ok(Filter::Condition(condition)),
-            Some(name) => Err(unsupported(format!("There is no condition '{name}'."))),
+            Some(name) => Err(unsupported(format!(
+                "There is no condition '{name}', or it needs a capability that isn't in \"using\"."
+            ))),
         };
     };
     let wrong = || MethodError::argument("filter", "an operator has an array of conditions, each an object");

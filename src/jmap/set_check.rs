@@ -19,6 +19,14 @@ pub fn property<T: Object>(ctx: &Ctx, name: &str) -> Option<&'static Property> {
     T::property(name).filter(|property| property.visible(ctx.using))
 }
 
+/// Why there is no such property for this client.
+fn unknown<T: Object>(name: &str) -> &'static str {
+    match T::property(name) {
+        Some(_) => "needs a capability that isn't in \"using\"",
+        None => "is not a property of this type",
+    }
+}
+
 /// Properties that are wrong, and why.
 #[derive(Default)]
 struct Wrong(Vec<(String, &'static str)>);
@@ -46,7 +54,7 @@ pub fn create<T: Object>(ctx: &Ctx, object: &Members) -> Result<(Members, Member
     let mut properties = Map::with_capacity(object.len());
     for (name, value) in object {
         match property::<T>(ctx, name) {
-            None => wrong.add(name, "is not a property of this type"),
+            None => wrong.add(name, unknown::<T>(name)),
             Some(property) if property.access == Access::ServerSet => {
                 wrong.add(name, "is set by the server");
             }
@@ -97,7 +105,7 @@ pub fn update<T: Object>(
     let mut settable: Vec<(&Path<'_>, &'static Property)> = Vec::with_capacity(paths.len());
     for path in paths {
         match property::<T>(ctx, path.property()) {
-            None if path.is_whole() => wrong.add(path.property(), "is not a property of this type"),
+            None if path.is_whole() => wrong.add(path.property(), unknown::<T>(path.property())),
             None => {
                 let why =
                     format!("The path '{}' is in something that does not exist.", path.tokens.join("/"));

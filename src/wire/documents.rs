@@ -28,6 +28,12 @@ pub async fn example(Path(name): Path<String>) -> Result<Response, Problem> {
     serve(&format!("examples/{name}"))
 }
 
+/// Any other path: where things are, for who looks with a browser.
+pub async fn nothing() -> Problem {
+    let detail = "There is nothing here. The session is at /.well-known/jmap, the documentation at /jmap/.";
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
 fn serve(path: &str) -> Result<Response, Problem> {
     let document = documents::find(path)
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "There is no such document; /jmap/ lists all."))?;

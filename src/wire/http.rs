@@ -159,6 +159,7 @@ fn routes(web: Web) -> Router {
         .route("/jmap/{document}", get(documents::text))
         .route("/jmap/schema/{document}", get(documents::schema))
         .route("/jmap/examples/{document}", get(documents::example))
+        .fallback(documents::nothing)
         .with_state(web)
         .layer(cors)
 }

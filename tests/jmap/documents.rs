@@ -29,12 +29,18 @@ async fn the_specifications_are_served_at_the_paths_of_the_capability_urls() {
     assert_eq!(schema.json()["$id"], "https://postroom.dev/jmap/schema/ReplyLock.json");
     let list = stranger.get("/jmap/").await;
     assert!(String::from_utf8(list.body).unwrap().starts_with("# The specifications"));
-    for unknown in
-        ["/jmap/rota", "/jmap/schema/Rota.json", "/jmap/schema/..%2FREADME.md", "/jmap/architecture"]
-    {
+    for unknown in [
+        "/jmap/rota",
+        "/jmap/schema/Rota.json",
+        "/jmap/schema/..%2FREADME.md",
+        "/jmap/architecture",
+        "/",
+        "/x",
+    ] {
         let reply = stranger.get(unknown).await;
         assert_eq!(reply.status, 404, "{unknown}");
         assert_eq!(reply.header("content-type"), ["application/problem+json"]);
+        assert!(reply.json()["detail"].as_str().unwrap().contains("/jmap/"), "{unknown}");
     }
 }
 

@@ -73,6 +73,9 @@ impl Story {
 
     /// A customer writes.
     async fn mail(&mut self, what: &str, id: &str, answers: Option<&str>, subject: &str, body: &str) {
+        if !self.steps.is_empty() {
+            next_second().await;
+        }
         let mut text = message(&format!("{id}@customer.example"), MARTA, SUPPORT, subject, body);
         if let Some(answers) = answers {
             text = format!("In-Reply-To: <{answers}>\r\n{text}");

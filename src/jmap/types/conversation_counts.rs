@@ -6,7 +6,7 @@ use super::team;
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability::{Ownership, Status as StatusCapability};
 use crate::jmap::context::Ctx;
-use crate::jmap::error::MethodError;
+use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::methods::{Method, read};
 use crate::jmap::object::Object;
 use crate::store::rows::team::Status;
@@ -24,7 +24,9 @@ fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Res
     args.finish()?;
     let account = ctx.account(&account_id, method.capability)?;
     if !ctx.using.contains(StatusCapability) {
-        return Err(crate::jmap::error::MethodErrorKind::UnknownMethod.into());
+        let why =
+            format!("The capability '{}' must be in \"using\" for this method.", StatusCapability.uri());
+        return Err(MethodError::new(MethodErrorKind::UnknownMethod, why));
     }
     let state = Conversation::state(ctx, ctx.reader(), account)?;
     let reader = ctx.reader();

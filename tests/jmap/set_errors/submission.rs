@@ -81,7 +81,7 @@ async fn create_refuses_precisely_and_sends_nothing() {
         (
             "what only our clients see",
             json!({"create": {"s": {"emailId": good, "identityId": id, "lockToken": 1}}}),
-            invalid(&["lockToken"], "lockToken is not a property of this type"),
+            invalid(&["lockToken"], "lockToken needs a capability that isn't in \"using\""),
         ),
         ("another's address in From", create(&stranger, Value::Null), only("forbiddenFrom")),
         ("another's address among two", create(&shared, Value::Null), only("forbiddenFrom")),
