@@ -9,17 +9,20 @@ use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
+use crate::wire::http::Door;
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
 use crate::wire::smtp_in::{SmtpConfig, SmtpHooks};
 use crate::wire::smtp_out::RelayConfig;
+use crate::wire::tls::{self, Certificate, TlsError};
 use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
 use serde_json::json;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,6 +40,8 @@ pub enum AppError {
     Relay(String),
     #[error("push_roots: {0}")]
     Push(String),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error("{what}: {error}")]
     Io { what: &'static str, error: std::io::Error },
 }
@@ -75,8 +80,14 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relay = relay_config(config)?;
-    let addresses =
-        Addresses { http: config.http, smtp: config.smtp, lmtp: config.lmtp.as_ref(), data: &config.data };
+    let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose()?;
+    let addresses = Addresses {
+        http: config.http,
+        https: config.https,
+        smtp: config.smtp,
+        lmtp: config.lmtp.as_ref(),
+        data: &config.data,
+    };
     let sockets = Listeners::bind(addresses).await?;
     let (stop, stopping) = watch::channel(false);
     write_addresses(config, &sockets)?;
@@ -98,7 +109,12 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         "admin",
         tokio::spawn(admin_socket::serve(sockets.admin, Arc::clone(&server), stopping.clone())),
     ));
-    tasks.push(("http", tokio::spawn(http::serve(sockets.http, Arc::clone(&server), stopping))));
+    if let Some(certificate) = &certificate {
+        let fresh = tls::keep_fresh(Arc::clone(certificate), stopping.clone());
+        tasks.push(("tls", tokio::spawn(fresh)));
+    }
+    let doors = doors(sockets.http, sockets.https, certificate.as_ref())?;
+    tasks.push(("http", tokio::spawn(http::serve(doors, Arc::clone(&server), stopping))));
     wait_for_signal().await?;
     tracing::info!("stopping: no new connections; running work ends");
     stop.send_replace(true);
@@ -111,6 +127,19 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         search.close();
     }
     Ok(())
+}
+
+/// Where HTTP comes in. By TLS, the client chooses between HTTP/2 and HTTP/1.1 (RFC 7301).
+fn doors(
+    http: TcpListener,
+    https: Option<TcpListener>,
+    certificate: Option<&Arc<Certificate>>,
+) -> Result<Vec<Door>, AppError> {
+    let mut doors = vec![Door { listener: http, tls: None }];
+    if let (Some(listener), Some(certificate)) = (https, certificate) {
+        doors.push(Door { listener, tls: Some(certificate.acceptor(&[b"h2", b"http/1.1"])?) });
+    }
+    Ok(doors)
 }
 
 /// The parts that requests share.
@@ -128,6 +157,7 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
         cors_origins: config.cors_origins.clone(),
         return_path: config.return_path,
         queue: config.queue,
+        http_wait: config.http_wait,
     };
     Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))
 }
@@ -137,6 +167,9 @@ fn write_addresses(config: &Config, sockets: &Listeners) -> Result<(), AppError>
     let failed = |error| AppError::Io { what: "the addresses can't be written", error };
     let mut addresses = serde_json::Map::new();
     addresses.insert("http".into(), json!(sockets.http.local_addr().map_err(failed)?.to_string()));
+    if let Some(https) = &sockets.https {
+        addresses.insert("https".into(), json!(https.local_addr().map_err(failed)?.to_string()));
+    }
     for (listener, dialect) in &sockets.mail {
         let name = if *dialect == Dialect::Lmtp { "lmtp" } else { "smtp" };
         let unix = match &config.lmtp {

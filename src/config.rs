@@ -5,6 +5,10 @@
 //!
 //! ```toml
 //! http = "127.0.0.1:8080"           # JMAP
+//! https = "0.0.0.0:8443"            # the same over TLS; needs tls_certificate and tls_key
+//! tls_certificate = "/etc/ssl/mail.pem"     # a chain in PEM; read again when it changes, and by SIGHUP
+//! tls_key = "/etc/ssl/mail.key"
+//! http_wait_seconds = 60            # the patience with HTTP clients that send nothing
 //! smtp = "127.0.0.1:2525"           # mail from the gateway
 //! lmtp = "unix:/run/postroom.lmtp"  # the same over LMTP; an address, or unix:PATH
 //! relay = "smtp://127.0.0.1:25"     # where replies go; smtp+starttls://USER:PASSWORD@HOST:587, smtps://
@@ -36,6 +40,7 @@
 
 use crate::inbox::server::ReturnPath;
 use crate::mail::outbound::QueueRules;
+use crate::types::limits::HTTP_WAIT_SECONDS_DEFAULT;
 use crate::wire::listeners::LmtpAddress;
 use crate::wire::smtp_in::PeerRules;
 use crate::wire::smtp_limits::IpNetwork;
@@ -49,6 +54,10 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     pub http: Option<String>,
+    pub https: Option<String>,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub http_wait_seconds: Option<u64>,
     pub smtp: Option<String>,
     pub lmtp: Option<String>,
     pub relay: Option<String>,
@@ -96,6 +105,10 @@ pub enum LogFormat {
 pub struct Config {
     pub data: PathBuf,
     pub http: SocketAddr,
+    pub https: Option<SocketAddr>,
+    /// Where the certificate and its key are; both or none.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub http_wait: Duration,
     pub smtp: SocketAddr,
     pub lmtp: Option<LmtpAddress>,
     pub relay: Option<String>,
@@ -146,6 +159,7 @@ impl RawConfig {
     pub fn overlaid(self, over: RawConfig) -> Self {
         Self {
             http: over.http.or(self.http),
+            https: over.https.or(self.https),
             smtp: over.smtp.or(self.smtp),
             lmtp: over.lmtp.or(self.lmtp),
             relay: over.relay.or(self.relay),
@@ -176,8 +190,27 @@ impl RawConfig {
             }),
             None => None,
         };
+        let https = self.https.map(|text| address("https", text)).transpose()?;
+        let tls = match (self.tls_certificate, self.tls_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                return Err(wrong(
+                    "tls_certificate",
+                    String::new(),
+                    "tls_certificate and tls_key go together",
+                ));
+            }
+        };
+        if let (Some(https), None) = (https, &tls) {
+            return Err(wrong("https", https.to_string(), "it needs tls_certificate and tls_key"));
+        }
+        let http_wait = self.http_wait_seconds.unwrap_or(HTTP_WAIT_SECONDS_DEFAULT).max(1);
         Ok(Config {
             data,
+            https,
+            tls,
+            http_wait: Duration::from_secs(http_wait),
             http: address("http", self.http.unwrap_or_else(|| "127.0.0.1:8080".to_owned()))?,
             smtp: address("smtp", self.smtp.unwrap_or_else(|| "127.0.0.1:2525".to_owned()))?,
             lmtp,
@@ -187,7 +220,7 @@ impl RawConfig {
             return_path: self.return_path.unwrap_or_default(),
             hostname: hostname(self.hostname)?,
             base_url,
-            cors_origins: self.cors_origins,
+            cors_origins: self.cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?,
             push_networks: networks("push_networks", &self.push_networks)?,
             push_roots,
             push_contact,
@@ -236,6 +269,19 @@ fn address(key: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
             key,
             text,
             "an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one",
+        )),
+    }
+}
+
+/// RFC 6454 §6.2, as browsers write it.
+fn origin(text: String) -> Result<String, ConfigError> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '*', ' ', '@']) => Ok(text.to_lowercase()),
+        _ => Err(wrong(
+            "cors_origins",
+            text,
+            "an origin looks like https://webmail.example.com, without a path",
         )),
     }
 }
@@ -301,6 +347,29 @@ mod tests {
             error,
             "xclient_from = \"10.0.0.0/40\": a network looks like 10.0.0.0/8 or fd00::/8, or is an address"
         );
+    }
+
+    #[test]
+    fn an_origin_has_a_scheme_and_a_host_and_nothing_else() {
+        let check = |text: &str| {
+            let raw = RawConfig { cors_origins: vec![text.to_owned()], ..RawConfig::default() };
+            raw.check(PathBuf::from("x")).map(|config| config.cors_origins.concat()).ok()
+        };
+        assert_eq!(check("https://Mail.example:8443").as_deref(), Some("https://mail.example:8443"));
+        for wrong in ["*", "https://*", "mail.example", "https://mail.example/", "https://", "null"] {
+            assert_eq!(check(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        for (text, wanted) in [
+            ("https = \"127.0.0.1:1\"", "https = \"127.0.0.1:1\": it needs tls_certificate and tls_key"),
+            ("tls_key = \"k\"", "tls_certificate = \"\": tls_certificate and tls_key go together"),
+        ] {
+            let raw: RawConfig = toml::from_str(text).unwrap();
+            assert_eq!(raw.check(PathBuf::from("x")).unwrap_err().to_string(), wanted);
+        }
     }
 
     #[test]

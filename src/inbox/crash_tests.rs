@@ -44,6 +44,7 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
         cors_origins: Vec::new(),
         return_path: Default::default(),
         queue: Default::default(),
+        http_wait: std::time::Duration::from_secs(60),
     };
     Server::new(store, directory, authenticator, None, settings)
 }

@@ -11,6 +11,7 @@ use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What an operator sets that requests ask for.
@@ -24,6 +25,8 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     pub return_path: ReturnPath,
     pub queue: QueueRules,
+    /// The patience with a client that sends nothing.
+    pub http_wait: Duration,
 }
 
 /// What our messages name as the address that bounces go to.
@@ -85,7 +88,9 @@ impl Server {
         // The semaphore is never closed.
         let _permit = self.blocking.acquire().await;
         let server = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || work(&server)).await {
+        // Log lines of the thread belong to the request, too.
+        let span = tracing::Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(|| work(&server))).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -340,13 +340,18 @@ pub const SEARCH_COMMIT_ATTEMPTS_MAX: u32 = 5;
 // ── HTTP ───────────────────────────────────────────────────────────────────────────────────────
 /// Connections at once; more wait unaccepted.
 pub const HTTP_CONNECTIONS_MAX: usize = 4096;
-/// Wait for the header of a request.
-pub const HTTP_HEADER_SECONDS_MAX: u64 = 60;
+/// Wait for the header of a request, for the next octets of its body, and for a TLS handshake, where the
+/// configuration doesn't say.
+pub const HTTP_WAIT_SECONDS_DEFAULT: u64 = 60;
+/// A request's body in all, however steadily its octets drip in.
+pub const HTTP_BODY_SECONDS_MAX: u64 = 30 * 60;
+/// A request's id that a proxy gave.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Octets of answers that wait on one HTTP/2 stream.
+pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Octets of a request's header.
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 100;
 /// Octets beyond a body's limit that are read and thrown away, so that the client hears why.
 pub const HTTP_DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Wait for the next octets of a request's body.
-pub const HTTP_BODY_SECONDS_MAX: u64 = 60;

@@ -42,7 +42,7 @@ pub async fn upload(
         .unwrap_or("application/octet-stream")
         .to_owned();
     web.server.store.check_space().map_err(store_problem)?;
-    let content = http_jmap::read_body(body, limits::UPLOAD_SIZE_BYTES_MAX)
+    let content = http_jmap::read_body(body, limits::UPLOAD_SIZE_BYTES_MAX, web.server.settings.http_wait)
         .await?
         .ok_or_else(|| Problem::limit(StatusCode::PAYLOAD_TOO_LARGE, "maxSizeUpload"))?;
     let prepared = web.server.blocking(move |_| PreparedBlob::of(&content)).await.map_err(store_problem)?;
@@ -128,11 +128,16 @@ fn answer(
     let sandbox = HeaderValue::from_static("default-src 'none'; sandbox");
     headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
     let unchanged = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    if unchanged.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*")) {
+    // RFC 9110 §13.1.2 compares weakly.
+    let is_it = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    if unchanged.is_some_and(|tags| tags.split(',').any(|tag| is_it(tag.trim()))) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let range = asked.get(header::RANGE).and_then(|range| range.to_str().ok());
+    // RFC 9110 §13.1.5: what the client has a part of must be this, else it gets the whole. A date can't
+    // be told from another, since blobs have none.
+    let fits = asked.get(header::IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
+    let range = asked.get(header::RANGE).filter(|_| fits).and_then(|range| range.to_str().ok());
     match range.map(|range| byte_range(range, content.len())) {
         None | Some(Asked::Whole) => *response.body_mut() = Body::from(content),
         Some(Asked::Part(range)) => {

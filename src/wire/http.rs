@@ -9,18 +9,28 @@ use super::{blobs, documents, eventsource, http_jmap, push, websocket};
 use crate::inbox::server::Server;
 use crate::jmap::webpush::Vapid;
 use crate::types::limits;
-use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
+use futures_util::future::join_all;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::Service;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
 
 /// How long a stop waits for running requests.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
@@ -65,8 +75,26 @@ impl Default for Peer {
     }
 }
 
+/// A socket that HTTP listens on.
+pub struct Door {
+    pub listener: TcpListener,
+    /// `None`: HTTP without TLS.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// What connections need.
+#[derive(Clone)]
+struct House {
+    routes: Router,
+    slots: Arc<Semaphore>,
+    /// The patience with a client that sends nothing.
+    wait: Duration,
+    stopping: watch::Receiver<bool>,
+}
+
 /// Serves until `stopping` says true, then lets running requests end.
-pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::Receiver<bool>) {
+pub async fn serve(doors: Vec<Door>, server: Arc<Server>, stopping: watch::Receiver<bool>) {
+    let wait = server.settings.http_wait;
     let web = Web {
         gate: Arc::default(),
         sessions: Arc::default(),
@@ -75,17 +103,27 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::
         server,
         stopping: stopping.clone(),
     };
-    let routes = routes(web);
     let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
-    let mut stop = stopping.clone();
+    let house = House { routes: routes(web), slots: Arc::clone(&slots), wait, stopping };
+    join_all(doors.into_iter().map(|door| let_in(door, house.clone()))).await;
+    let all = u32::try_from(limits::HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    if tokio::time::timeout(SHUTDOWN_WAIT, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("some HTTP requests did not end in time");
+    }
+}
+
+/// Accepts connections until the server stops.
+async fn let_in(door: Door, house: House) {
+    let mut stop = house.stopping.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            () = stopped(&mut stop) => break,
+            accepted = accept(&door.listener, &house.slots) => accepted,
+            () = stopped(&mut stop) => return,
         };
         match accepted {
-            Ok((stream, peer, slot)) => {
-                tokio::spawn(connection(stream, peer, routes.clone(), stopping.clone(), slot));
+            Ok((stream, peer, permit)) => {
+                let slot = Slot { _permit: Arc::new(permit) };
+                tokio::spawn(meet(stream, peer, door.tls.clone(), house.clone(), slot));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others must end before anybody is let in.
@@ -93,11 +131,6 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stopping: watch::
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }
-    drop(listener);
-    let all = u32::try_from(limits::HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    if tokio::time::timeout(SHUTDOWN_WAIT, slots.acquire_many(all)).await.is_err() {
-        tracing::warn!("some HTTP requests did not end in time");
     }
 }
 
@@ -111,36 +144,78 @@ async fn accept(
     Ok((stream, peer, slot))
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    routes: Router,
-    mut stopping: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
-) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECONDS_MAX))
-        .max_buf_size(limits::HTTP_HEADER_BYTES_MAX);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS_MAX);
-    let slot = Slot { _permit: Arc::new(permit) };
-    let peer_is = Peer { ip: peer.ip(), secure: false };
-    let routes = routes.layer(axum::Extension(peer_is)).layer(axum::Extension(slot));
-    let served =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(routes));
+/// A connection from its first octet.
+async fn meet(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, house: House, slot: Slot) {
+    let Some(tls) = tls else {
+        let peer = Peer { ip: peer.ip(), secure: false };
+        return connection(stream, peer, house, slot).await;
+    };
+    match tokio::time::timeout(house.wait, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, Peer { ip: peer.ip(), secure: true }, house, slot).await,
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+async fn connection<S>(stream: S, peer: Peer, house: House, slot: Slot)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let routes = house.routes.layer(Extension(peer)).layer(Extension(slot));
+    let begun = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&begun);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        seen.store(true, Ordering::Relaxed);
+        let mut routes = routes.clone();
+        async move { routes.call(request).await }
+    });
+    let builder = builder(house.wait);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
+    let mut stopping = house.stopping;
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = nothing_came(&begun, house.wait) => {
+            tracing::debug!(peer = %peer.ip, "a client connected and asked nothing");
+            return;
+        }
         () = stopped(&mut stopping) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "an HTTP connection ended early");
+        tracing::debug!(%error, peer = %peer.ip, "an HTTP connection ended early");
     }
+}
+
+/// Waits until it is clear that no request begins: the version of HTTP is found out before any of the
+/// timeouts below begins to run.
+async fn nothing_came(begun: &AtomicBool, wait: Duration) {
+    // The header has its own time after the first octets.
+    tokio::time::sleep(wait * 2).await;
+    if begun.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn builder(wait: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(wait)
+        .max_buf_size(limits::HTTP_HEADER_BYTES_MAX);
+    // Resets of streams that aren't accepted yet are bounded by hyper itself (CVE-2023-44487).
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
+        .max_header_list_size(limits::HTTP_HEADER_BYTES_MAX as u32)
+        .max_send_buf_size(limits::HTTP2_SEND_BYTES_MAX)
+        .keep_alive_interval(wait)
+        .keep_alive_timeout(wait);
+    builder
 }
 
 fn routes(web: Web) -> Router {
@@ -162,6 +237,41 @@ fn routes(web: Web) -> Router {
         .fallback(documents::nothing)
         .with_state(web)
         .layer(cors)
+        .layer(from_fn(known_by_id))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives each request an id, which its log lines have and its answer tells; a proxy's own is kept.
+async fn known_by_id(mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+    let given = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+    let id = given.cloned().unwrap_or_else(next_request_id);
+    request.headers_mut().remove(&REQUEST_ID);
+    // The query may hold a ticket, and is told to nobody.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, path);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(peer = %peer.ip, status = response.status().as_u16(), "answered"));
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if peer.secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
+    response
+}
+
+fn is_request_id(id: &[u8]) -> bool {
+    (1..=limits::REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}
+
+/// Unlike all others of this process, and told apart from a proxy's by its look.
+fn next_request_id() -> HeaderValue {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    HeaderValue::from_str(&format!("r{number}")).unwrap_or_else(|_| HeaderValue::from_static("r"))
 }
 
 /// Browsers may call from the configured origins only.
@@ -174,7 +284,18 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::ACCEPT,
+            header::IF_NONE_MATCH,
+            header::IF_RANGE,
+            header::RANGE,
             HeaderName::from_static("last-event-id"),
+        ])
+        .expose_headers([
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_RANGE,
+            header::ETAG,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            REQUEST_ID,
         ])
         .max_age(Duration::from_secs(3600))
 }

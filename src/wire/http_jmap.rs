@@ -45,7 +45,7 @@ pub async fn api(
         return Err(Problem::jmap(status, problem));
     }
     let _pass = enter(&web, &caller)?;
-    let body = read_body(body, limits::REQUEST_SIZE_BYTES_MAX)
+    let body = read_body(body, limits::REQUEST_SIZE_BYTES_MAX, web.server.settings.http_wait)
         .await?
         .ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxSizeRequest"))?;
     let request = parse(&web, body).await.map_err(problem)?;
@@ -125,18 +125,30 @@ fn problem(error: RequestError) -> Problem {
 
 /// Reads a body of at most `max` octets; `None` where it is larger. What is too much is read on and
 /// thrown away, within a limit, since most clients read no answer before they have sent all. A
-/// client that stops sending is given up.
-pub async fn read_body(body: Body, max: usize) -> Result<Option<Bytes>, Problem> {
+/// client that sends nothing for `wait`, or drips, is given up.
+pub async fn read_body(body: Body, max: usize, wait: Duration) -> Result<Option<Bytes>, Problem> {
+    let whole = Duration::from_secs(limits::HTTP_BODY_SECONDS_MAX);
+    match tokio::time::timeout(whole, read_frames(body, max, wait)).await {
+        Ok(read) => read,
+        Err(_) => Err(too_slow()),
+    }
+}
+
+/// The client must not take the connection, with what it still sends, for one that goes on.
+fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.").with(header::CONNECTION, "close")
+}
+
+async fn read_frames(body: Body, max: usize, wait: Duration) -> Result<Option<Bytes>, Problem> {
     let mut body = body;
     let mut read: Vec<u8> = Vec::new();
     let mut size = 0;
-    let wait = Duration::from_secs(limits::HTTP_BODY_SECONDS_MAX);
     loop {
         let frame = match tokio::time::timeout(wait, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok((size <= max).then(|| read.into())),
             Ok(Some(Err(_))) => return Err(Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")),
-            Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.")),
+            Err(_) => return Err(too_slow()),
         };
         if let Ok(data) = frame.into_data() {
             size += data.len();

@@ -20,6 +20,7 @@ pub enum LmtpAddress {
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses<'a> {
     pub http: SocketAddr,
+    pub https: Option<SocketAddr>,
     pub smtp: SocketAddr,
     pub lmtp: Option<&'a LmtpAddress>,
     /// The data folder, where the admin socket is.
@@ -30,6 +31,7 @@ pub struct Addresses<'a> {
 #[derive(Debug)]
 pub struct Listeners {
     pub http: TcpListener,
+    pub https: Option<TcpListener>,
     pub mail: Vec<(SmtpListener, Dialect)>,
     pub admin: UnixListener,
 }
@@ -47,6 +49,12 @@ impl Listeners {
     pub async fn bind(on: Addresses<'_>) -> Result<Self, ListenError> {
         let failed = |what: String| move |error| ListenError { what, error };
         let http = TcpListener::bind(on.http).await.map_err(failed(format!("{} for HTTP", on.http)))?;
+        let https = match on.https {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(failed(format!("{address} for HTTPS")))?)
+            }
+            None => None,
+        };
         let smtp = SmtpListener::tcp(on.smtp).await.map_err(failed(format!("{} for SMTP", on.smtp)))?;
         let mut mail = vec![(smtp, Dialect::Smtp)];
         let lmtp = match on.lmtp {
@@ -60,6 +68,6 @@ impl Listeners {
         };
         mail.extend(lmtp.map(|lmtp| (lmtp, Dialect::Lmtp)));
         let admin = admin_socket::listen(on.data).map_err(failed("the admin socket".to_owned()))?;
-        Ok(Self { http, mail, admin })
+        Ok(Self { http, https, mail, admin })
     }
 }

@@ -16,5 +16,6 @@ pub mod relay;
 pub mod smtp_in;
 pub mod smtp_limits;
 pub mod smtp_out;
+pub mod tls;
 pub mod websocket;
 pub mod websocket_ticket;

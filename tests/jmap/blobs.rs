@@ -31,8 +31,16 @@ async fn what_is_uploaded_is_downloaded_whole_in_part_or_not_again() {
     assert_eq!(part.header("content-range"), ["bytes 3-5/10"]);
     let beyond = ann.get_with(&path, &[("Range", "bytes=10-")]).await;
     assert_eq!((beyond.status, beyond.header("content-range")), (416, vec!["bytes */10"]));
-    let known = ann.get_with(&path, &[("If-None-Match", &tag)]).await;
-    assert_eq!((known.status, known.body.len()), (304, 0));
+    let mine = ann.get_with(&path, &[("Range", "bytes=3-5"), ("If-Range", &tag)]).await;
+    assert_eq!((mine.status, mine.body.as_slice()), (206, &b"345"[..]));
+    for other in ["\"other\"", "Tue, 17 Nov 2026 10:00:00 GMT"] {
+        let changed = ann.get_with(&path, &[("Range", "bytes=3-5"), ("If-Range", other)]).await;
+        assert_eq!((changed.status, changed.body.as_slice()), (200, &b"0123456789"[..]), "{other}");
+    }
+    for tags in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
+        let known = ann.get_with(&path, &[("If-None-Match", &tags)]).await;
+        assert_eq!((known.status, known.body.len()), (304, 0), "{tags}");
+    }
 }
 
 #[tokio::test]

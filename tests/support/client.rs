@@ -137,6 +137,15 @@ impl Client {
         whole(request.send().await.expect("a reply")).await
     }
 
+    /// An OPTIONS with these header fields.
+    pub async fn options_with(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let mut request = self.http.request(reqwest::Method::OPTIONS, self.url(path));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        whole(request.send().await.expect("a reply")).await
+    }
+
     pub async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
         let request = self.http.post(self.url(path)).headers(self.headers());
         whole(request.header("Content-Type", content_type).body(body).send().await.expect("a reply")).await

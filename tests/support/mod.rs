@@ -8,6 +8,7 @@ pub mod relay;
 pub mod sending;
 pub mod server;
 pub mod socket;
+pub mod tls_client;
 
 pub use client::{CORE, Client, MAIL, TEAM};
 pub use gateway::Gateway;

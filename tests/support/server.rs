@@ -16,6 +16,7 @@ pub struct TestServer {
     child: Option<Child>,
     /// `127.0.0.1:PORT`; chosen by the first start and kept by later ones.
     pub http: String,
+    pub https: Option<String>,
     pub smtp: String,
     pub lmtp: Option<String>,
 }
@@ -36,6 +37,7 @@ pub async fn start_with(extra: &[&str]) -> TestServer {
         under: String::new(),
         child: None,
         http: any.clone(),
+        https: None,
         smtp: any,
         lmtp: None,
     };
@@ -77,6 +79,18 @@ impl TestServer {
         commands.clone_into(&mut self.under);
     }
 
+    /// Somebody without credentials.
+    pub fn stranger(&self) -> Client {
+        Client::stranger(&self.http, String::new())
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("a running server").id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
+        assert!(status.success());
+    }
+
     /// Whether the server ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some())
@@ -116,6 +130,7 @@ impl TestServer {
         };
         let text = |name: &str| told[name].as_str().map(str::to_owned);
         self.http = text("http").expect("an address for HTTP");
+        self.https = text("https");
         self.smtp = text("smtp").expect("an address for SMTP");
         self.lmtp = text("lmtp");
     }

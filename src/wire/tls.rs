@@ -1,0 +1,178 @@
+//! TLS for what listens: one certificate with its key, read again without a restart.
+//!
+//! Invariants: a pair that doesn't fit, or can't be read, is never used: the old one stays, and is
+//! tried again, since the two files are rarely replaced at one moment. Connections that are open keep
+//! what they began with.
+
+use super::http::stopped;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ServerConfig};
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A certificate or key that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("can't read {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("{} holds no certificate in PEM", path.display())]
+    NoCertificate { path: PathBuf },
+    #[error("{} holds no private key in PEM", path.display())]
+    NoKey { path: PathBuf },
+    #[error("the certificate and its key can't be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+/// The certificate that is shown now, and where it is read from.
+#[derive(Debug)]
+pub struct Certificate {
+    chain: PathBuf,
+    key: PathBuf,
+    current: RwLock<Arc<CertifiedKey>>,
+    /// The files as they were when they were read last.
+    read: Mutex<Looks>,
+}
+
+/// By what a changed file is known: both files' times and sizes.
+type Looks = [Option<(SystemTime, u64)>; 2];
+
+impl Certificate {
+    /// Reads both files, or says why the server can't start with them.
+    pub fn open(chain: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
+        let read = Mutex::new(looks(chain, key));
+        let current = RwLock::new(Arc::new(load(chain, key)?));
+        Ok(Arc::new(Self { chain: chain.to_owned(), key: key.to_owned(), current, read }))
+    }
+
+    /// Accepts TLS with it, and agrees to these protocols in their order (RFC 7301).
+    pub fn acceptor(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Shown(Arc::clone(self))));
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads the files anew.
+    fn reload(&self) -> Result<(), TlsError> {
+        let looks = looks(&self.chain, &self.key);
+        let fresh = Arc::new(load(&self.chain, &self.key)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = looks;
+        Ok(())
+    }
+
+    fn has_changed(&self) -> bool {
+        looks(&self.chain, &self.key) != *self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What rustls asks for the certificate.
+#[derive(Debug)]
+struct Shown(Arc<Certificate>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn looks(chain: &Path, key: &Path) -> Looks {
+    [chain, key].map(|path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.modified().ok()?, about.len()))
+    })
+}
+
+fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(chain)?).collect();
+    let certificates = certificates.ok().filter(|all| !all.is_empty());
+    let certificates = certificates.ok_or_else(|| TlsError::NoCertificate { path: chain.to_owned() })?;
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?);
+    let private = private.map_err(|_| TlsError::NoKey { path: key.to_owned() })?;
+    let pair = CertifiedKey::new(certificates, ring::sign::any_supported_type(&private)?);
+    pair.keys_match()?;
+    Ok(pair)
+}
+
+/// Reads the files anew whenever they change, and when SIGHUP asks for it, until `stopping` says true.
+pub async fn keep_fresh(certificate: Arc<Certificate>, mut stopping: watch::Receiver<bool>) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP can't be awaited; certificates are not read again");
+            return;
+        }
+    };
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(LOOK_INTERVAL) => false,
+            () = stopped(&mut stopping) => return,
+        };
+        // A few small files: no thread of its own is needed.
+        if asked || certificate.has_changed() {
+            match certificate.reload() {
+                Ok(()) => tracing::info!("the TLS certificate was read anew"),
+                Err(error) => tracing::warn!(%error, "the old TLS certificate stays in use"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: &[u8] = include_bytes!("../../tests/support/relay_tls/relay.pem");
+    const KEY: &[u8] = include_bytes!("../../tests/support/relay_tls/relay-key.pem");
+    const OTHER: &[u8] = include_bytes!("../../tests/support/relay_tls/ca.pem");
+
+    #[test]
+    fn a_pair_that_does_not_fit_is_refused_at_start_and_not_taken_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+        let refused = |chain: &[u8], private: &[u8]| {
+            std::fs::write(folder.path().join("chain.pem"), chain).unwrap();
+            std::fs::write(folder.path().join("key.pem"), private).unwrap();
+            Certificate::open(&folder.path().join("chain.pem"), &key).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(refused(b"", KEY).ends_with("chain.pem holds no certificate in PEM"));
+        assert!(refused(CHAIN, b"nonsense").ends_with("key.pem holds no private key in PEM"));
+        assert!(refused(OTHER, KEY).starts_with("the certificate and its key can't be used: "));
+        std::fs::write(&chain, CHAIN).unwrap();
+        let certificate = Certificate::open(&chain, &key).unwrap();
+        let before = Arc::clone(&certificate.current.read().unwrap());
+        assert!(!certificate.has_changed());
+        std::fs::write(&chain, OTHER).unwrap();
+        assert!(certificate.has_changed() && certificate.reload().is_err() && certificate.has_changed());
+        assert!(Arc::ptr_eq(&before, &certificate.current.read().unwrap()));
+        std::fs::write(&chain, CHAIN).unwrap();
+        certificate.reload().unwrap();
+        assert!(!certificate.has_changed() && !Arc::ptr_eq(&before, &certificate.current.read().unwrap()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+        let error = Certificate::open(&chain, &key).unwrap_err().to_string();
+        assert!(error.starts_with("can't read ") && error.contains("chain.pem"), "{error}");
+    }
+}

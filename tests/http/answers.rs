@@ -1,0 +1,45 @@
+//! What every answer has, and what browsers are allowed.
+
+use crate::support::TestServer;
+
+#[tokio::test]
+async fn each_answer_has_an_id_of_its_own_or_that_of_a_proxy() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let (one, other) = (ann.get("/.well-known/jmap").await, ann.get("/nothing").await);
+    let (one, other) = (one.header("x-request-id")[0].to_owned(), other.header("x-request-id")[0].to_owned());
+    assert!(one.starts_with('r') && other.starts_with('r') && one != other, "{one} {other}");
+    for (given, kept) in [("proxy-1.a_b", true), ("two words", false), (&"x".repeat(65), false)] {
+        let reply = ann.get_with("/.well-known/jmap", &[("X-Request-Id", given)]).await;
+        assert_eq!(reply.header("x-request-id")[0] == given, kept, "{given}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_may_call_from_the_configured_origins_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("postroom.toml");
+    std::fs::write(&config, "cors_origins = [\"https://webmail.example\"]\n").unwrap();
+    let server = TestServer::office(&["--config", config.to_str().unwrap()]).await;
+    let ann = server.client("ann@x.example").await;
+    for (origin, allowed) in [("https://webmail.example", true), ("https://evil.example", false)] {
+        let asked = [
+            ("Origin", origin),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization,content-type,last-event-id"),
+        ];
+        let preflight = server.stranger().options_with("/jmap", &asked).await;
+        let told = if allowed { vec![origin] } else { vec![] };
+        assert_eq!(preflight.status, 200, "{origin}");
+        assert_eq!(preflight.header("access-control-allow-origin"), told);
+        let headers = preflight.header("access-control-allow-headers").join(",");
+        for name in ["authorization", "content-type", "last-event-id", "range", "if-none-match"] {
+            assert!(headers.contains(name), "{headers}");
+        }
+        let reply = ann.get_with("/.well-known/jmap", &[("Origin", origin)]).await;
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, told.clone()));
+        // A refusal can be read, too.
+        let refused = server.stranger().get_with("/.well-known/jmap", &[("Origin", origin)]).await;
+        assert_eq!((refused.status, refused.header("access-control-allow-origin")), (401, told));
+    }
+}
