@@ -158,6 +158,7 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
         return_path: config.return_path,
         queue: config.queue,
         http_wait: config.http_wait,
+        trust: config.trust.clone(),
     };
     Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))
 }
@@ -266,6 +267,9 @@ fn answer(delivery: Delivery) -> DeliveryAnswer {
     match delivery {
         Delivery::Accepted(id) => DeliveryAnswer::Accepted { id },
         Delivery::Unknown => DeliveryAnswer::Refused("there is no such recipient any more".to_owned()),
+        Delivery::Circling => {
+            DeliveryAnswer::Refused("the message runs in circles: it was delivered here before".to_owned())
+        }
         Delivery::OverQuota => DeliveryAnswer::OverQuota,
         Delivery::NoSpace => DeliveryAnswer::NoSpace,
         Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),

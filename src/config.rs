@@ -25,6 +25,8 @@
 //! gateways = ["127.0.0.0/8", "10.1.2.3"]    # peers that the limit per address doesn't count
 //! deliver_from = ["127.0.0.0/8"]            # who may deliver without a login; all who connect, unless named
 //! smtp_login = false                # AUTH over TLS, with a person's address and password
+//! authserv_ids = ["gw.example.com"]         # our gateway's name in Authentication-Results; fields of others go
+//! spam_headers = ["X-Spam-Flag: YES"]       # what the gateway says of spam, which goes to Junk
 //! proxies = ["10.1.2.4"]            # begin each SMTP connection with a header of the PROXY protocol (version 2)
 //! xclient_from = ["10.1.2.5"]       # may say by XCLIENT whom they speak for
 //! smtp_connections_max = 1000
@@ -39,6 +41,7 @@
 //! ```
 
 use crate::inbox::server::ReturnPath;
+use crate::mail::authentication::TrustRules;
 use crate::mail::outbound::QueueRules;
 use crate::types::limits::HTTP_WAIT_SECONDS_DEFAULT;
 use crate::wire::listeners::LmtpAddress;
@@ -76,6 +79,9 @@ pub struct RawConfig {
     pub gateways: Option<Vec<String>>,
     pub deliver_from: Option<Vec<String>>,
     pub smtp_login: Option<bool>,
+    #[serde(default)]
+    pub authserv_ids: Vec<String>,
+    pub spam_headers: Option<Vec<String>>,
     #[serde(default)]
     pub proxies: Vec<String>,
     #[serde(default)]
@@ -125,6 +131,7 @@ pub struct Config {
     pub push_contact: Option<String>,
     pub gateways: Option<Vec<IpNetwork>>,
     pub peers: PeerRules,
+    pub trust: TrustRules,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
     pub write_buffer_bytes: Option<usize>,
@@ -225,6 +232,10 @@ impl RawConfig {
             push_roots,
             push_contact,
             gateways: self.gateways.map(|all| networks("gateways", &all)).transpose()?,
+            trust: TrustRules {
+                authserv_ids: self.authserv_ids,
+                spam_fields: spam_fields(self.spam_headers)?,
+            },
             peers: PeerRules {
                 may_deliver: self.deliver_from.map(|all| networks("deliver_from", &all)).transpose()?,
                 login: self.smtp_login.unwrap_or_default(),
@@ -252,6 +263,18 @@ fn networks(key: &'static str, all: &[String]) -> Result<Vec<IpNetwork>, ConfigE
             })
         })
         .collect()
+}
+
+/// `X-Spam-Flag: YES`: the name of a field, and how its value begins.
+fn spam_fields(given: Option<Vec<String>>) -> Result<Vec<(String, String)>, ConfigError> {
+    let usual = ["X-Spam-Flag: YES", "X-Spam-Status: Yes", "X-Spam: Yes"].map(str::to_owned);
+    let field = |text: String| match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(wrong("spam_headers", text, "a header looks like X-Spam-Flag: YES")),
+    };
+    given.unwrap_or_else(|| usual.to_vec()).into_iter().map(field).collect()
 }
 
 fn queue_rules(give_up: Option<u64>, warn: Option<u64>) -> QueueRules {

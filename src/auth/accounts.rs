@@ -61,6 +61,10 @@ pub(super) fn write_new(txn: &mut Txn<'_>, id: AccountId, new: NewAccount) -> Au
     }
     for address in &new.addresses {
         txn.put_at(keys::named(AccountId::DIRECTORY, keys::Kind::Address, address.key().as_bytes()), &id)?;
+        // Nobody writes as all of a domain.
+        if address.is_catch_all() {
+            continue;
+        }
         let number = txn.allot(id, |next| &mut next.identity)?;
         let identity = IdentityRow {
             name: new.name.clone(),

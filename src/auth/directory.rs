@@ -127,16 +127,26 @@ impl View {
         self.by_email.get(&email.to_lowercase()).copied()
     }
 
-    /// The account that mail to this address goes to: the address itself or an alias, else what is
-    /// before the first `+` of its local part (RFC 5233's detail).
+    /// The account that mail to this address goes to.
     pub fn account_by_address(&self, address: &Address) -> Option<AccountId> {
+        self.route(address).map(|(account, _)| account)
+    }
+
+    /// The account that mail to this address goes to, and RFC 5233's detail where it was needed: the
+    /// address itself or an alias, else what is before the first `+` of its local part, else whoever
+    /// takes all that is left of the domain (the alias `*@domain`).
+    pub fn route(&self, address: &Address) -> Option<(AccountId, Option<String>)> {
         let key = address.key();
         if let Some(account) = self.by_address.get(&key) {
-            return Some(*account);
+            return Some((*account, None));
         }
         let (local, domain) = key.rsplit_once('@')?;
-        let (base, _detail) = local.split_once('+')?;
-        self.by_address.get(&format!("{base}@{domain}")).copied()
+        if let Some((base, detail)) = local.split_once('+')
+            && let Some(account) = self.by_address.get(&format!("{base}@{domain}"))
+        {
+            return Some((*account, Some(detail.to_owned()).filter(|detail| !detail.is_empty())));
+        }
+        Some((*self.by_address.get(&format!("*@{domain}"))?, None))
     }
 
     /// Whether a person or an account has exactly this address.
@@ -253,7 +263,7 @@ mod tests {
     fn mail_finds_its_account_by_address_alias_case_and_detail() {
         let house = House::new();
         let ada = house.person("ada@example.com");
-        let inbox = house.inbox("support@example.com", &["help@example.com"], &[]);
+        let inbox = house.inbox("support@example.com", &["help@example.com", "*@all.example"], &[]);
         let view = house.directory.current();
         for (text, account) in [
             ("Support@Example.com", Some(inbox)),
@@ -262,6 +272,8 @@ mod tests {
             ("help+a+b@example.com", Some(inbox)),
             ("+help@example.com", None),
             ("nobody@example.com", None),
+            ("nobody+x@all.example", Some(inbox)),
+            ("ada@all.example", Some(inbox)),
         ] {
             assert_eq!(view.account_by_address(&address(text)), account, "{text}");
         }

@@ -11,16 +11,19 @@ pub struct Target {
     pub account: AccountId,
     /// It came back to the return path of this submission.
     pub returned: Option<SubmissionId>,
+    /// What stands behind the `+` of the address (RFC 5233's detail), in lower case.
+    pub tag: Option<String>,
 }
 
 /// Where mail to this address goes; `None` where it is nobody's. A forged return path is nobody's,
 /// though somebody is called `bounce`.
 pub fn resolve(view: &View, address: &Address) -> Option<Target> {
     if !keyed::is_return_path(address) {
-        return view.account_by_address(address).map(|account| Target { account, returned: None });
+        let (account, detail) = view.route(address)?;
+        return Some(Target { account, returned: None, tag: detail });
     }
     let (account, submission) = WireKeys::of(view).read_return_path(address)?;
-    view.account(account).map(|_| Target { account, returned: Some(submission) })
+    view.account(account).map(|_| Target { account, returned: Some(submission), tag: None })
 }
 
 #[cfg(test)]
@@ -34,11 +37,13 @@ mod tests {
         let inbox = house.inbox("support@example.com", &[], &[]);
         house.inbox("bounce@example.com", &[], &[]);
         let view = house.directory.current();
-        let plain = Target { account: inbox, returned: None };
-        assert_eq!(resolve(&view, &address("Support+x@example.com")), Some(plain));
+        let plain = Target { account: inbox, returned: None, tag: None };
+        assert_eq!(resolve(&view, &address("Support@example.com")), Some(plain.clone()));
+        let tagged = Target { tag: Some("billing+x".to_owned()), ..plain };
+        assert_eq!(resolve(&view, &address("Support+Billing+x@example.com")), Some(tagged));
         let keys = WireKeys::of(&view);
         let path = keys.return_path(inbox, SubmissionId(7), "example.com").unwrap();
-        let back = Target { account: inbox, returned: Some(SubmissionId(7)) };
+        let back = Target { account: inbox, returned: Some(SubmissionId(7)), tag: None };
         assert_eq!(resolve(&view, &path), Some(back));
         let forged = path.as_str().replacen("bounce+a", "bounce+z", 1).replacen("bounce+i", "bounce+z", 1);
         assert_ne!(forged, path.as_str());

@@ -45,6 +45,7 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
         return_path: Default::default(),
         queue: Default::default(),
         http_wait: std::time::Duration::from_secs(60),
+        trust: Default::default(),
     };
     Server::new(store, directory, authenticator, None, settings)
 }

@@ -12,12 +12,12 @@ use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::quota::{self, Room};
-use crate::mail::{reports, vacation};
+use crate::mail::{reports, vacation, words};
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::team::Cause;
 use crate::store::{Read, StoreError, StoreResult, Ticket};
-use crate::types::{AccountId, Address, EmailId, Millis};
-use std::collections::BTreeMap;
+use crate::types::{AccountId, Address, EmailId, Millis, limits};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Whether a recipient can be delivered to.
@@ -37,6 +37,8 @@ pub enum Delivery {
     /// Durable. The id names it in logs.
     Accepted(String),
     Unknown,
+    /// It was delivered here so often that it runs in circles.
+    Circling,
     /// The account has no room for it.
     OverQuota,
     NoSpace,
@@ -65,16 +67,27 @@ pub fn recipient(server: &Server, address: &Address) -> Known {
 pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>) -> Vec<Delivery> {
     let view = server.directory.current();
     let accounts = accounts(&view, &envelope);
-    let null_path = envelope.mail_from.is_none();
-    let prepared = server.blocking(move |_| ingest::prepare(&content, null_path)).await;
+    let (null_path, from_gateway) = (envelope.mail_from.is_none(), envelope.from_gateway);
+    let prepared = server.blocking(move |server| {
+        let trust = &server.settings.trust;
+        let mut prepared = ingest::prepare(&trust.strip(content, from_gateway), null_path)?;
+        prepared.trust = trust.read(&prepared.message, from_gateway);
+        Ok::<Prepared, StoreError>(prepared)
+    });
+    let prepared = prepared.await;
     let envelope = Arc::new(envelope);
     let mut outcome: Outcomes = BTreeMap::new();
+    let mut circling = BTreeSet::new();
     match prepared {
         Ok(prepared) => {
             let prepared = Arc::new(prepared);
             let mut last = Ticket::default();
             for (address, target) in accounts {
                 let account = target.account;
+                if runs_in_circles(&prepared, &address) {
+                    circling.insert(account);
+                    continue;
+                }
                 let done = deliver_to(server, target, &address, &prepared, &envelope).await;
                 outcome.insert(
                     account,
@@ -100,7 +113,19 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
         }
         Err(error) => tracing::error!(%error, "a message could not be prepared"),
     }
-    answers(&view, &envelope, &outcome)
+    answers(&view, &envelope, &outcome, &circling)
+}
+
+/// Whether a message was delivered to this address several times already: whoever passes it on says
+/// so in Delivered-To each time. Once or twice is what a gateway or a forwarder of ours says.
+fn runs_in_circles(prepared: &Prepared, address: &Address) -> bool {
+    let key = address.key();
+    let fields = prepared.message.fields().iter();
+    let named = fields.filter(|field| {
+        field.name.eq_ignore_ascii_case("Delivered-To")
+            && words::unfold(&field.value.0).trim().to_lowercase() == key
+    });
+    named.count() >= limits::DELIVERED_TO_MAX
 }
 
 /// The accounts that a message is for, each once with the address by which it was named. That it
@@ -117,7 +142,12 @@ fn accounts(view: &View, envelope: &Envelope) -> Vec<(Address, Target)> {
     accounts.into_values().collect()
 }
 
-fn answers(view: &View, envelope: &Envelope, outcome: &Outcomes) -> Vec<Delivery> {
+fn answers(
+    view: &View,
+    envelope: &Envelope,
+    outcome: &Outcomes,
+    circling: &BTreeSet<AccountId>,
+) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
         let Some(Target { account, .. }) = addressing::resolve(view, recipient) else {
             return Delivery::Unknown;
@@ -130,6 +160,7 @@ fn answers(view: &View, envelope: &Envelope, outcome: &Outcomes) -> Vec<Delivery
                 tracing::error!(%error, account = %account, "a message could not be delivered");
                 Delivery::TryLater
             }
+            None if circling.contains(&account) => Delivery::Circling,
             None => Delivery::TryLater,
         }
     };
@@ -150,7 +181,7 @@ async fn deliver_to(
     envelope: &Arc<Envelope>,
 ) -> StoreResult<(Option<EmailId>, Ticket)> {
     server.store.check_space()?;
-    let Target { account, returned } = target;
+    let Target { account, returned, tag } = target;
     let locked = server.store.lock(&[account]).await;
     let (prepared, envelope, recipient) = (Arc::clone(prepared), Arc::clone(envelope), recipient.clone());
     server
@@ -159,7 +190,7 @@ async fn deliver_to(
             let now = server.store.clock.now();
             let prefix = trace(server, &envelope, &recipient, now);
             let mail_from = envelope.mail_from.as_ref();
-            let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned };
+            let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned, tag: tag.as_deref() };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
                 return Ok((Some(email), server.store.ticket_of(account)));
             }
@@ -175,7 +206,9 @@ async fn deliver_to(
             } else {
                 let added = intake::deliver_personal(&mut txn, account, &prepared, &arrival)?;
                 let hostname = &server.settings.hostname;
-                vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
+                if !prepared.trust.spam {
+                    vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
+                }
                 added
             };
             if let Some(report) = prepared.report.as_ref().filter(|_| returned.is_none()) {

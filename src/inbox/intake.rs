@@ -1,16 +1,19 @@
 //! The one entry for messages into an account, by delivery or by a client, with what they mean to
 //! the team where the account is an inbox.
 
-use super::desk::{Desk, DeskResult};
-use super::machine::Event;
+use super::change::Change;
+use super::desk::{Desk, DeskError, DeskResult};
+use super::machine::{Event, Expect};
 use super::messages::{First, Inbound};
 use super::returned;
+use super::status::Gone;
+use super::threading::{self, Decision};
 use crate::mail::ingest::Prepared;
 use crate::mail::message::{self, Added};
-use crate::mail::{mailbox, reports, thread, viewer};
-use crate::store::rows::mail::{EmailRow, Kept, MailAddress, Origin};
+use crate::mail::{authentication, mailbox, reports, sender, thread, viewer};
+use crate::store::rows::mail::{DecidedBy, EmailRow, EvidenceRow, Kept, MailAddress, Origin};
 use crate::store::rows::team::{ConversationRow, Participant};
-use crate::store::{Read, StoreError, StoreResult, Txn, keys};
+use crate::store::{Read, Row, StoreError, StoreResult, Txn, keys};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -33,6 +36,8 @@ pub struct Arrival<'a> {
     pub at: Millis,
     /// It came back to the keyed return path of this submission.
     pub returned: Option<SubmissionId>,
+    /// What stands behind the `+` of the address that it was sent to.
+    pub tag: Option<&'a str>,
 }
 
 /// The Email that this delivery made before, if it did within [`limits::DEDUP_SECONDS`].
@@ -55,9 +60,11 @@ pub fn deliver_personal(
     prepared: &Prepared,
     arrival: &Arrival<'_>,
 ) -> StoreResult<Added> {
-    let inbox = mailbox::roles(txn, account)?.with_role(MailboxRole::Inbox);
+    let roles = mailbox::roles(txn, account)?;
+    let junk = roles.with_role(MailboxRole::Junk).filter(|_| prepared.trust.spam);
+    let inbox = junk.or(roles.with_role(MailboxRole::Inbox));
     let inbox = inbox.ok_or_else(|| StoreError::Corrupt(format!("account {account} has no Inbox")))?;
-    let added = message::add(txn, account, arriving(prepared, arrival, BTreeSet::from([inbox])))?;
+    let added = message::add(txn, account, arriving(prepared, arrival, BTreeSet::from([inbox]), false))?;
     if let Some(submission) = arrival.returned {
         let (report, notice) = (prepared.report.as_ref(), prepared.notice.as_ref());
         reports::apply_returned(txn, account, submission, report, notice, added.email)?;
@@ -66,61 +73,173 @@ pub fn deliver_personal(
     Ok(added)
 }
 
-/// Delivers a message into an inbox: it joins the conversation that it answers, or begins one.
+/// Delivers a message into an inbox: it joins the conversation that it answers, or begins one. A
+/// message that this inbox sent and that comes back is noted on its Sent copy.
 pub fn deliver_inbox(
     desk: &mut Desk<'_, '_>,
     prepared: &Prepared,
     arrival: &Arrival<'_>,
 ) -> DeskResult<Added> {
     let account = desk.account;
-    let kept = desk.kept()?;
-    let back = match arrival.returned {
-        Some(submission) => returned::conversation(desk.read(), account, submission)?,
-        None => None,
+    if let Some(sent) = came_back(desk, prepared, arrival)? {
+        return Ok(sent);
+    }
+    let decision = decide(desk.read(), account, prepared, arrival)?;
+    let spam = prepared.trust.spam && arrival.returned.is_none();
+    let mailboxes = mailboxes_of(desk, decision.joined.as_ref().map(|(_, row)| row), spam)?;
+    let internal = is_internal(desk, prepared);
+    let added = message::add(desk.txn, account, arriving(prepared, arrival, mailboxes, internal))?;
+    let joined = decision.joined.as_ref();
+    let mut inbound = inbound(desk, prepared, arrival, added.email, joined.map(|(_, row)| row));
+    // Spam is answered by nobody, and reopens nothing.
+    inbound.automatic |= spam;
+    let evidence = EvidenceRow {
+        authentication: prepared.trust.authentication.clone(),
+        decided_by: decision.by,
+        matched: decision.matched,
+        stranger: decision.joined.is_some() && inbound.flagged,
+        failed_authentication: has_failed(prepared),
+        forged: decision.forged,
+        came_back_at: None,
     };
-    let joined = match back {
-        Some(found) => Some(found),
-        None => find_conversation(desk.read(), account, prepared)?,
-    };
-    // Where it will be shown if nothing moves; the projection corrects it in the same commit.
-    let mailboxes = match &joined {
-        Some((_, row)) => desk.place(&BTreeSet::new(), row)?,
-        None => [Kept::Inbox, Kept::Unassigned].iter().filter_map(|kept_as| kept.id(kept_as)).collect(),
-    };
-    let added = message::add(desk.txn, account, arriving(prepared, arrival, mailboxes))?;
-    let inbound = inbound(desk, prepared, arrival, added.email, joined.as_ref().map(|(_, row)| row));
+    inbound.flagged |= evidence.failed_authentication;
+    desk.txn.put_at(EvidenceRow::key(account, added.email), &evidence)?;
+    let into = decision.joined.map(|(id, _)| id);
     if let Some(submission) = arrival.returned {
-        let joined = joined.map(|(id, _)| id);
-        returned::tell(desk, submission, prepared, arrival, &added, inbound, joined)?;
+        returned::tell(desk, submission, prepared, arrival, &added, inbound, into)?;
     } else {
-        join(desk, prepared, &added, inbound, joined.map(|(id, _)| id))?;
+        let event = if internal { Coming::Internal(added.email) } else { Coming::Inbound(inbound) };
+        let (id, began) = join(desk, prepared, &added, event, into, decision.previous)?;
+        if spam && began {
+            desk.apply(id, &Event::InboundGone(Gone::Spam), Vec::new())?;
+        }
+        tag(desk, id, arrival.tag)?;
     }
     remember(desk.txn, account, prepared, arrival, added.email)?;
     Ok(added)
 }
 
-/// Tells the conversation that a message joins, or begins one with it.
+fn decide(
+    read: &dyn Read,
+    account: AccountId,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> StoreResult<Decision> {
+    let decided = threading::decide(read, account, prepared)?;
+    if let Some(submission) = arrival.returned
+        && let Some(back) = returned::conversation(read, account, submission)?
+    {
+        return Ok(Decision { joined: Some(back), by: DecidedBy::ReturnPath, ..decided });
+    }
+    Ok(decided)
+}
+
+/// Where it will be shown if nothing moves; the projection corrects it in the same commit.
+fn mailboxes_of(
+    desk: &mut Desk<'_, '_>,
+    joined: Option<&ConversationRow>,
+    spam: bool,
+) -> DeskResult<BTreeSet<MailboxId>> {
+    let kept = desk.kept()?;
+    if spam {
+        return Ok(kept.id(&Kept::Junk).into_iter().collect());
+    }
+    match joined {
+        Some(row) => Ok(desk.place(&BTreeSet::new(), row)?),
+        None => Ok([Kept::Inbox, Kept::Unassigned].iter().filter_map(|kept_as| kept.id(kept_as)).collect()),
+    }
+}
+
+/// The Sent copy of a message that this inbox sent and that came back to it, by a list or because
+/// the inbox is among its recipients: it is there already.
+fn came_back(
+    desk: &mut Desk<'_, '_>,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> DeskResult<Option<Added>> {
+    let ours = |one: &MailAddress| sender::is_own(&desk.staff.addresses, &one.email);
+    if arrival.returned.is_some() || !prepared.summary.from.iter().any(ours) {
+        return Ok(None);
+    }
+    for id in &prepared.summary.thread_keys.own {
+        for email in thread::emails_with_message_id(desk.read(), desk.account, id)? {
+            let Some(row) = desk.read().row::<EmailRow>(desk.account, email)? else { continue };
+            if row.origin == Origin::Outbound {
+                let key = EvidenceRow::key(desk.account, email);
+                let known: Option<EvidenceRow> = desk.read().row(desk.account, email)?;
+                let evidence = EvidenceRow { came_back_at: Some(arrival.at), ..known.unwrap_or_default() };
+                desk.txn.put_at(key, &evidence)?;
+                let seen = SeenRow { email, at: arrival.at };
+                desk.txn.put_at(seen_key(desk.account, prepared, arrival), &seen)?;
+                return Ok(Some(Added { email, thread: row.thread, size: row.size }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn has_failed(prepared: &Prepared) -> bool {
+    prepared.trust.authentication.as_ref().is_some_and(authentication::has_failed)
+}
+
+/// Written by a member under their own address, as the gateway has proven.
+fn is_internal(desk: &Desk<'_, '_>, prepared: &Prepared) -> bool {
+    let proven =
+        prepared.trust.authentication.as_ref().is_some_and(|found| found.result("dmarc") == Some("pass"));
+    let Some(from) = prepared.summary.from.first().and_then(participant).filter(|_| proven) else {
+        return false;
+    };
+    let mut members = desk.staff.roster.members.keys().filter_map(|id| desk.staff.names.get(id));
+    members.any(|person| person.email.key() == from.address.key())
+}
+
+/// How a message comes to its conversation.
+enum Coming {
+    Inbound(Inbound),
+    Internal(EmailId),
+}
+
+/// Tells the conversation that a message joins, or begins one with it; true where it began one.
 fn join(
     desk: &mut Desk<'_, '_>,
     prepared: &Prepared,
     added: &Added,
-    inbound: Inbound,
+    coming: Coming,
     joined: Option<ConversationId>,
-) -> DeskResult<()> {
-    let mut previous = None;
-    let mut taken = false;
+    mut previous: Option<ConversationId>,
+) -> DeskResult<(ConversationId, bool)> {
+    let (event, first) = match coming {
+        Coming::Inbound(inbound) => (Event::Inbound(inbound.clone()), First::Inbound(inbound)),
+        Coming::Internal(email) => (Event::Internal { email }, First::Internal(email)),
+    };
     if let Some(id) = joined {
         desk.enter(id, added.email, added.thread)?;
-        taken = desk.apply(id, &Event::Inbound(inbound.clone()), Vec::new())?;
-        if !taken {
-            desk.leave(id, added.email);
-            previous = Some(id);
+        if desk.apply(id, &event, Vec::new())? {
+            return Ok((id, false));
         }
+        desk.leave(id, added.email);
+        previous = Some(id);
     }
-    if !taken {
-        desk.begin(&prepared.summary.subject, previous, &First::Inbound(inbound), added.thread, Vec::new())?;
+    let id = desk.begin(&prepared.summary.subject, previous, &first, added.thread, Vec::new())?;
+    Ok((id, true))
+}
+
+/// Keeps what stands behind the `+` of an address as a tag of the conversation. One that doesn't fit
+/// is left out: a tag is no reason to refuse mail.
+fn tag(desk: &mut Desk<'_, '_>, id: ConversationId, tag: Option<&str>) -> DeskResult<()> {
+    let (Some(tag), Some(row)) = (tag, desk.conversation(id)?) else { return Ok(()) };
+    if row.tags.iter().any(|known| known == tag) {
+        return Ok(());
     }
-    Ok(())
+    let tags = row.tags.iter().cloned().chain([tag.to_owned()]).collect();
+    let change = Change { tags: Some(tags), ..Change::default() };
+    match desk.apply(id, &Event::Set { change, expect: Expect::default() }, Vec::new()) {
+        Err(DeskError::Refused(refusal)) => {
+            tracing::debug!(%refusal, "a tag by address doesn't fit");
+            Ok(())
+        }
+        done => done.map(|_| ()),
+    }
 }
 
 /// The conversation that a message belongs to: that of the newest message that it references, else
@@ -175,8 +294,17 @@ pub fn follow(
     Ok(None)
 }
 
-fn arriving(prepared: &Prepared, arrival: &Arrival<'_>, mailboxes: BTreeSet<MailboxId>) -> message::NewEmail {
-    let origin = if prepared.automatic { Origin::Automatic } else { Origin::Inbound };
+fn arriving(
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    mailboxes: BTreeSet<MailboxId>,
+    internal: bool,
+) -> message::NewEmail {
+    let origin = match (internal, prepared.automatic) {
+        (true, _) => Origin::Internal,
+        (false, true) => Origin::Automatic,
+        (false, false) => Origin::Inbound,
+    };
     prepared.email(arrival.prefix.to_vec(), mailboxes, BTreeSet::new(), arrival.at.date(), origin, None)
 }
 

@@ -36,6 +36,7 @@ pub mod server;
 pub mod settings;
 pub mod siblings;
 pub mod status;
+pub mod threading;
 pub mod timers;
 
 #[cfg(all(test, feature = "rocksdb"))]
@@ -44,3 +45,5 @@ mod crash_tests;
 mod race_tests;
 #[cfg(test)]
 mod rule_tests;
+#[cfg(test)]
+mod threading_tests;

@@ -4,6 +4,7 @@ use super::desk::{PersonName, Staff, TeamName};
 use super::handover::Postmaster;
 use super::machine::Roster;
 use crate::auth::{Authenticator, Directory, View};
+use crate::mail::authentication::TrustRules;
 use crate::mail::outbound::QueueRules;
 use crate::mail::search::SearchIndex;
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub struct ServerSettings {
     pub queue: QueueRules,
     /// The patience with a client that sends nothing.
     pub http_wait: Duration,
+    pub trust: TrustRules,
 }
 
 /// What our messages name as the address that bounces go to.

@@ -26,6 +26,8 @@ pub struct Envelope {
     pub body_8bit: bool,
     /// The client gave BODY=BINARYMIME (RFC 3030 §3): lines may be of any length, octets any.
     pub binary: bool,
+    /// It came from a gateway of ours, whose word on a message is believed.
+    pub from_gateway: bool,
     /// The connection is encrypted.
     pub encrypted: bool,
     /// Whom the client logged in as.
@@ -59,6 +61,7 @@ impl Envelope {
             smtputf8: false,
             body_8bit: false,
             binary: false,
+            from_gateway: false,
             encrypted: false,
             login: None,
             return_full: false,

@@ -92,5 +92,7 @@ pub fn is_default(all: &[(IdentityId, IdentityRow)], id: IdentityId, email: &Add
 /// The addresses that an account may write as, its own one first.
 pub fn addresses(read: &dyn Read, account: AccountId) -> StoreResult<Vec<Address>> {
     let row: Option<AccountRow> = read.row(AccountId::DIRECTORY, account)?;
-    Ok(row.map(|row| row.addresses).unwrap_or_default())
+    let mut addresses = row.map(|row| row.addresses).unwrap_or_default();
+    addresses.retain(|address| !address.is_catch_all());
+    Ok(addresses)
 }

@@ -1,6 +1,7 @@
 //! From octets to what the store keeps of a message: hashed, compressed, parsed and summed up
 //! once, before any lock is taken.
 
+use super::authentication::Trust;
 use super::bounce::{self, Notice};
 use super::message::{NewEmail, Summary};
 use super::reports::{self, Report};
@@ -10,6 +11,8 @@ use crate::store::rows::mail::{MailAddress, Origin};
 use crate::store::rows::message::MessageRow;
 use crate::store::{PreparedBlob, StoreResult};
 use crate::types::{Keyword, MailboxId, PrincipalId, UtcDate};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
 
 /// A message that is ready to be put into any number of accounts.
@@ -26,6 +29,8 @@ pub struct Prepared {
     pub report: Option<Report>,
     /// What it may say where it is one without a standard form.
     pub notice: Option<Notice>,
+    /// What the gateway found out about it.
+    pub trust: Trust,
 }
 
 /// Addresses kept in a list view's row; the whole field stays in the parsed form.
@@ -45,6 +50,7 @@ pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
         automatic: automatic::is_automatic(&message, null_path).is_some(),
         report,
         notice,
+        trust: Trust::default(),
         summary,
         message,
     })
@@ -81,11 +87,21 @@ pub fn thread_keys(message: &MessageRow) -> ThreadKeys {
     let mut others = headers::message_ids(message, "references");
     others.reverse();
     references.extend(others);
+    references.extend(thread_index(message));
     ThreadKeys {
         own: headers::message_ids(message, "message-id"),
         references,
         base_subject: subject::thread_subject(&headers::text(message, "subject").unwrap_or_default()),
     }
+}
+
+/// The begin of Outlook's Thread-Index (22 octets: a time and a GUID), which all messages of one
+/// conversation share, as an id that none of them has: Outlook may send no other.
+fn thread_index(message: &MessageRow) -> Option<String> {
+    let text = headers::text(message, "thread-index")?;
+    let octets = BASE64_STANDARD.decode(text.split_whitespace().collect::<String>()).ok()?;
+    let begin: String = octets.get(..22)?.iter().map(|octet| format!("{octet:02x}")).collect();
+    Some(format!("thread-index:{begin}"))
 }
 
 fn summarise(message: &MessageRow, content: &[u8]) -> Summary {

@@ -94,6 +94,13 @@ impl WireKeys {
     }
 }
 
+impl WireKeys {
+    /// Whether a Message-ID has the form of ours, forged ones too.
+    pub fn looks_ours(message_id: &str) -> bool {
+        message_id_token(message_id).is_some()
+    }
+}
+
 /// Whether an address has the form of our return paths, forged ones too.
 pub fn is_return_path(address: &Address) -> bool {
     address.key().strip_prefix(RETURN_PATH_START).is_some_and(|rest| {

@@ -135,6 +135,7 @@ pub fn destroy(
     quota::remove(txn, account, row.size)?;
     thread::unindex(txn, account, email, keys);
     blobs::unrefer(txn, account, &row.blob, Referrer::Email, email.0);
+    txn.delete_at(EvidenceRow::key(account, email));
     txn.remove::<StoredMessage>(account, email)?;
     txn.remove::<EmailRow>(account, email)
 }

@@ -6,6 +6,7 @@
 //! `inbox`; nothing here knows them.
 
 pub mod addresses;
+pub mod authentication;
 pub mod automatic;
 pub mod blob;
 pub mod body;

@@ -56,9 +56,34 @@ pub fn emails_with_message_id(
         .collect())
 }
 
+/// The Emails of the account that refer to `message_id`, newest first.
+pub fn emails_referring_to(
+    read: &dyn Read,
+    account: AccountId,
+    message_id: &str,
+) -> StoreResult<Vec<EmailId>> {
+    Ok(carriers(read, account, hash(message_id.as_bytes()))?
+        .into_iter()
+        .filter(|(_, row)| !row.own)
+        .map(|(email, _)| email)
+        .collect())
+}
+
+/// What a message shares an id with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carrier {
+    pub email: EmailId,
+    pub thread: ThreadId,
+}
+
 /// The Thread that a message joins: that of the newest message that it refers to, and in which the
 /// subject is the same; `None` for a new one.
 pub fn find(read: &dyn Read, account: AccountId, keys: &ThreadKeys) -> StoreResult<Option<ThreadId>> {
+    Ok(find_carrier(read, account, keys)?.map(|found| found.thread))
+}
+
+/// The Email whose Thread a message joins.
+pub fn find_carrier(read: &dyn Read, account: AccountId, keys: &ThreadKeys) -> StoreResult<Option<Carrier>> {
     let subject = keys.subject_hash();
     let hashes = keys.hashes();
     // What it refers to says more than who else refers to the same.
@@ -68,10 +93,10 @@ pub fn find(read: &dyn Read, account: AccountId, keys: &ThreadKeys) -> StoreResu
         let found = carriers(read, account, *hash)?;
         let fitting = found.iter().filter(|(_, row)| row.subject == subject);
         let best = fitting.clone().find(|(_, row)| row.own).or_else(|| fitting.clone().next());
-        if let Some((_, row)) = best
+        if let Some((email, row)) = best
             && has_room(read, account, row.thread)?
         {
-            return Ok(Some(row.thread));
+            return Ok(Some(Carrier { email: *email, thread: row.thread }));
         }
     }
     Ok(None)

@@ -470,6 +470,7 @@ impl Session {
             smtputf8: parameters.smtputf8,
             body_8bit: parameters.body_8bit,
             binary: parameters.binary,
+            from_gateway: self.rights.gateway,
             encrypted: self.rights.encrypted,
             login: self.login.clone(),
             return_full: parameters.return_full,

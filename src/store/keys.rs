@@ -55,6 +55,7 @@
 //!   60 Return path              (account, submission:4)        of a destroyed submission
 //!   61 Queue note               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
+//!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -155,6 +156,7 @@ pub enum Kind {
     ReturnPath = 0x60,
     QueueNote = 0x61,
     QueuePaused = 0x62,
+    Evidence = 0x63,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,

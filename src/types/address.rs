@@ -45,6 +45,11 @@ impl Address {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 
+    /// True for `*@domain`, which stands for all of the domain that is nobody else's.
+    pub fn is_catch_all(&self) -> bool {
+        self.0.starts_with("*@")
+    }
+
     /// True where RFC 6531 (SMTPUTF8) is needed to carry it.
     pub fn needs_smtputf8(&self) -> bool {
         !self.0.is_ascii()

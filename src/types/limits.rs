@@ -92,6 +92,8 @@ pub const SMTP_ERRORS_MAX: usize = 20;
 pub const SMTP_TRANSACTIONS_MAX: usize = 10_000;
 /// Octets of `Received` fields that say a message runs in circles (RFC 5321 §6.3), as a count.
 pub const SMTP_HOPS_MAX: usize = 100;
+/// Delivered-To fields with the recipient's address that say the same.
+pub const DELIVERED_TO_MAX: usize = 3;
 /// Wait for a command.
 pub const SMTP_COMMAND_SECONDS_MAX: u64 = 300;
 /// Wait for the next octets of a message.
@@ -149,6 +151,8 @@ pub const QUOTA_MESSAGES_DEFAULT: u64 = 10_000_000;
 pub const REPORTED_SUBMISSIONS_MAX: usize = 100;
 /// Reports of one kind kept for one submission; a flood of them says nothing new.
 pub const REPORTS_PER_SUBMISSION_MAX: usize = 1000;
+/// A message of ours to so many recipients is one to many: each answer is a request of its own.
+pub const BROADCAST_RECIPIENTS_MIN: usize = 10;
 /// Text of a bounce without a standard form that is looked through.
 pub const BOUNCE_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// Identities of one account, those of all members counted.

@@ -93,7 +93,7 @@ pub struct PeerRules {
 }
 
 impl PeerRules {
-    fn rights(&self, peer: Option<IpAddr>, tls: bool, encrypted: bool) -> Rights {
+    fn rights(&self, gateways: &[IpNetwork], peer: Option<IpAddr>, tls: bool, encrypted: bool) -> Rights {
         let within = |networks: &[IpNetwork]| {
             peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
         };
@@ -104,6 +104,8 @@ impl PeerRules {
             // A unix socket is open to whom its file is.
             must_login: peer.is_some() && self.may_deliver.as_ref().is_some_and(|allowed| !within(allowed)),
             xclient: within(&self.xclient),
+            // A unix socket is the gateway's.
+            gateway: peer.is_none() || within(gateways),
         }
     }
 
@@ -343,7 +345,8 @@ async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection
     if implicit_tls {
         stream = encrypt(stream, &server).await?;
     }
-    let rights = server.config.peers.rights(address, server.config.tls.is_some(), implicit_tls);
+    let config = &server.config;
+    let rights = config.peers.rights(&config.limits.gateways, address, config.tls.is_some(), implicit_tls);
     let session = Session::new(Arc::clone(&server.settings), dialect, address).with_rights(rights);
     let share = server.budget.share();
     Ok(Connection { stream, address, session, server, share, out: Vec::new(), message_ends: None })

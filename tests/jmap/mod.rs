@@ -18,5 +18,6 @@ mod search;
 mod session;
 mod set_errors;
 mod submission;
+mod trust;
 mod vacation;
 mod websocket;

@@ -6,6 +6,7 @@
 //! and sorts (`email_query.rs`), creating and changing (`email_set.rs`, `email_import.rs`).
 
 use super::email_body::{Body, BodyArgs};
+use super::email_evidence;
 use super::email_header::HeaderProperty;
 use super::email_view::{EmailProperty, Message, Shape};
 use crate::jmap::args::Args;
@@ -16,9 +17,9 @@ use crate::jmap::object::{Initial, Kind, Object, Property, Props, TypeTable};
 use crate::jmap::session::Account;
 use crate::mail::viewer::{self, Eyes};
 use crate::store::keys::{self, Kind as RowKind};
-use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::rows::mail::{EmailRow, EvidenceRow, StoredMessage};
 use crate::store::{Read, StoreError, blobs};
-use crate::types::{DataType, EmailId, MemberRole};
+use crate::types::{AccountId, DataType, EmailId, MemberRole};
 use serde_json::{Map, Value};
 
 /// The type.
@@ -62,6 +63,8 @@ static TABLE: TypeTable = TypeTable {
         Property::server("headers", Kind::Array).on_request(),
         // It exists where any capability of ours is in use, which `get_args` sees to.
         Property::server("conversationId", Kind::Id).or_null().on_request(),
+        Property::server("authentication", Kind::Object).or_null().on_request(),
+        Property::server("threading", Kind::Object).or_null().on_request(),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -118,6 +121,7 @@ impl Object for Email {
                 };
                 out.push(Some(object(
                     reader,
+                    account.id,
                     &shape,
                     (*email, row, eyes.as_ref()),
                     stored.as_ref(),
@@ -144,10 +148,11 @@ pub(super) fn check_visible<'n>(
     ctx: &Ctx,
     mut names: impl Iterator<Item = &'n str>,
 ) -> Result<(), MethodError> {
-    if !ctx.using.knows_us() && names.any(|name| name == "conversationId") {
-        return Err(MethodError::argument("properties", "there is no property 'conversationId'"));
+    let ours = names.find(|name| ["conversationId", "authentication", "threading"].contains(name));
+    match ours.filter(|_| !ctx.using.knows_us()) {
+        Some(name) => Err(MethodError::argument("properties", &format!("there is no property '{name}'"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn lost(email: EmailId) -> StoreError {
@@ -156,12 +161,19 @@ fn lost(email: EmailId) -> StoreError {
 
 fn object(
     reader: &dyn Read,
+    account: AccountId,
     shape: &Shape<'_>,
     (email, row, eyes): (EmailId, &EmailRow, Option<&Eyes>),
     stored: Option<&StoredMessage>,
     told: &mut usize,
 ) -> Result<Map<String, Value>, MethodError> {
-    let known = |property: &EmailProperty| property.from_row(email, row, eyes);
+    let evidence: Option<EvidenceRow> = match shape.needs_evidence() {
+        true => reader.row(account, email)?,
+        false => None,
+    };
+    let known = |property: &EmailProperty| {
+        email_evidence::value(property, evidence.as_ref()).or_else(|| property.from_row(email, row, eyes))
+    };
     let Some(stored) = stored else { return shape.object(&known, None, told) };
     let content = match shape.needs_content() {
         true => blobs::content(reader, &row.blob)?.unwrap_or_default(),

@@ -5,6 +5,7 @@
 //! tell (a list that it may have cut, an empty value that may be a missing field), it isn't asked.
 
 use super::email_body::{Body, BodyArgs};
+use super::email_evidence;
 use super::email_header::{self, HeaderProperty, addresses_json, headers_json};
 use crate::jmap::error::MethodError;
 use crate::mail::body::{self, BodyLists};
@@ -28,6 +29,8 @@ pub enum EmailProperty {
     HasAttachment,
     Preview,
     ConversationId,
+    Authentication,
+    Threading,
     From,
     To,
     Subject,
@@ -55,6 +58,8 @@ impl EmailProperty {
             "hasAttachment" => Self::HasAttachment,
             "preview" => Self::Preview,
             "conversationId" => Self::ConversationId,
+            "authentication" => Self::Authentication,
+            "threading" => Self::Threading,
             "from" => Self::From,
             "to" => Self::To,
             "subject" => Self::Subject,
@@ -135,6 +140,11 @@ impl<'a> Shape<'a> {
     /// Must the parsed form be read?
     pub fn needs_message(&self, row: &EmailRow) -> bool {
         self.wanted.iter().any(|(_, property)| !property.is_in_row(row))
+    }
+
+    /// Is anything asked of how it came?
+    pub fn needs_evidence(&self) -> bool {
+        self.wanted.iter().any(|(_, property)| email_evidence::is_evidence(property))
     }
 
     /// Must the content be read?

@@ -12,6 +12,7 @@ pub mod email;
 pub mod email_body;
 pub mod email_copy;
 pub mod email_create;
+pub mod email_evidence;
 pub mod email_header;
 pub mod email_import;
 pub mod email_parse;

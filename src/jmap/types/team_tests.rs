@@ -127,8 +127,13 @@ impl World {
         let mut txn = self.store.begin(&locked);
         let mut desk = Desk::open(&mut txn, INBOX, Actor::System(Cause::Mail), &self.staff).unwrap();
         let from = address(&format!("c{number}@far.example"));
-        let arrival =
-            Arrival { mail_from: Some(&from), prefix: b"", at: self.store.clock.now(), returned: None };
+        let arrival = Arrival {
+            mail_from: Some(&from),
+            prefix: b"",
+            at: self.store.clock.now(),
+            returned: None,
+            tag: None,
+        };
         intake::deliver_inbox(&mut desk, &prepared, &arrival).unwrap();
         txn.commit().unwrap();
     }

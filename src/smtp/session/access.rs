@@ -22,6 +22,8 @@ pub struct Rights {
     pub must_login: bool,
     /// The peer may say whom it speaks for.
     pub xclient: bool,
+    /// The peer is a gateway of ours.
+    pub gateway: bool,
 }
 
 /// Whom a proxy speaks for.

@@ -198,3 +198,66 @@ pub struct IdentityRow {
     pub html_signature: String,
 }
 row!(IdentityRow, IdentityId, Identity, Identity);
+
+/// What the gateway says of a message (RFC 8601), as it said it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AuthenticationRow {
+    pub authserv_id: String,
+    /// Methods and results, in lower case.
+    pub results: Vec<(String, String)>,
+}
+
+/// Why a message is in its conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum DecidedBy {
+    /// Nothing that it says joins it to another.
+    #[default]
+    Nothing,
+    /// It refers to an Email.
+    Reference,
+    /// It shares an id, the subject and somebody with another.
+    SharedId,
+    /// It came back to the return path of a submission.
+    ReturnPath,
+    /// It answers a message of ours that went to many.
+    Broadcast,
+}
+
+impl DecidedBy {
+    /// The word in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecidedBy::Nothing => "nothing",
+            DecidedBy::Reference => "reference",
+            DecidedBy::SharedId => "sharedId",
+            DecidedBy::ReturnPath => "returnPath",
+            DecidedBy::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// What is known of how a message came: kept beside an Email that was delivered into an inbox, or that
+/// came back to one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EvidenceRow {
+    pub authentication: Option<AuthenticationRow>,
+    pub decided_by: DecidedBy,
+    /// The Email that decided.
+    pub matched: Option<EmailId>,
+    /// Ids that it refers to, and that only look like ours.
+    pub forged: Vec<String>,
+    /// Its sender took no part in the conversation before.
+    pub stranger: bool,
+    /// The gateway found that it isn't from who it says.
+    pub failed_authentication: bool,
+    /// A message of ours came back to the inbox that sent it.
+    pub came_back_at: Option<Millis>,
+}
+
+impl Row for EvidenceRow {
+    type Id = EmailId;
+    const LOGGED: Option<(DataType, fn(EmailId) -> u32)> = None;
+    fn key(account: AccountId, id: EmailId) -> Key {
+        keys::row(account, Kind::Evidence, id.0)
+    }
+}
