@@ -95,6 +95,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     tasks.push(("timers", tokio::spawn(background::timers(Arc::clone(&server), stopping.clone()))));
     tasks.push(("full text", tokio::spawn(background::index(Arc::clone(&server), stopping.clone()))));
     tasks.push(("collector", tokio::spawn(background::collect(Arc::clone(&server), stopping.clone()))));
+    tasks.push(("sweep", tokio::spawn(background::sweep(Arc::clone(&server), stopping.clone()))));
     match relay {
         Some(relay) => {
             tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), relay, stopping.clone()))));

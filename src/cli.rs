@@ -509,9 +509,17 @@ fn print(reply: &AdminReply) {
         }
         AdminReply::Checked(check) => {
             println!(
-                "{} accounts, {} emails, {} threads, {} blobs, {} activities",
-                check.accounts, check.emails, check.threads, check.blobs, check.activities
+                "{} accounts, {} emails, {} threads, {} conversations, {} activities, {} blobs",
+                check.accounts,
+                check.emails,
+                check.threads,
+                check.conversations,
+                check.activities,
+                check.blobs
             );
+            if let Some(lag) = check.search_lag {
+                println!("full text is {lag} changes behind");
+            }
             for fault in &check.faults {
                 println!("fault: {fault}");
             }

@@ -11,6 +11,7 @@ pub fn drive(octets: &[u8]) {
     let _ = (keys::read_due(octets), keys::last_id(octets), keys::last_version(octets));
     let _ = (keys::last_name(octets), keys::first_id(octets), keys::read_set_chunk(octets));
     let _ = (keys::account_of(octets), keys::read_place(octets), keys::read_list(octets));
+    let _ = (keys::read_list_node(octets), keys::read_log(octets).is_some(), keys::read_blob(octets));
     let _ = (keys::read_blob_info(octets), keys::is_blob_info(octets));
     let mut numbers = octets.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().unwrap()));
     while let (Some(a), Some(b), Some(c), Some(d)) =

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod check;
 pub mod credentials;
 pub mod directory;
 pub mod error;

@@ -90,14 +90,20 @@ pub fn seal(
     Sealed { id, row, texts }
 }
 
-/// Checks a chain from `start` (its genesis, or the head before the first entry given) to `end`.
-pub fn verify<'a>(
-    start: Head,
-    entries: impl IntoIterator<Item = (ActivityId, &'a ActivityRow)>,
-    end: Head,
-) -> Result<(), BrokenAt> {
-    let mut head = start;
-    for (id, row) in entries {
+/// A chain that is followed entry by entry.
+pub struct Chain(Head);
+
+impl From<Head> for Chain {
+    /// From an inbox's genesis, or from the head before the first entry that follows.
+    fn from(start: Head) -> Self {
+        Self(start)
+    }
+}
+
+impl Chain {
+    /// Takes the next entry, which must fit.
+    pub fn follow(&mut self, id: ActivityId, row: &ActivityRow) -> Result<(), BrokenAt> {
+        let head = self.0;
         let how = if id != head.next {
             Some(Broken::Number)
         } else if row.previous_hash != head.hash {
@@ -110,9 +116,14 @@ pub fn verify<'a>(
         if let Some(how) = how {
             return Err(BrokenAt { at: head.next, how });
         }
-        head = Head { next: ActivityId(id.0.saturating_add(1)), hash: row.hash };
+        self.0 = Head { next: ActivityId(id.0.saturating_add(1)), hash: row.hash };
+        Ok(())
     }
-    if head == end { Ok(()) } else { Err(BrokenAt { at: head.next, how: Broken::End }) }
+
+    /// Whether the chain ends there.
+    pub fn ends_at(&self, end: Head) -> Result<(), BrokenAt> {
+        if self.0 == end { Ok(()) } else { Err(BrokenAt { at: self.0.next, how: Broken::End }) }
+    }
 }
 
 /// True where `text` is what the digest stands for.
@@ -233,8 +244,14 @@ mod tests {
         (sealed, head)
     }
 
+    fn verify(start: Head, sealed: &[Sealed], end: Head) -> Result<(), BrokenAt> {
+        let mut chain = Chain::from(start);
+        sealed.iter().try_for_each(|sealed| chain.follow(sealed.id, &sealed.row))?;
+        chain.ends_at(end)
+    }
+
     fn check(sealed: &[Sealed], end: Head) -> Result<(), BrokenAt> {
-        verify(genesis(INBOX), sealed.iter().map(|sealed| (sealed.id, &sealed.row)), end)
+        verify(genesis(INBOX), sealed, end)
     }
 
     #[test]
@@ -250,9 +267,8 @@ mod tests {
         (swapped[7].row, swapped[8].row) = (other, one);
         assert_eq!(check(&swapped, end), Err(BrokenAt { at: at(7), how: Broken::Previous }));
         assert_eq!(check(&sealed[..49], end), Err(BrokenAt { at: at(49), how: Broken::End }));
-        let elsewhere = sealed.iter().map(|sealed| (sealed.id, &sealed.row));
         let broken = BrokenAt { at: at(0), how: Broken::Previous };
-        assert_eq!(verify(genesis(AccountId(4)), elsewhere, end), Err(broken));
+        assert_eq!(verify(genesis(AccountId(4)), &sealed, end), Err(broken));
     }
 
     #[test]

@@ -21,9 +21,9 @@ use std::time::Duration;
 
 /// A delivery that was seen before: a gateway that lost our answer sends the same again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct SeenRow {
+pub(super) struct SeenRow {
     email: EmailId,
-    at: Millis,
+    pub(super) at: Millis,
 }
 
 /// How a message came in.

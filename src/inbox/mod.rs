@@ -13,6 +13,7 @@ pub mod admin_queue;
 pub mod admin_quota;
 pub mod admin_team;
 pub mod change;
+pub mod check;
 pub mod combine;
 pub mod delivery;
 pub mod desk;
@@ -36,6 +37,7 @@ pub mod server;
 pub mod settings;
 pub mod siblings;
 pub mod status;
+pub mod sweep;
 pub mod threading;
 pub mod timers;
 
@@ -45,5 +47,7 @@ mod crash_tests;
 mod race_tests;
 #[cfg(test)]
 mod rule_tests;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod threading_tests;

@@ -148,7 +148,7 @@ impl Desk<'_, '_> {
 }
 
 /// The content that a note's attachments have, those of its earlier versions too.
-fn contents(row: &NoteRow) -> BTreeSet<BlobHash> {
+pub(super) fn contents(row: &NoteRow) -> BTreeSet<BlobHash> {
     let earlier = row.earlier.iter().flat_map(|version| &version.attachments);
     let all = row.attachments.iter().chain(earlier);
     all.filter_map(|attachment| match attachment.blob.root {

@@ -8,7 +8,7 @@ use super::{body, headers};
 use crate::store::changes::{self, Since};
 use crate::store::rows::mail::{EmailRow, StoredMessage};
 use crate::store::rows::message::MessageRow;
-use crate::store::{Read, Store, StoreError, StoreResult};
+use crate::store::{Read, Store, StoreError, StoreResult, keys};
 use crate::types::{AccountId, DataType, EmailId};
 
 /// Emails told of in one step of the walk.
@@ -94,10 +94,9 @@ pub fn catch_up(store: &Store, index: &SearchIndex, account: AccountId) -> Resul
         return Ok(0);
     }
     loop {
-        let Some(told) = changes::changes(read, account, None, DataType::Email, since, STEP_EMAILS_MAX)?
-        else {
-            return Ok(fed);
-        };
+        let told = changes::objects(read, account, DataType::Email, since, STEP_EMAILS_MAX)?;
+        // The log doesn't tell of what is older than it keeps: then the Emails themselves do.
+        let Some(told) = told else { return feed_all(read, index, account, newest) };
         for id in &told.created {
             let email = EmailId(*id);
             if let (Some(row), Some(text)) =
@@ -117,6 +116,34 @@ pub fn catch_up(store: &Store, index: &SearchIndex, account: AccountId) -> Resul
         }
         if since.told == 0 {
             index.advance(account, since.modseq)?;
+        }
+    }
+}
+
+/// Feeds every Email that there is in place of whatever the index has of the account.
+fn feed_all(
+    read: &dyn Read,
+    index: &SearchIndex,
+    account: AccountId,
+    newest: u64,
+) -> Result<usize, IndexerError> {
+    index.remove_account(account)?;
+    let (mut fed, mut from) = (0, EmailId(0));
+    loop {
+        let range = keys::rows_after(account, keys::Kind::Email, from.0);
+        let step = read.ids(&range, false, STEP_EMAILS_MAX)?;
+        for id in &step {
+            from = EmailId(*id);
+            if let (Some(row), Some(text)) =
+                (read.row::<EmailRow>(account, from)?, text_of(read, account, from)?)
+            {
+                index.add(account, from, row.received_at, &text.indexed())?;
+                fed += 1;
+            }
+        }
+        if step.len() < STEP_EMAILS_MAX {
+            index.advance(account, newest)?;
+            return Ok(fed);
         }
     }
 }

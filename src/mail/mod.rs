@@ -12,6 +12,7 @@ pub mod blob;
 pub mod body;
 pub mod bounce;
 pub mod charset;
+pub mod check;
 pub mod collation;
 pub mod compose;
 pub mod compose_headers;

@@ -110,12 +110,16 @@ pub(super) fn index(
     thread: ThreadId,
     keys: &ThreadKeys,
 ) -> StoreResult<()> {
-    let subject = keys.subject_hash();
-    for (hash, own) in keys.hashes() {
-        let key = keys::hashed(account, keys::Kind::MessageId, hash, email.0);
-        txn.put_at(key, &MessageIdRow { thread, subject, own })?;
+    for (hash, row) in entries(thread, keys) {
+        txn.put_at(keys::hashed(account, keys::Kind::MessageId, hash, email.0), &row)?;
     }
     Ok(())
+}
+
+/// The index rows of an Email: the hash of each id, and what stands there.
+pub(super) fn entries(thread: ThreadId, keys: &ThreadKeys) -> Vec<(u64, MessageIdRow)> {
+    let subject = keys.subject_hash();
+    keys.hashes().into_iter().map(|(hash, own)| (hash, MessageIdRow { thread, subject, own })).collect()
 }
 
 /// Takes them away.

@@ -35,6 +35,15 @@ pub enum Referrer {
     Submission = 4,
 }
 
+impl Referrer {
+    const ALL: [Referrer; 4] = [Referrer::Email, Referrer::Upload, Referrer::Note, Referrer::Submission];
+
+    /// The reason that a stored number means.
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| *why as u8 == code)
+    }
+}
+
 /// What is known of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlobInfo {
@@ -105,12 +114,16 @@ pub fn info(read: &dyn Read, hash: &BlobHash) -> StoreResult<Option<BlobInfo>> {
 pub fn content(read: &dyn Read, hash: &BlobHash) -> StoreResult<Option<Vec<u8>>> {
     let Some(stored) = read.bytes(&keys::blob(hash))? else { return Ok(None) };
     let Some(info) = info(read, hash)? else { return Ok(None) };
+    let content = unpack(&stored, info.size);
+    content.map(Some).map_err(|error| StoreError::Corrupt(format!("blob {hash:?}: {error}")))
+}
+
+/// The content that is stored so.
+pub(super) fn unpack(stored: &[u8], size: u32) -> std::io::Result<Vec<u8>> {
     match stored.split_first() {
-        Some((&RAW, raw)) => Ok(Some(raw.to_vec())),
-        Some((&ZSTD, small)) => zstd::bulk::decompress(small, info.size as usize)
-            .map(Some)
-            .map_err(|error| StoreError::Corrupt(format!("blob {hash:?}: {error}"))),
-        _ => Err(StoreError::Corrupt(format!("blob {hash:?} has no known format"))),
+        Some((&RAW, raw)) => Ok(raw.to_vec()),
+        Some((&ZSTD, small)) => zstd::bulk::decompress(small, size as usize),
+        _ => Err(std::io::Error::other("it has no known format")),
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Change {
     Destroyed,
     /// Everything may be another now (number 0 stands for it): no change from before can be told.
     Reset,
+    /// What stood here and before was swept away ([`super::sweep`]): no change from before can be told.
+    Swept,
 }
 
 /// The modseq at which each type last changed, indexed by the type's number.
@@ -125,6 +127,29 @@ pub fn changes(
     if since.modseq > states_of(read, account, member)?.of(data_type) {
         return Ok(None);
     }
+    tell(read, account, member, data_type, Merge { since, max, new_state: since, ..Merge::default() })
+}
+
+/// The same for what follows the objects and not how somebody sees them: a reset says nothing to it.
+pub fn objects(
+    read: &dyn Read,
+    account: AccountId,
+    data_type: DataType,
+    since: Since,
+    max: usize,
+) -> StoreResult<Option<Changes>> {
+    let merge = Merge { since, max, new_state: since, past_resets: true, ..Merge::default() };
+    tell(read, account, None, data_type, merge)
+}
+
+fn tell(
+    read: &dyn Read,
+    account: AccountId,
+    member: Option<PrincipalId>,
+    data_type: DataType,
+    mut merge: Merge,
+) -> StoreResult<Option<Changes>> {
+    let since = merge.since;
     let log = |member| Log {
         read,
         account,
@@ -135,7 +160,6 @@ pub fn changes(
         at: since.modseq,
     };
     let (mut shared, mut own) = (log(None), member.map(|member| log(Some(member))));
-    let mut merge = Merge { since, max, new_state: since, ..Merge::default() };
     loop {
         let next = match &mut own {
             Some(own) => earlier(&mut shared, own)?,
@@ -235,6 +259,8 @@ struct Merge {
     beyond: bool,
     /// What was before can't be told.
     reset: bool,
+    /// Resets don't matter.
+    past_resets: bool,
 }
 
 impl Merge {
@@ -245,7 +271,8 @@ impl Merge {
             self.beyond = true;
             return ControlFlow::Break(());
         }
-        if entry.iter().any(|(_, change)| *change == Change::Reset) {
+        let ends = |change| change == Change::Swept || (change == Change::Reset && !self.past_resets);
+        if entry.iter().any(|(_, change)| ends(*change)) {
             self.reset = true;
             return ControlFlow::Break(());
         }
@@ -279,7 +306,7 @@ impl Merge {
                     answer.updated.push(id);
                 }
                 Some(Change::Destroyed) => answer.destroyed.push(id),
-                Some(Change::Reset) | None => {}
+                Some(Change::Reset | Change::Swept) | None => {}
             }
         }
         answer.only_counts = counted > 0 && counted == answer.updated.len();

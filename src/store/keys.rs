@@ -1,4 +1,4 @@
-//! Every key, drawn. No other file makes or reads key octets.
+//! Every key, drawn. No other file makes or reads key octets; those of lists are made in `lists`.
 //!
 //! Numbers are big-endian, so that octet order is number order. Account 0 is the directory.
 //!
@@ -56,6 +56,7 @@
 //!   61 Queue note               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
 //!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
+//!   70 Log marks                (account)                      when the log was where
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
 //!   41 Relay queue              (due:8, account:4, submission:4)
@@ -74,12 +75,14 @@
 //! blobs     hash:32             a format octet, then the content
 //! ```
 
+mod lists;
 mod places;
 
-pub(super) use places::{below, digits, with_digits};
+pub use lists::*;
+pub(super) use places::{above, below, digits, with_digits};
 
 use super::engine::Cf;
-use super::list::{List, Place};
+use super::list::List;
 use crate::types::*;
 
 /// A key of one family.
@@ -87,6 +90,13 @@ use crate::types::*;
 pub struct Key {
     pub(super) cf: Cf,
     pub(super) bytes: Vec<u8>,
+}
+
+impl Key {
+    /// Whether it has these octets.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.bytes == bytes
+    }
 }
 
 /// A half-open range of keys of one family.
@@ -157,6 +167,7 @@ pub enum Kind {
     QueueNote = 0x61,
     QueuePaused = 0x62,
     Evidence = 0x63,
+    LogMarks = 0x70,
     Timer = 0x40,
     Queue = 0x41,
     Format = 0x42,
@@ -248,6 +259,13 @@ pub fn hashed(account: AccountId, kind: Kind, hash: u64, id: u32) -> Key {
 /// All rows of a kind in an account.
 pub fn all(account: AccountId, kind: Kind) -> KeyRange {
     Build::row(account.0, kind).prefix(Cf::Rows)
+}
+
+/// All rows of a kind with a number after this one.
+pub fn rows_after(account: AccountId, kind: Kind, id: u32) -> KeyRange {
+    let mut range = all(account, kind);
+    range.from = Build::row(account.0, kind).u32(id).u8(0).0;
+    range
 }
 
 /// All rows of a kind whose name starts with this number.
@@ -349,6 +367,18 @@ pub fn read_set_chunk(key: &[u8]) -> Option<(u64, u32)> {
     Some((u64::from_be_bytes(key.get(5..13)?.try_into().ok()?), read_u32(key, 13)?))
 }
 
+/// The rows of an account from a kind's number on.
+pub(super) fn rows_from(account: AccountId, code: u8) -> KeyRange {
+    let mut range = account_rows(account);
+    range.from.push(code);
+    range
+}
+
+/// The number of the kind that a row key has.
+pub fn kind_code(key: &[u8]) -> Option<u8> {
+    key.get(4).copied()
+}
+
 /// The rows of all accounts from one on, tables of the whole server left out.
 pub fn accounts_from(account: u32) -> KeyRange {
     KeyRange { cf: Cf::Rows, from: account.to_be_bytes().to_vec(), to: GLOBAL.to_be_bytes().to_vec() }
@@ -362,77 +392,6 @@ pub fn account_of(key: &[u8]) -> Option<AccountId> {
 /// All chunks of a set.
 pub fn set_chunks(account: AccountId, set: u64) -> KeyRange {
     Build::row(account.0, Kind::Set).u64(set).prefix(Cf::Rows)
-}
-
-// ── Lists ──────────────────────────────────────────────────────────────────────────────────────
-
-fn list_base(account: AccountId, list: List, what: u8) -> Build {
-    let (sort, number) = list.code();
-    Build(account.0.to_be_bytes().to_vec()).u8(sort).u32(number).u8(what)
-}
-
-/// An entry of a list.
-pub fn list_entry(account: AccountId, list: List, place: Place) -> Key {
-    list_base(account, list, 0).bytes(&place.bytes()).key(Cf::Lists)
-}
-
-/// All entries of a list.
-pub fn list_entries(account: AccountId, list: List) -> KeyRange {
-    list_base(account, list, 0).prefix(Cf::Lists)
-}
-
-/// The entries of a list from a place on, itself included.
-pub fn list_entries_from(account: AccountId, list: List, place: Place) -> KeyRange {
-    let mut range = list_entries(account, list);
-    range.from = list_entry(account, list, place).bytes;
-    range
-}
-
-/// A range cut before a key.
-pub fn until(mut range: KeyRange, end: &Key) -> KeyRange {
-    range.to = range.to.min(end.bytes.clone());
-    range
-}
-
-/// The entries whose place starts with a prefix of `nibbles` half octets.
-pub fn list_entries_with(account: AccountId, list: List, place: &[u8; 9], nibbles: usize) -> KeyRange {
-    let base = list_base(account, list, 0).0;
-    let whole = nibbles / 2;
-    let mut from = base.clone();
-    from.extend_from_slice(&place[..whole]);
-    let mut last = from.clone();
-    if nibbles % 2 == 1 {
-        from.push(place[whole] & 0xf0);
-        last.push(place[whole] | 0x0f);
-    }
-    KeyRange { cf: Cf::Lists, from, to: after_prefix(&last) }
-}
-
-/// Reads the place that ends a list entry's key.
-pub fn read_place(key: &[u8]) -> Option<Place> {
-    let bytes: [u8; 9] = key.get(10..19)?.try_into().ok()?;
-    Some(Place::from_bytes(bytes))
-}
-
-/// A node of a list's rank tree: the prefix of `nibbles` half octets of `place`.
-pub fn list_node(account: AccountId, list: List, place: &[u8; 9], nibbles: usize) -> Key {
-    let mut build = list_base(account, list, 1).u8(nibbles as u8).bytes(&place[..nibbles / 2]);
-    if nibbles % 2 == 1 {
-        build = build.u8(place[nibbles / 2] & 0xf0);
-    }
-    build.key(Cf::Lists)
-}
-
-/// All lists of an account, entries and nodes.
-pub fn account_lists(account: AccountId) -> KeyRange {
-    let from = account.0.to_be_bytes().to_vec();
-    KeyRange { cf: Cf::Lists, to: after_prefix(&from), from }
-}
-
-/// The list that a key of [`account_lists`] belongs to, and whether it is an entry.
-pub fn read_list(key: &[u8]) -> Option<(List, bool)> {
-    let list = List::from_code(*key.get(4)?, read_u32(key, 5)?)?;
-    Some((list, *key.get(9)? == 0))
 }
 
 // ── Change logs ────────────────────────────────────────────────────────────────────────────────
@@ -484,11 +443,62 @@ pub fn list_changes_after(account: AccountId, list: List, since: u64) -> KeyRang
     range
 }
 
+/// All logs of an account.
+pub(super) fn account_logs(account: AccountId) -> KeyRange {
+    Build(account.0.to_be_bytes().to_vec()).prefix(Cf::Log)
+}
+
+/// The entries up to a position of the log that has this key of [`account_logs`].
+pub(super) fn log_up_to(key: &[u8], modseq: u64) -> KeyRange {
+    let log = key.get(..key.len().saturating_sub(8)).unwrap_or_default().to_vec();
+    KeyRange { cf: Cf::Log, from: log.clone(), to: Build(log).u64(modseq.saturating_add(1)).0 }
+}
+
+/// The logs of the account behind the one that has this key.
+pub(super) fn logs_after(account: AccountId, key: &[u8]) -> KeyRange {
+    let log = key.get(..key.len().saturating_sub(8)).unwrap_or_default();
+    KeyRange { from: after_prefix(log), ..account_logs(account) }
+}
+
+/// The key of an entry that was met in a log.
+pub(super) fn log_entry(key: &[u8]) -> Key {
+    Key { cf: Cf::Log, bytes: key.to_vec() }
+}
+
+/// Whose log an entry is in.
+pub enum LogOf {
+    Type(DataType),
+    Own(PrincipalId, DataType),
+    List,
+}
+
+/// Reads a key of [`account_logs`]: whose log, and the position.
+pub fn read_log(key: &[u8]) -> Option<(LogOf, u64)> {
+    let data_type = |code: u8| DataType::ALL.into_iter().find(|data_type| *data_type as u8 == code);
+    let of = match (*key.get(4)?, key.len()) {
+        (LIST_LOG, 18) => List::from_code(*key.get(5)?, read_u32(key, 6)?).map(|_| LogOf::List)?,
+        (OWN_LOG, 18) => LogOf::Own(PrincipalId(read_u32(key, 5)?), data_type(*key.get(9)?)?),
+        (code, 13) => LogOf::Type(data_type(code)?),
+        _ => return None,
+    };
+    Some((of, last_version(key)?))
+}
+
 // ── Blobs ──────────────────────────────────────────────────────────────────────────────────────
 
 /// A blob's content.
 pub fn blob(hash: &BlobHash) -> Key {
     Key { cf: Cf::Blobs, bytes: hash.0.to_vec() }
+}
+
+/// The content of all blobs.
+pub(super) fn all_blobs() -> KeyRange {
+    KeyRange { cf: Cf::Blobs, from: Vec::new(), to: vec![u8::MAX; 33] }
+}
+
+/// The hash that a key of [`blob`] is.
+pub fn read_blob(key: &[u8]) -> Option<BlobHash> {
+    Some(BlobHash(key.try_into().ok()?))
 }
 
 /// What is known of a blob.
@@ -541,6 +551,7 @@ pub fn read_blob_info(key: &[u8]) -> Option<(BlobHash, Option<BlobReference>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::list::Place;
     use proptest::prelude::*;
 
     proptest! {

@@ -227,6 +227,33 @@ pub fn total(read: &dyn Read, account: AccountId, list: List) -> StoreResult<u32
     Ok(load(read, account, list, &[0; 9], 0)?.total())
 }
 
+/// All lists of an account that have anything; `None` for one of a sort that nobody knows. Reads one
+/// key a list.
+pub fn all(read: &dyn Read, account: AccountId) -> StoreResult<Vec<Option<List>>> {
+    let mut out = Vec::new();
+    let mut range = keys::account_lists(account);
+    loop {
+        let mut found = None;
+        read.scan(&range, false, &mut |key, _| {
+            found = Some((keys::read_list(key), keys::lists_after(account, key)));
+            ControlFlow::Break(())
+        })?;
+        let Some((list, next)) = found else { return Ok(out) };
+        out.push(list);
+        range = next;
+    }
+}
+
+/// How many entries the list has, counted: [`total`] is what the ranks say.
+pub fn count_entries(read: &dyn Read, account: AccountId, list: List) -> StoreResult<u32> {
+    let mut count = 0;
+    read.scan(&keys::list_entries(account, list), false, &mut |_, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
+}
+
 /// Whether an entry stands there.
 pub fn contains(read: &dyn Read, account: AccountId, list: List, place: Place) -> StoreResult<bool> {
     read.has(&keys::list_entry(account, list, place))
@@ -355,6 +382,9 @@ pub(super) fn read_entry(key: &[u8], value: &[u8]) -> StoreResult<Entry> {
     Ok(Entry { place, with: rows::decode(value)? })
 }
 
+/// One entry of a list's log: what came (true) and went, in order.
+pub(super) type Logged = Vec<(Place, bool)>;
+
 /// What happened to a list after a position of the account's log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ListChanges {
@@ -364,15 +394,24 @@ pub struct ListChanges {
     pub added: Vec<Place>,
 }
 
-/// What changed in a list since `modseq`: the net of the log, exact.
-pub fn changes(read: &dyn Read, account: AccountId, list: List, since: u64) -> StoreResult<ListChanges> {
+/// What changed in a list since `modseq`: the net of the log, exact; `None` where that was swept
+/// away ([`super::sweep`]).
+pub fn changes(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    since: u64,
+) -> StoreResult<Option<ListChanges>> {
     // The first thing that happened to an entry tells whether it was there, the last whether it is.
     let mut seen: BTreeMap<Place, (bool, bool)> = BTreeMap::new();
-    let mut broken = None;
-    read.scan(&keys::list_changes_after(account, list, since), false, &mut |_, value| match rows::decode::<
-        Vec<(Place, bool)>,
-    >(value)
-    {
+    let (mut broken, mut swept) = (None, false);
+    let range = keys::list_changes_after(account, list, since);
+    read.scan(&range, false, &mut |_, value| match rows::decode::<Logged>(value) {
+        // Nothing but the sweep writes an empty entry.
+        Ok(entry) if entry.is_empty() => {
+            swept = true;
+            ControlFlow::Break(())
+        }
         Ok(entry) => {
             for (place, added) in entry {
                 seen.entry(place).or_insert((!added, added)).1 = added;
@@ -387,6 +426,9 @@ pub fn changes(read: &dyn Read, account: AccountId, list: List, since: u64) -> S
     if let Some(error) = broken {
         return Err(error);
     }
+    if swept {
+        return Ok(None);
+    }
     let mut out = ListChanges::default();
     for (place, (was, is)) in seen {
         match (was, is) {
@@ -395,7 +437,7 @@ pub fn changes(read: &dyn Read, account: AccountId, list: List, since: u64) -> S
             _ => {}
         }
     }
-    Ok(out)
+    Ok(Some(out))
 }
 
 fn load(read: &dyn Read, account: AccountId, list: List, place: &[u8; 9], depth: usize) -> StoreResult<Node> {
@@ -440,11 +482,53 @@ fn count(
     Ok(node)
 }
 
-/// Says what is wrong with a list's rank tree: each node must count what stands below it.
+/// Says what is wrong with a list's rank tree: each node must count what stands below it, and none
+/// may stand where its parent knows of none.
 pub fn check(read: &dyn Read, account: AccountId, list: List) -> StoreResult<Vec<String>> {
     let mut faults = Vec::new();
     check_node(read, account, list, [0; 9], 0, &mut faults)?;
-    Ok(faults)
+    let mut broken = None;
+    read.scan(&keys::list_nodes(account, list), false, &mut |key, _| {
+        match keys::read_list_node(key).map(|(depth, place)| is_known(read, account, list, &place, depth)) {
+            Some(Ok(true)) => {}
+            Some(Err(error)) => broken = Some(error),
+            Some(Ok(false)) => faults.push(format!("{list:?} has a rank node that its parent doesn't know")),
+            None => faults.push(format!("{list:?} has a rank node with a key that can't be read")),
+        }
+        if broken.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    broken.map_or(Ok(faults), Err)
+}
+
+/// Whether the node above has this one as a child of its own.
+fn is_known(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    place: &[u8; 9],
+    depth: usize,
+) -> StoreResult<bool> {
+    if depth == 0 {
+        return Ok(true);
+    }
+    let above = keys::above(depth);
+    let digits = keys::digits(place, above);
+    let Some(parent) = readable(read, account, list, place, above)? else { return Ok(true) };
+    Ok(parent.0.iter().any(|child| child.digits == digits && child.burst))
+}
+
+/// A node; `None` where it can't be read.
+fn readable(
+    read: &dyn Read,
+    account: AccountId,
+    list: List,
+    place: &[u8; 9],
+    depth: usize,
+) -> StoreResult<Option<Node>> {
+    match load(read, account, list, place, depth) {
+        Err(StoreError::Corrupt(_)) => Ok(None),
+        node => node.map(Some),
+    }
 }
 
 fn check_node(
@@ -455,27 +539,23 @@ fn check_node(
     depth: usize,
     faults: &mut Vec<String>,
 ) -> StoreResult<()> {
-    let kept = load(read, account, list, &place, depth)?;
+    let Some(kept) = readable(read, account, list, &place, depth)? else {
+        faults.push(format!("{list:?} has a rank node at depth {depth} that can't be read"));
+        return Ok(());
+    };
     let mut truth = count(read, account, list, &place, depth)?;
     for child in &kept.0 {
         truth.child(child.digits).burst = child.burst;
         if child.count > BURST && !child.burst && keys::below(depth) < NIBBLES {
-            faults
-                .push(format!("list {list:?} of {account}: a full rank node at depth {depth} has no child"));
+            faults.push(format!("{list:?} has a full rank node at depth {depth} without a child"));
         }
     }
     if kept != truth {
-        faults.push(format!("list {list:?} of {account}: ranks at depth {depth} don't fit the entries"));
+        faults.push(format!("{list:?} has ranks at depth {depth} that don't fit its entries"));
     }
     for child in kept.0.iter().filter(|child| child.burst) {
-        check_node(
-            read,
-            account,
-            list,
-            keys::with_digits(place, depth, child.digits),
-            keys::below(depth),
-            faults,
-        )?;
+        let place = keys::with_digits(place, depth, child.digits);
+        check_node(read, account, list, place, keys::below(depth), faults)?;
     }
     Ok(())
 }

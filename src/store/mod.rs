@@ -18,6 +18,7 @@ pub mod locks;
 pub mod read;
 pub mod rows;
 pub mod sets;
+pub mod sweep;
 pub mod txn;
 
 pub use blobs::PreparedBlob;

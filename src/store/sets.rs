@@ -29,7 +29,8 @@ pub enum EmailSet {
 }
 
 impl EmailSet {
-    pub(super) fn code(&self) -> u64 {
+    /// The number that stands for the set in keys.
+    pub fn code(&self) -> u64 {
         let name = match self {
             EmailSet::Keyword(keyword) => format!("k{keyword}"),
             EmailSet::Mailbox(mailbox) => format!("m{mailbox}"),
@@ -188,7 +189,7 @@ pub fn load(read: &dyn Read, account: AccountId, set: &EmailSet) -> StoreResult<
 }
 
 /// The codes of all sets of an account and what they hold, for the check.
-pub(super) fn load_all(read: &dyn Read, account: AccountId) -> StoreResult<BTreeMap<u64, Bitmap>> {
+pub fn load_all(read: &dyn Read, account: AccountId) -> StoreResult<BTreeMap<u64, Bitmap>> {
     let mut out: BTreeMap<u64, Bitmap> = BTreeMap::new();
     let mut broken = None;
     read.scan(&keys::all(account, keys::Kind::Set), false, &mut |key, value| match read_chunk(value) {

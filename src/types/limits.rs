@@ -280,6 +280,16 @@ pub const BLOCK_REMEMBERED_SECONDS_MAX: u64 = 24 * 60 * 60;
 // ── Store ──────────────────────────────────────────────────────────────────────────────────────
 /// Rows of one commit, blobs apart.
 pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+/// How long the change logs tell of a change; an older state gives `cannotCalculateChanges`.
+pub const LOG_KEPT_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// Commits of one account that its logs tell of at most, however young they are.
+pub const LOG_COMMITS_MAX: u64 = 1_000_000;
+/// The logs' position is written down so often, and an entry may be kept so much longer.
+pub const LOG_MARK_SECONDS: u64 = 24 * 60 * 60;
+/// How often what is kept for a time only is swept.
+pub const SWEEP_INTERVAL_SECONDS: u64 = 60 * 60;
+/// Rows that one commit of a sweep takes away.
+pub const SWEEP_ROWS_MAX: usize = 1000;
 /// How long a blob that nothing refers to is kept.
 pub const BLOB_GRACE_SECONDS: u64 = 24 * 60 * 60;
 /// How long a gateway's repeated delivery is recognised.

@@ -1,8 +1,9 @@
 //! The work that goes on beside requests: timers, and feeding full text.
 
 use crate::inbox::server::{self, Server};
-use crate::inbox::timers;
+use crate::inbox::{sweep, timers};
 use crate::mail::indexer;
+use crate::store::sweep::Retention;
 use crate::store::{Read, StoreError};
 use crate::types::AccountId;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ const TIMER_INTERVAL: Duration = Duration::from_millis(200);
 const TIMERS_AT_ONCE_MAX: usize = 256;
 /// How often blobs that nothing refers to are collected.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How often what is kept for a time only is swept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(crate::types::limits::SWEEP_INTERVAL_SECONDS);
 
 /// How long full text rests between two feedings, which is the most that it lags behind.
 const FEED_REST: Duration = Duration::from_millis(10);
@@ -103,6 +107,22 @@ pub async fn collect(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
             server.blocking(|server| crate::store::blobs::collect(&server.store, GRACE)).await;
         if let Err(error) = done {
             tracing::error!(%error, "unused blobs could not be collected");
+        }
+    }
+}
+
+/// Sweeps what is kept for a time only, until `stopping` says true.
+pub async fn sweep(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = super::http::stopped(&mut stopping) => return,
+        }
+        let done = server
+            .blocking(|server| sweep::run(&server.store, &server.directory.current(), Retention::default()));
+        match done.await {
+            Ok(swept) => tracing::debug!(swept.remembered, swept.log_entries, "swept"),
+            Err(error) => tracing::error!(%error, "what is old could not be swept"),
         }
     }
 }

@@ -99,7 +99,7 @@ impl QueryObject for Conversation {
         let reader = ctx.reader();
         let mut changed = list::ListChanges::default();
         if new != old {
-            changed = list::changes(reader, account.id, list, old.modseq)?;
+            changed = list::changes(reader, account.id, list, old.modseq)?.ok_or_else(cannot)?;
         }
         // One that moved left a place and has another; each id is told once on either side.
         let removed: BTreeSet<u32> = changed.removed.iter().map(|place| place.id).collect();

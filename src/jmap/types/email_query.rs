@@ -189,7 +189,8 @@ impl Ordered<'_> {
 
     /// What changed after a modseq, exact: ranks of what came, places of what went.
     fn changes(&self, modseq: u64, since: &Since<'_>) -> Result<QueryDelta, MethodError> {
-        let mut changes = list::changes(self.read, self.account, self.list, modseq)?;
+        let mut changes = list::changes(self.read, self.account, self.list, modseq)?
+            .ok_or(MethodErrorKind::CannotCalculateChanges)?;
         if let Some(last) = self.last_known(since)? {
             let is_near = |place: &Place| if self.backwards { *place >= last } else { *place <= last };
             changes.removed.retain(is_near);

@@ -31,6 +31,11 @@ pub(in crate::store) fn below(depth: usize) -> usize {
     if depth == 0 { 4 } else { depth + 1 }
 }
 
+/// The depth of the node above one that isn't the root.
+pub(in crate::store) fn above(depth: usize) -> usize {
+    if depth <= 4 { 0 } else { depth - 1 }
+}
+
 /// The digits of a place by which a node at `depth` divides.
 pub(in crate::store) fn digits(place: &[u8; 9], depth: usize) -> u16 {
     if depth == 0 {

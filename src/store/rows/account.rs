@@ -3,7 +3,7 @@
 use super::Row;
 use crate::store::changes::TypeStates;
 use crate::store::keys::{self, Key, Kind};
-use crate::types::{AccountId, DataType};
+use crate::types::{AccountId, DataType, Millis};
 use serde::{Deserialize, Serialize};
 
 /// The counters of an account. Ids are allotted from here and never reused.
@@ -39,5 +39,18 @@ impl Row for AccountState {
     const LOGGED: Option<(DataType, fn(()) -> u32)> = None;
     fn key(account: AccountId, (): ()) -> Key {
         keys::single(account, Kind::AccountState)
+    }
+}
+
+/// Where the account's log was at some moments, oldest first: by these the age of its entries is
+/// known, which carry no time.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LogMarksRow(pub Vec<(Millis, u64)>);
+
+impl Row for LogMarksRow {
+    type Id = ();
+    const LOGGED: Option<(DataType, fn(()) -> u32)> = None;
+    fn key(account: AccountId, (): ()) -> Key {
+        keys::single(account, Kind::LogMarks)
     }
 }

@@ -1,0 +1,157 @@
+//! A server in memory with a small team at work, for the tests of this floor.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a helper of a test is to fail the test")]
+
+use super::admin::{self, AdminReply, AdminRequest, Office};
+use super::delivery::{self, Delivery};
+use super::desk::{Desk, DeskResult};
+use super::intake::{self, Brought};
+use super::machine::Actor;
+use super::sending::{self, Order, Submitted, TeamOrder};
+use super::server::{self, Server, ServerSettings};
+use crate::auth::{Authenticator, Directory};
+use crate::mail::envelope::{Envelope, Protocol};
+use crate::mail::{ingest, mailbox};
+use crate::store::rows::submission::{Delivered, Recipient};
+use crate::store::txn::Committed;
+use crate::store::{Store, StoreOptions, Txn};
+use crate::types::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub const START: Millis = Millis(1_790_000_000_000);
+
+/// The server, and whom one meets there.
+pub struct House {
+    pub server: Arc<Server>,
+    pub ann: PrincipalId,
+    pub bob: PrincipalId,
+    /// Ann's own account.
+    pub own: AccountId,
+    /// support@, where Ann is admin and Bob is agent.
+    pub inbox: AccountId,
+}
+
+impl House {
+    pub fn new() -> Self {
+        let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
+        let store = Store::in_memory(options, Clock::manual(START), Random::seeded(5)).unwrap();
+        let directory = Directory::open(&store).unwrap();
+        let authenticator =
+            Authenticator::new(Arc::clone(&directory), store.clock.clone(), store.random.clone());
+        let settings =
+            ServerSettings { hostname: "x.example".into(), base_url: None, cors_origins: Vec::new() };
+        let server = Server::new(store, directory, authenticator, None, settings);
+        for (email, mailbox) in [("ann@x.example", true), ("bob@x.example", false)] {
+            let name = email[..3].to_owned();
+            let person = AdminRequest::PersonAdd { email: email.into(), name, password: None, mailbox };
+            ask(&server, person);
+        }
+        let members = [("ann@x.example", "admin"), ("bob@x.example", "agent")];
+        let members = members.map(|(email, role)| (email.to_owned(), role.to_owned())).to_vec();
+        let aliases = vec!["help@x.example".to_owned()];
+        let name = "Support".to_owned();
+        ask(&server, AdminRequest::InboxAdd { email: "support@x.example".into(), name, aliases, members });
+        let view = server.directory.current();
+        let person = |email: &str| view.principal_by_email(email).unwrap();
+        let account = |email: &str| view.account_by_address(&address(email)).unwrap();
+        let (ann, bob) = (person("ann@x.example"), person("bob@x.example"));
+        let (own, inbox) = (account("ann@x.example"), account("support@x.example"));
+        Self { server, ann, bob, own, inbox }
+    }
+
+    /// A transaction on the account, committed.
+    pub fn write<T>(&self, account: AccountId, work: impl FnOnce(&mut Txn<'_>) -> T) -> (T, Committed) {
+        let locked = self.server.store.lock_blocking(&[account]);
+        let mut txn = self.server.store.begin(&locked);
+        let done = work(&mut txn);
+        (done, txn.commit().unwrap())
+    }
+
+    /// Somebody at work in the inbox, in a transaction that is committed.
+    pub fn at_desk<T>(
+        &self,
+        who: PrincipalId,
+        role: MemberRole,
+        work: impl FnOnce(&mut Desk<'_, '_>) -> DeskResult<T>,
+    ) -> T {
+        let staff = server::staff(&self.server.directory.current(), self.inbox);
+        let actor = Actor::Member { principal: who, role };
+        let work = |txn: &mut Txn<'_>| work(&mut Desk::open(txn, self.inbox, actor, &staff).unwrap());
+        self.write(self.inbox, work).0.unwrap()
+    }
+
+    /// A message from a customer, to these addresses.
+    pub fn deliver(&self, to: &[&str], id: &str, more: &str) {
+        let text = format!(
+            "Date: Tue, 17 Nov 2026 10:00:00 +0000\r\nFrom: Carl <carl@c.example>\r\nTo: {}\r\nSubject: {id}\r\n\
+             Message-ID: <{id}@c.example>\r\n{more}\r\nHello from {id}\r\n",
+            to.join(", ")
+        );
+        let envelope = Envelope {
+            helo: "gateway".into(),
+            peer: None,
+            protocol: Protocol::Esmtp,
+            mail_from: Address::parse("carl@c.example"),
+            recipients: to.iter().map(|to| address(to)).collect(),
+            smtputf8: false,
+            body_8bit: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let done = runtime.block_on(delivery::deliver(&self.server, envelope, text.into_bytes()));
+        assert!(done.iter().all(|one| matches!(one, Delivery::Accepted(_))), "{done:?}");
+    }
+
+    /// A draft of Bob's in the inbox.
+    pub fn draft(&self, text: &str) -> EmailId {
+        let prepared = ingest::prepare(text.as_bytes(), false).unwrap();
+        self.at_desk(self.bob, MemberRole::Agent, |desk| {
+            let drafts = mailbox::roles(desk.txn, desk.account)?.with_role(MailboxRole::Drafts).unwrap();
+            let brought = Brought {
+                mailboxes: BTreeSet::from([drafts]),
+                keywords: Keyword::parse(Keyword::DRAFT).into_iter().collect(),
+                received_at: desk.now.date(),
+                trace: Vec::new(),
+            };
+            Ok(intake::bring_inbox(desk, &prepared, brought)?.email)
+        })
+    }
+
+    /// Bob sends a draft to Carl, now or later.
+    pub fn send(&self, email: EmailId, release_at: Option<Millis>) -> Submitted {
+        let order = order(email, self.bob, release_at);
+        self.at_desk(self.bob, MemberRole::Agent, |desk| {
+            Ok(sending::submit_inbox(desk, &order, &TeamOrder::default()).unwrap())
+        })
+    }
+}
+
+pub fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn ask(server: &Server, request: AdminRequest) -> AdminReply {
+    let office = Office { store: &server.store, directory: &server.directory, search: None };
+    admin::run(office, request).unwrap()
+}
+
+/// An order to send an Email to Carl.
+pub fn order(email: EmailId, sender: PrincipalId, release_at: Option<Millis>) -> Order<'static> {
+    let recipient = Recipient {
+        address: address("carl@c.example"),
+        parameters: Vec::new(),
+        smtp_reply: None,
+        delivered: Delivered::Queued,
+        settled: false,
+    };
+    Order {
+        email,
+        identity: IdentityId(1),
+        mail_from: Some(address("support@x.example")),
+        mail_from_parameters: Vec::new(),
+        recipients: vec![recipient],
+        sender,
+        idempotency_key: None,
+        release_at,
+    }
+}
