@@ -5,13 +5,23 @@ use crate::store::check::{Check, Floor};
 use crate::store::keys::{self, Kind};
 use crate::store::rows::account::NextIds;
 use crate::store::rows::directory::*;
+use crate::store::rows::push::{PushCreationsRow, PushSubscriptionRow};
 use crate::store::{Row, StoreResult};
 use crate::types::{AccountId, Address, CredentialId, PrincipalId};
 use std::collections::BTreeSet;
 
 /// This floor's part of the check.
 pub const FLOOR: Floor = Floor {
-    kinds: &[Kind::Principal, Kind::Account, Kind::Address, Kind::Credential, Kind::Secret, Kind::Team],
+    kinds: &[
+        Kind::Principal,
+        Kind::Account,
+        Kind::Address,
+        Kind::Credential,
+        Kind::Secret,
+        Kind::Team,
+        Kind::PushSubscription,
+        Kind::PushCreations,
+    ],
     account,
     server: |_| Ok(()),
     refers: |_, _| Ok(true),
@@ -35,6 +45,7 @@ fn account(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
     accounts(check, &next)?;
     addresses(check)?;
     teams(check, &next)?;
+    push(check)?;
     credentials(check, &next)
 }
 
@@ -102,6 +113,20 @@ fn owners(check: &mut Check<'_>, id: AccountId, kind: &AccountKind) -> StoreResu
         }
     }
     Ok(())
+}
+
+fn push(check: &mut Check<'_>) -> StoreResult<()> {
+    check.each::<PushSubscriptionRow>(HERE, Kind::PushSubscription, |check, key, row| {
+        let of = PrincipalId(keys::first_id(key).unwrap_or_default());
+        if row.login.principal != of || !check.read.has(&PrincipalRow::key(HERE, of))? {
+            check.fault(
+                HERE,
+                format_args!("a PushSubscription is {of}'s, who isn't its login or doesn't exist"),
+            );
+        }
+        Ok(())
+    })?;
+    check.each::<PushCreationsRow>(HERE, Kind::PushCreations, |_, _, _| Ok(()))
 }
 
 fn teams(check: &mut Check<'_>, next: &NextIds) -> StoreResult<()> {

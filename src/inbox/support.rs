@@ -39,8 +39,13 @@ impl House {
         let directory = Directory::open(&store).unwrap();
         let authenticator =
             Authenticator::new(Arc::clone(&directory), store.clock.clone(), store.random.clone());
-        let settings =
-            ServerSettings { hostname: "x.example".into(), base_url: None, cors_origins: Vec::new() };
+        let settings = ServerSettings {
+            hostname: "x.example".into(),
+            base_url: None,
+            cors_origins: Vec::new(),
+            return_path: Default::default(),
+            queue: Default::default(),
+        };
         let server = Server::new(store, directory, authenticator, None, settings);
         for (email, mailbox) in [("ann@x.example", true), ("bob@x.example", false)] {
             let name = email[..3].to_owned();
@@ -89,13 +94,8 @@ impl House {
             to.join(", ")
         );
         let envelope = Envelope {
-            helo: "gateway".into(),
-            peer: None,
-            protocol: Protocol::Esmtp,
-            mail_from: Address::parse("carl@c.example"),
             recipients: to.iter().map(|to| address(to)).collect(),
-            smtputf8: false,
-            body_8bit: false,
+            ..Envelope::new("gateway".into(), Protocol::Esmtp, Address::parse("carl@c.example"))
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let done = runtime.block_on(delivery::deliver(&self.server, envelope, text.into_bytes()));
@@ -131,7 +131,8 @@ pub fn address(text: &str) -> Address {
 }
 
 fn ask(server: &Server, request: AdminRequest) -> AdminReply {
-    let office = Office { store: &server.store, directory: &server.directory, search: None };
+    let office =
+        Office { store: &server.store, directory: &server.directory, search: None, hostname: "x.example" };
     admin::run(office, request).unwrap()
 }
 

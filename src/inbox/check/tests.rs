@@ -17,6 +17,7 @@ use crate::store::list::{self, List, Place};
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::*;
 use crate::store::rows::mail::*;
+use crate::store::rows::push::*;
 use crate::store::rows::quota::{QuotaLimit, QuotaLimitsRow, UsageRow};
 use crate::store::rows::submission::*;
 use crate::store::rows::team::*;
@@ -82,6 +83,8 @@ fn day() -> Day {
         outbound::destroy(txn, house.inbox, other.id, &other.row).unwrap();
         let reports = ReportsRow { dsns: vec![EmailId(1)], ..ReportsRow::default() };
         txn.put_at(keys::row(house.inbox, Kind::SubmissionReports, sent.id.0), &reports).unwrap();
+        let note = QueueNoteRow { warned: true, uncertain: 0 };
+        txn.put_at(keys::row(house.inbox, Kind::QueueNote, sent.id.0), &note).unwrap();
         let row = identity::all(txn, house.inbox).unwrap()[0].1.clone();
         identity::write_for(txn, house.inbox, IdentityId(1), house.bob, &row).unwrap();
         let refusal = RefusalRow::Block(Block { at: START, emails: vec![] });
@@ -107,6 +110,25 @@ fn day() -> Day {
     house.at_desk(house.bob, MemberRole::Agent, |desk| {
         let third: EmailRow = row(desk.txn, desk.account, EmailId(6));
         desk.merge(third.conversation.unwrap(), OPEN, Expect::default())
+    });
+    let push = PushSubscriptionRow {
+        login: LoginRow { principal: house.bob, inbox: None, credential: None, password: None },
+        device_client_id: "x".into(),
+        url: "https://push.example/".into(),
+        keys: None,
+        code: String::new(),
+        asked: false,
+        verified: false,
+        expires: UtcDate(7),
+        types: None,
+        position: None,
+        created_at: START,
+        email_push: vec![],
+    };
+    house.write(DIRECTORY, |txn| {
+        outbound::set_paused(txn, true).unwrap();
+        txn.put_at(PushCreationsRow::key(DIRECTORY, house.bob), &PushCreationsRow::default()).unwrap();
+        txn.put_at(PushSubscriptionRow::key(DIRECTORY, (house.bob, PushSubscriptionId(1))), &push).unwrap();
     });
     let team = TeamRow { name: "Two".into(), members: vec![house.bob], disabled: false, created_at: START };
     house.write(DIRECTORY, |txn| {
@@ -177,7 +199,9 @@ fn a_row_that_cannot_be_read_is_told_and_ends_nothing() {
     for kind in kinds::ALL {
         // Rows without content, and those of the whole server.
         let empty = [Kind::ConversationNote, Kind::ConversationActivity, Kind::SubmissionOfEmail];
-        if empty.contains(kind) || matches!(kind, Kind::Timer | Kind::Queue | Kind::Format) {
+        if empty.contains(kind)
+            || matches!(kind, Kind::Timer | Kind::Queue | Kind::QueuePaused | Kind::Format)
+        {
             continue;
         }
         let told = faults(&day, |txn| {
@@ -715,6 +739,7 @@ fn a_directory_that_disagrees_is_told() {
             &[
                 "the directory: pc is a member of INBOX and doesn't exist",
                 "the directory: pc is in team pd and doesn't exist",
+                "the directory: a PushSubscription is pc's, who isn't its login or doesn't exist",
                 "the directory: app password kb is of pc, who is disabled or doesn't exist",
                 "INBOX: pc is a viewer and doesn't exist",
                 "INBOX: ib is something to pc, who doesn't exist",

@@ -86,6 +86,20 @@ fn beside(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
         }
         Ok(())
     })?;
+    check.each::<ReturnPathRow>(account, Kind::ReturnPath, |check, key, _| {
+        let id = SubmissionId(keys::last_id(key).unwrap_or_default());
+        if check.read.has(&SubmissionRow::key(account, id))? {
+            check.fault(account, format_args!("{id} left a return path behind, and is there"));
+        }
+        Ok(())
+    })?;
+    check.each::<QueueNoteRow>(account, Kind::QueueNote, |check, key, _| {
+        let id = SubmissionId(keys::last_id(key).unwrap_or_default());
+        if find(check, account, id)?.is_none_or(|row| row.relay == RelayState::Done) {
+            check.fault(account, format_args!("the queue notes something of {id}, which doesn't wait"));
+        }
+        Ok(())
+    })?;
     check.each::<ReportsRow>(account, Kind::SubmissionReports, |check, key, _| {
         let id = SubmissionId(keys::last_id(key).unwrap_or_default());
         if !check.read.has(&SubmissionRow::key(account, id))? {
