@@ -45,6 +45,8 @@ impl House {
             cors_origins: Vec::new(),
             return_path: Default::default(),
             queue: Default::default(),
+            http_wait: std::time::Duration::from_secs(60),
+            trust: Default::default(),
         };
         let server = Server::new(store, directory, authenticator, None, settings);
         for (email, mailbox) in [("ann@x.example", true), ("bob@x.example", false)] {

@@ -41,7 +41,8 @@ async fn what_our_gateway_proved_is_shown_and_what_others_say_there_is_gone() {
     let header = "Authentication-Results: gw.example; spf=pass; dkim=none; dmarc=fail\r\n\
                   Authentication-Results: evil.example; dmarc=pass\r\n";
     assert!(server.deliver(MARTA, &[SUPPORT], &text(header, "1@c", "x")).await.starts_with("250"));
-    let got = emails(&bob, &["authentication", "threading", "header:Authentication-Results:asText:all"]).await;
+    let got =
+        emails(&bob, &["authentication", "threading", "header:Authentication-Results:asText:all"]).await;
     let id = got[0]["id"].clone();
     assert_eq!(
         got,
@@ -70,7 +71,8 @@ async fn what_our_gateway_proved_is_shown_and_what_others_say_there_is_gone() {
 #[tokio::test]
 async fn spam_goes_to_junk_and_its_conversation_is_closed_and_nothing_reopens() {
     let (server, bob, _config) = office("", &[]).await;
-    let reply = server.deliver(MARTA, &[SUPPORT, "bob@x.example"], &text("X-Spam-Flag: YES\r\n", "1@c", "x")).await;
+    let reply =
+        server.deliver(MARTA, &[SUPPORT, "bob@x.example"], &text("X-Spam-Flag: YES\r\n", "1@c", "x")).await;
     assert!(reply.starts_with("250"), "{reply}");
     for client in [&bob, &bob.own()] {
         let junk = client.mailbox("junk").await;
@@ -90,10 +92,19 @@ async fn spam_goes_to_junk_and_its_conversation_is_closed_and_nothing_reopens() 
 async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
     let (server, _, _config) = office("", &[]).await;
     server.json(&[
-        "inbox", "add", "all@y.example", "--name", "All", "--alias", "*@y.example", "--member",
+        "inbox",
+        "add",
+        "all@y.example",
+        "--name",
+        "All",
+        "--alias",
+        "*@y.example",
+        "--member",
         "bob@x.example:agent",
     ]);
-    assert!(server.deliver(MARTA, &["support+Billing@x.example"], &text("", "1@c", "x")).await.starts_with("250"));
+    assert!(
+        server.deliver(MARTA, &["support+Billing@x.example"], &text("", "1@c", "x")).await.starts_with("250")
+    );
     assert!(server.deliver(MARTA, &["whoever@Y.example"], &text("", "2@c", "y")).await.starts_with("250"));
     let bob = server.client("bob@x.example").await;
     let accounts = bob.session["accounts"].as_object().unwrap().clone();
@@ -102,7 +113,8 @@ async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
     assert_eq!(conversations(&support).await[0]["tags"], json!(["billing"]));
     assert_eq!(conversations(&all).await[0]["tags"], json!([]));
     let identities = all.call("Identity/get", json!({"ids": null})).await;
-    let emails: Vec<&Value> = identities["list"].as_array().unwrap().iter().map(|one| &one["email"]).collect();
+    let emails: Vec<&Value> =
+        identities["list"].as_array().unwrap().iter().map(|one| &one["email"]).collect();
     assert_eq!(emails, ["all@y.example"], "nobody writes as all of a domain");
     server.check();
 }

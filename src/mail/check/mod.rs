@@ -52,6 +52,7 @@ pub const FLOOR: Floor = Floor {
         Kind::ReturnPath,
         Kind::QueueNote,
         Kind::QueuePaused,
+        Kind::Evidence,
         Kind::Viewers,
         Kind::ViewerState,
         Kind::ViewerCounts,

@@ -80,6 +80,7 @@ kinds! {
     ReturnPath "return path" Octets(4);
     QueueNote "queue note" Octets(4);
     QueuePaused "queue paused" One;
+    Evidence "evidence" Octets(4);
     LogMarks "log marks" One;
     Timer "timer" Octets(17);
     Queue "place in the relay queue" Octets(17);
