@@ -113,6 +113,12 @@ pub fn set_member(
     touch(txn, principal)
 }
 
+/// The role of a member; `None` for whoever is none.
+pub fn role_of(read: &dyn Read, inbox: AccountId, principal: PrincipalId) -> AuthResult<Option<MemberRole>> {
+    let (_, members) = inbox_row(read, inbox)?;
+    Ok(members.iter().find(|member| member.principal == principal).map(|member| member.role))
+}
+
 /// Ends a membership, and revokes the person's app passwords that open this inbox only.
 pub fn remove_member(txn: &mut Txn<'_>, inbox: AccountId, principal: PrincipalId) -> AuthResult<()> {
     let (mut row, mut members) = inbox_row(txn, inbox)?;

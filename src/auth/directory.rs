@@ -9,7 +9,7 @@ use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::*;
 use crate::store::rows::{self, Row};
 use crate::store::{Read, Store, StoreError, StoreResult, Txn, keys};
-use crate::types::{AccountId, Address, CredentialId, MemberRole, PrincipalId};
+use crate::types::{AccountId, Address, CredentialId, DataType, MemberRole, PrincipalId};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -202,6 +202,8 @@ fn addresses(read: &dyn Read) -> StoreResult<HashMap<String, AccountId>> {
 /// The directory that logins, sessions and intake look into.
 pub struct Directory {
     current: Mutex<Arc<View>>,
+    /// The view that a commit in progress makes; its transaction holds the directory's lock.
+    coming: Mutex<Option<Arc<View>>>,
     changed: tokio::sync::watch::Sender<u64>,
 }
 
@@ -218,7 +220,15 @@ impl Directory {
         }
         let view = View::load(&store.snapshot())?;
         let changed = tokio::sync::watch::Sender::new(view.modseq);
-        Ok(Arc::new(Self { current: Mutex::new(Arc::new(view)), changed }))
+        let directory =
+            Arc::new(Self { current: Mutex::new(Arc::new(view)), coming: Mutex::new(None), changed });
+        let weak = Arc::downgrade(&directory);
+        store.hub().before_directory(Box::new(move |states| {
+            if let Some(directory) = weak.upgrade() {
+                directory.settle(states.of(DataType::Principal));
+            }
+        }));
+        Ok(directory)
     }
 
     /// The newest durable view.
@@ -238,17 +248,30 @@ impl Directory {
         let store = txn.store();
         let mut view = View::load(&txn)?;
         view.modseq = txn.modseq(AccountId::DIRECTORY)?;
-        store.durable_blocking(txn.commit()?.ticket)?;
-        self.install(view);
-        Ok(())
+        // The flusher settles it before it tells anybody of the commit.
+        *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        let done = txn.commit().and_then(|done| store.durable_blocking(done.ticket));
+        match done {
+            Ok(()) => self.settle(u64::MAX),
+            Err(_) => *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = None,
+        }
+        done
+    }
+
+    /// What a commit made becomes current, once everything up to that modseq is durable.
+    fn settle(&self, upto: u64) {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = coming.take_if(|view| view.modseq <= upto) {
+            self.install(view);
+        }
     }
 
     /// Makes a durable view the current one, unless a newer one already is.
-    pub fn install(&self, view: View) {
+    fn install(&self, view: Arc<View>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if view.modseq > current.modseq {
             let modseq = view.modseq;
-            *current = Arc::new(view);
+            *current = view;
             self.changed.send_replace(modseq);
         }
     }
@@ -285,7 +308,7 @@ mod tests {
         let house = House::new();
         let old = View::load(&house.store.snapshot()).unwrap();
         house.person("ada@example.com");
-        house.directory.install(old);
+        house.directory.install(Arc::new(old));
         assert!(house.directory.current().principal_by_email("ada@example.com").is_some());
     }
 

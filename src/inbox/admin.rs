@@ -10,12 +10,12 @@ use crate::inbox::admin_queue::{self, QueueReport, QueueRequest};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::admin_team::{self, TeamLine, TeamRequest};
 use crate::inbox::desk::DeskError;
-use crate::inbox::kept;
+use crate::inbox::{membership, server};
 use crate::mail::mailbox;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{AccountKind, AccountRow};
-use crate::store::rows::team::{ActivityValue, InboxSettingsRow};
+use crate::store::rows::team::InboxSettingsRow;
 use crate::store::{Locked, Read, Store, StoreError, Txn, backup, keys};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
@@ -254,9 +254,11 @@ fn commit<T>(
     Ok(done)
 }
 
-/// Makes a change that adds an account, whose lock has to be held before its number is known.
+/// Makes a change that adds an account, whose lock has to be held before its number is known, and
+/// that writes these other ones.
 fn change_with_account<T>(
     office: Office<'_>,
+    others: &[AccountId],
     work: impl FnOnce(&mut Txn<'_>, AccountId) -> Result<T, AdminError>,
 ) -> Result<T, AdminError> {
     office.store.check_space()?;
@@ -264,7 +266,8 @@ fn change_with_account<T>(
         let state: Option<AccountState> =
             (&office.store.snapshot() as &dyn Read).row(AccountId::DIRECTORY, ())?;
         let next = AccountId(state.unwrap_or_default().next.account + 1);
-        let locked = office.store.lock_blocking(&[AccountId::DIRECTORY, next]);
+        let all: Vec<AccountId> = [AccountId::DIRECTORY, next].iter().chain(others).copied().collect();
+        let locked = office.store.lock_blocking(&all);
         let mut txn = office.store.begin(&locked);
         if accounts::allot(&mut txn)? != next {
             // Somebody was quicker: the number is another one now.
@@ -306,7 +309,7 @@ fn person_add(
         account,
     };
     let (id, account) = if with_mailbox {
-        change_with_account(office, |txn, account| {
+        change_with_account(office, &[], |txn, account| {
             let id = people::add(txn, new(Some(account)))?;
             mailbox::create_defaults(txn, account, false)?;
             Ok((id, Some(account)))
@@ -349,8 +352,15 @@ pub(super) fn find_inbox(view: &View, email: &str) -> Result<AccountId, AdminErr
 fn person_disable(office: Office<'_>, email: &str) -> Result<AdminReply, AdminError> {
     let view = office.directory.current();
     let person = find_person(&view, email)?;
-    change(office, &[], |txn| Ok(people::disable(txn, person)?))?;
-    for (inbox, _) in view.inboxes_of(person) {
+    let inboxes: Vec<AccountId> = view.inboxes_of(person).iter().map(|(inbox, _)| *inbox).collect();
+    change(office, &inboxes, |txn| {
+        people::disable(txn, person)?;
+        let view = View::load(txn)?;
+        inboxes
+            .iter()
+            .try_for_each(|inbox| membership::release(txn, &server::staff(&view, *inbox), *inbox, person))
+    })?;
+    for inbox in &inboxes {
         admin_member::release_work(office, *inbox, person)?;
     }
     Ok(AdminReply::Done)
@@ -385,7 +395,9 @@ fn inbox_add(
         .iter()
         .map(|(person, word)| Ok((find_person(&view, person)?, role(word)?)))
         .collect::<Result<Vec<_>, AdminError>>()?;
-    let account = change_with_account(office, |txn, account| {
+    let own: Vec<AccountId> =
+        members.iter().filter_map(|(person, _)| view.principal(*person)?.account).collect();
+    let account = change_with_account(office, &own, |txn, account| {
         let new = NewInbox {
             email: email.clone(),
             name: name.clone(),
@@ -398,16 +410,11 @@ fn inbox_add(
         addresses.extend(aliases.iter().cloned());
         let settings = InboxSettingsRow { name: name.clone(), addresses, ..InboxSettingsRow::default() };
         txn.put_at(keys::row(account, keys::Kind::InboxSettings, 0), &settings)?;
-        kept::for_members(txn, &view, account, &members)?;
-        for (person, role) in &members {
-            admin_member::record_member(
-                txn,
-                account,
-                *person,
-                ActivityValue::None,
-                ActivityValue::Role(*role),
-            )?;
-        }
+        members.iter().try_for_each(|(person, role)| {
+            let (person, role) = (*person, Some(*role));
+            let joined = membership::Change { inbox: account, person, role, by: membership::operator() };
+            membership::begin(txn, &joined)
+        })?;
         Ok(account)
     })?;
     Ok(AdminReply::Inbox { email: email.to_string(), name, account_id: account.to_string() })

@@ -4,27 +4,11 @@
 //! message to any colleague and close it under any category.
 
 use super::desk::{Desk, PersonName};
-use super::machine::Actor;
 use super::projection::KeptMailboxes;
-use super::server;
-use crate::auth::View;
 use crate::mail::mailbox;
+use crate::store::StoreResult;
 use crate::store::rows::mail::Kept;
-use crate::store::rows::team::Cause;
-use crate::store::{StoreResult, Txn};
 use crate::types::*;
-
-/// Makes what is missing once these people are members.
-pub(super) fn for_members(
-    txn: &mut Txn<'_>,
-    view: &View,
-    account: AccountId,
-    members: &[(PrincipalId, MemberRole)],
-) -> StoreResult<()> {
-    let mut staff = server::staff(view, account);
-    staff.roster.members.extend(members.iter().copied());
-    Desk::open(txn, account, Actor::System(Cause::User), &staff)?.keep_mailboxes()
-}
 
 impl Desk<'_, '_> {
     /// Makes the mailbox of each member who may own a conversation, and of each category where

@@ -23,6 +23,7 @@ pub mod intake;
 pub mod kept;
 pub mod lock;
 pub mod machine;
+pub mod membership;
 pub mod merge;
 pub mod messages;
 pub mod moves;

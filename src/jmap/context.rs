@@ -7,7 +7,7 @@
 use super::capability::{Capability, CapabilitySet};
 use super::error::{MethodError, MethodErrorKind};
 use super::methods;
-use super::request::Invocation;
+use super::reply::Reply;
 use super::session::{Account, SessionData};
 use crate::inbox::desk::Staff;
 use crate::mail::search::SearchIndex;
@@ -29,6 +29,9 @@ pub struct Host<'a> {
     pub search: Option<&'a SearchIndex>,
     /// Who works in an inbox, by the directory of now.
     pub staff: &'a (dyn Fn(AccountId) -> Arc<Staff> + Sync),
+    /// Says no where an account isn't any more, to the one who asks, what the session says. Asked
+    /// where its lock was taken after the session was made.
+    pub still: &'a (dyn Fn(&Account) -> Result<(), MethodErrorKind> + Sync),
     /// The part after the `@` of the Message-IDs that we make.
     pub hostname: &'a str,
 }
@@ -44,7 +47,7 @@ pub struct Ctx<'a> {
     created_ids: Map<String, Value>,
     /// Creation ids of the call in progress.
     staged_ids: HashMap<String, String>,
-    responses: Vec<Invocation>,
+    responses: Vec<Reply>,
     call_id: String,
     locked: Option<Locked>,
     /// The accounts that were told of, so that the response waits until that is durable.
@@ -128,8 +131,13 @@ impl<'a> Ctx<'a> {
         work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<R, MethodError>,
     ) -> Result<(R, Committed), MethodError> {
         self.store.check_space()?;
-        let locks = self.take_locks(account);
-        let result = self.write_locked(&locks, work);
+        let (locks, anew) = self.take_locks(account);
+        // A right may have ended before the lock was taken.
+        let known = self.session.account(account).filter(|_| anew).map_or(Ok(()), self.host.still);
+        let result = match known {
+            Ok(()) => self.write_locked(&locks, work),
+            Err(kind) => Err(kind.into()),
+        };
         // The transaction is gone. After a panic the locks are, too, and are taken anew.
         self.locked = Some(locks);
         if result.is_err() {
@@ -156,15 +164,15 @@ impl<'a> Ctx<'a> {
     /// The locks of the request, with that of the account. An account that wasn't foreseen (its id
     /// came by reference) is locked now: all locks are let go and taken anew in their order, so
     /// that two requests can't wait for each other. Nothing is lost by it, since no transaction
-    /// outlives its call (RFC 8620 §3.10).
-    fn take_locks(&mut self, account: AccountId) -> Locked {
+    /// outlives its call (RFC 8620 §3.10). Says whether the locks were taken anew.
+    fn take_locks(&mut self, account: AccountId) -> (Locked, bool) {
         match self.locked.take() {
-            Some(locked) if locked.holds(account) => locked,
+            Some(locked) if locked.holds(account) => (locked, false),
             held => {
                 let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
                 drop(held);
                 wanted.push(account);
-                self.store.lock_blocking(&wanted)
+                (self.store.lock_blocking(&wanted), true)
             }
         }
     }
@@ -193,7 +201,13 @@ impl<'a> Ctx<'a> {
     /// Adds a response to the call in progress. A method may add more than one.
     pub fn respond(&mut self, name: &str, arguments: Map<String, Value>) {
         let call_id = self.call_id.clone();
-        self.responses.push(Invocation { name: name.to_owned(), arguments, call_id });
+        self.responses.push(Reply::new(name.to_owned(), arguments, call_id));
+    }
+
+    /// The same, with a JSON array as text in place of the argument `list`.
+    pub fn respond_with_list(&mut self, name: &str, arguments: Map<String, Value>, list: String) {
+        let call_id = self.call_id.clone();
+        self.responses.push(Reply::new(name.to_owned(), arguments, call_id).with_list(list));
     }
 
     /// Runs a method as a part of the call in progress, such as the Email/set that follows an
@@ -214,7 +228,7 @@ impl<'a> Ctx<'a> {
         self.staged_ids.clear();
     }
 
-    pub(super) fn responses(&self) -> &[Invocation] {
+    pub(super) fn responses(&self) -> &[Reply] {
         &self.responses
     }
 
@@ -222,7 +236,7 @@ impl<'a> Ctx<'a> {
         self.created_ids = created_ids;
     }
 
-    pub(super) fn finish(self) -> (Vec<Invocation>, Map<String, Value>, Ticket) {
+    pub(super) fn finish(self) -> (Vec<Reply>, Map<String, Value>, Ticket) {
         // Asked after the last snapshot was taken, a ticket covers all that was told.
         let told = self.told.into_inner();
         let ticket = told.into_iter().map(|account| self.store.ticket_of(account)).max();

@@ -112,6 +112,7 @@ static TABLES: &[&[Method]] = &[
     types::principal::METHODS,
     types::push_subscription::METHODS,
     types::quota::METHODS,
+    types::share_notification::METHODS,
     types::vacation::METHODS,
 ];
 

@@ -199,7 +199,8 @@ impl SessionData {
         Value::Object(Capability::ALL.into_iter().map(|one| (one.uri().to_owned(), object(one))).collect())
     }
 
-    fn account_json(&self, account: &Account) -> Value {
+    /// The Account object, as in the session.
+    pub fn account_json(&self, account: &Account) -> Value {
         let known = Capability::ALL.into_iter().filter(|&one| has(account, one));
         let mut objects: Map<String, Value> =
             known.map(|one| (one.uri().to_owned(), self.account_capability(account, one))).collect();

@@ -91,7 +91,15 @@ pub fn create_defaults(txn: &mut Txn<'_>, account: AccountId, inbox: bool) -> St
         write_new(
             txn,
             account,
-            MailboxRow { name, parent: None, role, sort_order, unsubscribed: Vec::new(), kept },
+            MailboxRow {
+                name,
+                parent: None,
+                role,
+                sort_order,
+                unsubscribed: Vec::new(),
+                kept,
+                subscribed: Vec::new(),
+            },
         )?;
     }
     Ok(())
@@ -135,6 +143,7 @@ pub fn create_kept(
         sort_order: 10,
         unsubscribed: Vec::new(),
         kept: Some(kept),
+        subscribed: Vec::new(),
     };
     write_new(txn, account, row)
 }
@@ -178,7 +187,11 @@ pub fn update(
         return Ok(());
     }
     // RFC 8621 §2: a subscription is a member's own, and nobody else hears of it.
-    let subscribed = MailboxRow { unsubscribed: after.unsubscribed.clone(), ..before.clone() };
+    let subscribed = MailboxRow {
+        unsubscribed: after.unsubscribed.clone(),
+        subscribed: after.subscribed.clone(),
+        ..before.clone()
+    };
     if let Some(member) = member.filter(|_| subscribed == *after) {
         txn.put_at(MailboxRow::key(account, mailbox), after)?;
         return Ok(txn.log_own(account, member, DataType::Mailbox, mailbox.0, Change::Updated)?);

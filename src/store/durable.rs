@@ -195,6 +195,7 @@ impl Shared {
         let ready = std::mem::replace(synced, later);
         let Some(upto) = ready.keys().next_back().copied() else { return };
         state.of_account.retain(|_, ticket| *ticket > upto);
+        // The directory is account 0, and so comes first in each commit.
         for (account, news) in ready.into_values().flatten() {
             hub.publish(account, &news);
         }

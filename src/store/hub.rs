@@ -4,16 +4,20 @@
 use super::changes::TypeStates;
 use crate::types::{AccountId, PrincipalId};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 
 /// The watches of all accounts that somebody listens to.
 #[derive(Default)]
 pub struct Hub {
+    before_directory: OnceLock<BeforeDirectory>,
     watches: Mutex<HashMap<AccountId, HashMap<PrincipalId, watch::Sender<TypeStates>>>>,
     bells: Mutex<Vec<Arc<Bell>>>,
     subscriptions: Notify,
 }
+
+/// What happens with a durable commit to the directory before anybody hears of anything in it.
+pub type BeforeDirectory = Box<dyn Fn(&TypeStates) + Send + Sync>;
 
 /// Rings for every account that changed, for those who work on all of them: full text, the relay
 /// queue. It remembers each account once, so it grows with the accounts and not with the changes.
@@ -50,6 +54,13 @@ impl Hub {
         own.or_insert_with(|| watch::Sender::new(TypeStates::default())).subscribe()
     }
 
+    /// Says what happens once a commit to the directory is durable, before anybody hears of it or of
+    /// what else it wrote: whoever lost a right by it hears nothing of it.
+    pub fn before_directory(&self, what: BeforeDirectory) {
+        // A store has one directory, which says it once.
+        let _ = self.before_directory.set(what);
+    }
+
     /// A bell that rings for every account from now on.
     pub fn bell(&self) -> Arc<Bell> {
         let bell = Arc::new(Bell::default());
@@ -70,6 +81,11 @@ impl Hub {
 
     /// Tells listeners the account's states, or a member's own.
     pub(super) fn publish(&self, account: AccountId, news: &AccountNews) {
+        if account == AccountId::DIRECTORY
+            && let (Some(before), Some(states)) = (self.before_directory.get(), &news.shared)
+        {
+            before(states);
+        }
         if news.shared.is_some() {
             self.bells
                 .lock()

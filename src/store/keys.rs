@@ -52,6 +52,7 @@
 //!   50 Viewers                  (account)                      the members with marks of their own
 //!   51 Viewer's states          (account, principal:4)
 //!   52 Viewer's counts          (account, principal:4, mailbox:4)
+//!   53 ShareNotification        (account, notification:4)
 //!   60 Return path              (account, submission:4)        of a destroyed submission
 //!   61 Queue note               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
@@ -163,6 +164,7 @@ pub enum Kind {
     Viewers = 0x50,
     ViewerState = 0x51,
     ViewerCounts = 0x52,
+    ShareNotification = 0x53,
     ReturnPath = 0x60,
     QueueNote = 0x61,
     QueuePaused = 0x62,

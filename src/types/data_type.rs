@@ -19,6 +19,8 @@ pub enum DataType {
     Activity = 10,
     InboxSettings = 11,
     Principal = 12,
+    /// RFC 9670.
+    ShareNotification = 13,
     /// RFC 9425.
     Quota = 14,
     VacationResponse = 15,
@@ -29,7 +31,7 @@ impl DataType {
     pub const COUNT: usize = 16;
 
     /// Every type, in the order of its number.
-    pub const ALL: [DataType; 14] = [
+    pub const ALL: [DataType; 15] = [
         DataType::Mailbox,
         DataType::Thread,
         DataType::Email,
@@ -42,6 +44,7 @@ impl DataType {
         DataType::Activity,
         DataType::InboxSettings,
         DataType::Principal,
+        DataType::ShareNotification,
         DataType::Quota,
         DataType::VacationResponse,
     ];
@@ -61,6 +64,7 @@ impl DataType {
             DataType::Activity => "Activity",
             DataType::InboxSettings => "InboxSettings",
             DataType::Principal => "Principal",
+            DataType::ShareNotification => "ShareNotification",
             DataType::Quota => "Quota",
             DataType::VacationResponse => "VacationResponse",
         }

@@ -120,6 +120,8 @@ id!(/// One entry in an inbox's history, numbered without gaps.
     ActivityId, 'y');
 id!(/// A quota of an account (RFC 9425).
     QuotaId, 'q');
+id!(/// What a person is told of a change of what they may do (RFC 9670 §3).
+    ShareNotificationId, 'h');
 id!(/// An app password.
     CredentialId, 'k');
 id!(/// A push subscription (RFC 8620 §7.2), unique among those of one principal.

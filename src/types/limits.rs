@@ -262,6 +262,8 @@ pub const LOCK_SECONDS_MIN: u64 = 15;
 pub const LOCK_SECONDS_MAX: u64 = 600;
 /// A reply lock where neither the client nor the inbox says.
 pub const LOCK_SECONDS_DEFAULT: u64 = 120;
+/// Notifications of changed rights that are kept for a person (RFC 9670 §3).
+pub const SHARE_NOTIFICATIONS_MAX: usize = 100;
 /// Participants kept of one conversation.
 pub const PARTICIPANTS_MAX: usize = 100;
 /// `reopenWithin` where the inbox doesn't say.

@@ -3,14 +3,15 @@
 use super::http::Web;
 use super::http_auth::{Caller, Pass, Use};
 use super::problem::Problem;
+use crate::auth::{Login, Session};
 use crate::inbox::server::Server;
 use crate::jmap::context::{Ctx, Host};
-use crate::jmap::error::RequestError;
+use crate::jmap::error::{MethodErrorKind, RequestError};
 use crate::jmap::ijson;
 use crate::jmap::methods;
 use crate::jmap::process;
 use crate::jmap::request::{self, Request};
-use crate::jmap::session::SessionData;
+use crate::jmap::session::{Account, SessionData};
 use crate::jmap::websocket as ws;
 use crate::store::{Locked, Ticket};
 use crate::types::{AccountId, limits};
@@ -72,10 +73,11 @@ pub async fn answer(
     let visible: Vec<AccountId> = written.into_iter().filter(|id| before.account(*id).is_some()).collect();
     let locked = web.server.store.lock(&visible).await;
     let session = caller.session(web)?;
+    let login = caller.login.clone();
     // A hop to a thread that may block costs more than a call that never does.
     let (ticket, text) = match methods::may_block(&request) {
-        true => web.server.blocking(move |server| run(server, &session, request, locked, to)).await,
-        false => run(&web.server, &session, request, locked, to),
+        true => web.server.blocking(move |server| run(server, (&login, &session), request, locked, to)).await,
+        false => run(&web.server, (&login, &session), request, locked, to),
     };
     web.server.store.durable(ticket).await.map_err(|error| {
         tracing::error!(%error, "a response could not be made durable");
@@ -87,16 +89,26 @@ pub async fn answer(
 /// The response's text, and what must be durable before it is sent.
 fn run(
     server: &Arc<Server>,
-    session: &SessionData,
+    (login, session): (&Login, &SessionData),
     request: Request,
     locked: Locked,
     to: Option<ws::RequestId>,
 ) -> (Ticket, String) {
     let staff = |account| server.staff(account);
+    let still = |account: &Account| {
+        let now = Session::of(server.directory.current(), login.clone());
+        let access = now.and_then(|now| now.access(account.id));
+        match access.ok_or(MethodErrorKind::AccountNotFound)?.role() == account.role {
+            true => Ok(()),
+            // With the role that it is now the request may mean something else.
+            false => Err(MethodErrorKind::ServerUnavailable),
+        }
+    };
     let host = Host {
         store: &server.store,
         search: server.search.as_ref(),
         staff: &staff,
+        still: &still,
         hostname: &server.settings.hostname,
     };
     let response = process::process(Ctx::new(host, session, request.using, locked), request);

@@ -2,6 +2,7 @@
 //! know nothing of us.
 
 mod merge;
+mod membership;
 mod moves;
 mod moves_away;
 mod no_note_leaves;

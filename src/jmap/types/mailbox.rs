@@ -41,6 +41,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("unreadThreads", Kind::UnsignedInt),
         Property::server("myRights", Kind::Object),
         Property::mutable("isSubscribed", Kind::Boolean, Initial::Bool(true)),
+        Property::server("shareWith", Kind::Object).or_null().of(Capability::Principals).on_request(),
     ],
     // An observer may say what they want to see; the hooks ask more for everything else.
     write_role: MemberRole::Observer,
@@ -78,7 +79,13 @@ impl Object for Mailbox {
         let me = ctx.session.principal;
         let found = ids.iter().zip(rows).zip(counts);
         Ok(found
-            .map(|((id, row), counts)| row.map(|row| to_json(id, &row, &counts, account, me, props)))
+            .map(|((id, row), counts)| {
+                let mut object = row.as_ref().map(|row| to_json(id, row, &counts, account, me, props));
+                if let (Some(object), Some(row), true) = (&mut object, &row, props.has("shareWith")) {
+                    object.insert("shareWith".into(), share_with(ctx, account, row));
+                }
+                object
+            })
             .collect())
     }
 
@@ -124,17 +131,27 @@ fn to_json(
         "unreadEmails" => json!(counts.unread_emails),
         "totalThreads" => json!(counts.total_threads),
         "unreadThreads" => json!(counts.unread_threads),
-        "myRights" => rights(row, account),
-        "isSubscribed" => json!(!row.unsubscribed.contains(&me)),
+        "myRights" => rights(row.kept.as_ref(), account.role),
+        "isSubscribed" => json!(row.is_subscribed(account.is_inbox(), me)),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
 }
 
-/// RFC 8621 §2, `myRights`.
-fn rights(row: &MailboxRow, account: &Account) -> Value {
-    let works = !account.is_read_only && account.allows(MemberRole::Agent);
-    let kept = row.kept.as_ref();
+/// RFC 9670 §4: whom it is shared with, the one who asks among them, and with which rights. In an
+/// inbox that is who its members are, and nobody sets it here.
+fn share_with(ctx: &Ctx, account: &Account, row: &MailboxRow) -> Value {
+    if !account.is_inbox() {
+        return Value::Null;
+    }
+    let staff = super::team::staff(ctx, account);
+    let shared = staff.roster.members.iter();
+    shared.map(|(member, role)| (member.to_string(), rights(row.kept.as_ref(), Some(*role)))).collect()
+}
+
+/// RFC 8621 §2, `myRights`, with a role in an inbox, or in an account of one's own.
+pub(super) fn rights(kept: Option<&Kept>, role: Option<MemberRole>) -> Value {
+    let works = role.is_none_or(|role| role >= MemberRole::Agent);
     let own = works && kept.is_none();
     json!({
         "mayReadItems": true,
@@ -172,7 +189,10 @@ impl SetObject for Mailbox {
             sort_order: 0,
             unsubscribed: Vec::new(),
             kept: None,
+            subscribed: Vec::new(),
         };
+        // RFC 8621 §2: one is subscribed to what one makes oneself.
+        row.subscribe(set.account.is_inbox(), set.ctx.session.principal, true);
         fill(set, &mut row, &properties)?;
         if row.parent.is_none() && !set.account.may_create_top_level_mailbox {
             return Err(SetError::forbidden("Mailboxes can't be created at the top level here.").into());
@@ -193,9 +213,19 @@ impl SetObject for Mailbox {
         let (id, before) = found(set, update.id)?;
         let mut after = before.clone();
         fill(set, &mut after, update.new)?;
-        let unsubscribed = MailboxRow { unsubscribed: after.unsubscribed.clone(), ..before.clone() };
-        if after != unsubscribed {
+        let subscribed = MailboxRow {
+            unsubscribed: after.unsubscribed.clone(),
+            subscribed: after.subscribed.clone(),
+            ..before.clone()
+        };
+        if after != subscribed {
             must_work(set)?;
+        }
+        if after.kept == Some(Kept::Inbox) && !after.is_subscribed(true, set.ctx.session.principal) {
+            // RFC 9670 §1.4: an account without a subscription would leave the session.
+            return Err(
+                SetError::forbidden("A member sees the Inbox; leave the team to see it no more.").into()
+            );
         }
         if after.parent != before.parent {
             may_have_children(set, after.parent)?;
@@ -271,11 +301,8 @@ fn fill(set: &Set<'_, '_>, row: &mut MailboxRow, properties: &Map<String, Value>
                 _ => wrong.push("sortOrder"),
             },
             "isSubscribed" => {
-                let me = set.ctx.session.principal;
-                row.unsubscribed.retain(|other| *other != me);
-                if value.as_bool() == Some(false) {
-                    row.unsubscribed.push(me);
-                }
+                let wanted = value.as_bool() != Some(false);
+                row.subscribe(set.account.is_inbox(), set.ctx.session.principal, wanted);
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ impl QueryObject for Mailbox {
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
         let all = mailbox::all(ctx.reader(), account.id)?;
-        let ids = matching(ctx.session.principal, all, query);
+        let ids = matching((account.is_inbox(), ctx.session.principal), all, query);
         Ok(QueryResult {
             results: Box::new(Materialised { ids, spell: MailboxId::to_string }),
             query_state: Self::state(ctx, ctx.reader(), account)?,
@@ -136,7 +136,7 @@ impl QueryObject for Mailbox {
         let gone = changes.destroyed.iter().cloned();
         let moved = changed.iter().filter(|id| !created.contains(id)).map(ToString::to_string);
         let removed = gone.chain(moved).map(|id| Removed { id, beyond: false }).collect();
-        let results = matching(ctx.session.principal, all, query);
+        let results = matching((account.is_inbox(), ctx.session.principal), all, query);
         let total = Some(results.len() as u64);
         let places = results.iter().zip(0..).filter(|(id, _)| changed.contains(id));
         Ok(QueryDelta {
@@ -162,8 +162,9 @@ fn with_descendants(ids: &mut HashSet<MailboxId>, all: &[(MailboxId, MailboxRow)
     }
 }
 
+/// `me` says whether the account is an inbox, and who asks.
 fn matching(
-    me: PrincipalId,
+    me: (bool, PrincipalId),
     mut all: Vec<(MailboxId, MailboxRow)>,
     query: &Query<Mailbox>,
 ) -> Vec<MailboxId> {
@@ -195,12 +196,12 @@ fn matching(
     all.into_iter().map(|(id, _)| id).filter(|id| passing.contains(id)).collect()
 }
 
-fn fits(condition: &MailboxCondition, row: &MailboxRow, me: PrincipalId) -> bool {
+fn fits(condition: &MailboxCondition, row: &MailboxRow, (is_inbox, me): (bool, PrincipalId)) -> bool {
     condition.parent.is_none_or(|parent| row.parent == parent)
         && condition.name.as_ref().is_none_or(|name| row.name.to_lowercase().contains(name))
         && condition.role.as_ref().is_none_or(|role| row.role.map(MailboxRole::name) == role.as_deref())
         && condition.has_any_role.is_none_or(|has| row.role.is_some() == has)
-        && condition.is_subscribed.is_none_or(|is| row.unsubscribed.contains(&me) != is)
+        && condition.is_subscribed.is_none_or(|is| row.is_subscribed(is_inbox, me) == is)
 }
 
 fn compare(a: &(MailboxId, MailboxRow), b: &(MailboxId, MailboxRow), sort: &[MailboxSort]) -> Ordering {

@@ -34,6 +34,7 @@ pub mod push_subscription;
 pub mod quota;
 pub mod reply_lock;
 pub mod search_snippet;
+pub mod share_notification;
 pub mod submission;
 pub mod submission_envelope;
 pub mod submission_set;

@@ -9,13 +9,13 @@ use crate::jmap::args::Args;
 use crate::jmap::capability::Capability::{Ownership, Principals};
 use crate::jmap::changes::ChangedIds;
 use crate::jmap::context::Ctx;
-use crate::jmap::error::{MethodError, MethodErrorKind};
-use crate::jmap::methods::{Method, read};
+use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError};
+use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
 use crate::jmap::query::{Collation, Comparator, Materialised, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
-use crate::jmap::{changes, get, query, query_changes};
+use crate::jmap::{changes, get, query, query_changes, set};
 use crate::store::Read;
 use crate::types::{MemberRole, PrincipalId};
 use serde_json::{Map, Value, json};
@@ -27,6 +27,7 @@ pub static METHODS: &[Method] = &[
     read("Principal/changes", Principals, changes::run::<Principal>),
     read("Principal/query", Principals, query::run::<Principal>),
     read("Principal/queryChanges", Principals, query_changes::run::<Principal>),
+    write("Principal/set", Principals, set::run::<Principal>),
 ];
 
 /// The type.
@@ -37,13 +38,14 @@ static TABLE: TypeTable = TypeTable {
     data_type: None,
     capability: Principals,
     id: |number| PrincipalId(number).to_string(),
+    // What a client may send is judged by `create` and `update`, which refuse it all.
     properties: &[
         Property::ID,
-        Property::server("type", Kind::String),
-        Property::server("name", Kind::String),
-        Property::server("description", Kind::String).or_null(),
-        Property::server("email", Kind::String).or_null(),
-        Property::server("timeZone", Kind::String).or_null(),
+        Property::mutable("type", Kind::Any, Initial::Computed),
+        Property::mutable("name", Kind::Any, Initial::Computed),
+        Property::mutable("description", Kind::Any, Initial::Computed).or_null(),
+        Property::mutable("email", Kind::Any, Initial::Computed).or_null(),
+        Property::mutable("timeZone", Kind::Any, Initial::Computed).or_null(),
         Property::server("capabilities", Kind::Object),
         Property::server("accounts", Kind::Object).or_null(),
         // Of a team, who of it works in the inbox; null for a person.
@@ -106,7 +108,10 @@ impl Object for Principal {
         _args: &(),
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
         let people = people(ctx, account);
-        let found = |id: &&str| Some(to_json(id, people.get(&PrincipalId::parse(id)?)?, props));
+        let found = |id: &&str| {
+            let number = PrincipalId::parse(id)?;
+            Some(to_json(id, people.get(&number)?, accounts_of(ctx, number), props))
+        };
         Ok(ids.iter().map(found).collect())
     }
 
@@ -137,8 +142,19 @@ impl Object for Principal {
     }
 }
 
-fn to_json(id: &str, one: &Shown, props: &Props) -> Map<String, Value> {
+/// The accounts with a principal's data that the one who asks has access to: nobody sees the mail of
+/// another, so that it is one's own account or none. An inbox is no principal's.
+fn accounts_of(ctx: &Ctx, principal: PrincipalId) -> Value {
+    let is_own = |one: &&Account| one.owner.is_some_and(|owner| owner.principal_id == principal);
+    match ctx.session.accounts().iter().find(is_own) {
+        Some(own) => json!({own.id.to_string(): ctx.session.account_json(own)}),
+        None => Value::Null,
+    }
+}
+
+fn to_json(id: &str, one: &Shown, accounts: Value, props: &Props) -> Map<String, Value> {
     let value = |name: &str| match name {
+        "accounts" => accounts.clone(),
         "id" => json!(id),
         "type" => json!(one.kind()),
         "name" => json!(one.name),
@@ -154,6 +170,34 @@ fn ids(members: &Option<Vec<PrincipalId>>) -> Value {
     json!(members.as_ref().map(|all| all.iter().map(PrincipalId::to_string).collect::<Vec<_>>()))
 }
 
+type Set<'c, 't> = SetCall<'c, 't, ()>;
+
+/// RFC 9670 §2.3: people are the operator's, who manages them at the command line; every change is
+/// `forbidden`.
+impl SetObject for Principal {
+    type SetArgs = ();
+
+    fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn create(_set: &mut Set<'_, '_>, _properties: Map<String, Value>) -> Result<Created, Refusal> {
+        Err(by_the_operator())
+    }
+
+    fn update(_set: &mut Set<'_, '_>, _update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
+        Err(by_the_operator())
+    }
+
+    fn destroy(_set: &mut Set<'_, '_>, _id: &str) -> Result<(), Refusal> {
+        Err(by_the_operator())
+    }
+}
+
+fn by_the_operator() -> Refusal {
+    SetError::forbidden("People are managed by the operator of the server.").into()
+}
+
 /// One test (RFC 9670 §2.4.1); texts are in small letters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Test {
@@ -161,12 +205,14 @@ pub enum Test {
     Name(String),
     Text(String),
     Type(String),
+    /// One of these is an account of the principal's.
+    Accounts(Vec<String>),
     /// On a property that nobody has here.
     Never,
 }
 
 impl Test {
-    fn holds(&self, one: &Shown) -> bool {
+    fn holds(&self, one: &Shown, accounts: &Value) -> bool {
         let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
         match self {
             Self::Email(part) => one.email.as_ref().is_some_and(|email| contains(email, part)),
@@ -175,6 +221,7 @@ impl Test {
                 contains(&one.name, part) || one.email.as_ref().is_some_and(|email| contains(email, part))
             }
             Self::Type(name) => name == one.kind(),
+            Self::Accounts(ids) => ids.iter().any(|id| accounts.get(id).is_some()),
             Self::Never => false,
         }
     }
@@ -193,7 +240,7 @@ impl QueryObject for Principal {
         tests.extend(args.string("text")?.map(|text| Test::Text(text.to_lowercase())));
         tests.extend(args.string("type")?.map(Test::Type));
         tests.extend(args.string("timeZone")?.map(|_| Test::Never));
-        tests.extend(args.strings("accountIds")?.map(|_| Test::Never));
+        tests.extend(args.strings("accountIds")?.map(Test::Accounts));
         Ok(tests)
     }
 
@@ -215,8 +262,9 @@ impl QueryObject for Principal {
     ) -> Result<QueryResult<'q>, MethodError> {
         let mut found: Vec<(PrincipalId, Shown)> = people(ctx, account).into_iter().collect();
         if let Some(filter) = &query.filter {
-            found.retain(|(_, one)| {
-                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one)))
+            found.retain(|(id, one)| {
+                let accounts = accounts_of(ctx, *id);
+                filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(one, &accounts)))
             });
         }
         if let Some((collation, ascending)) = query.sort.first() {

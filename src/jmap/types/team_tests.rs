@@ -154,7 +154,13 @@ impl World {
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let locked = self.store.lock_blocking(&accounts_written(&request));
         let staff = |_| Arc::clone(&self.staff);
-        let host = Host { store: &self.store, search: None, staff: &staff, hostname: "mail.example" };
+        let host = Host {
+            store: &self.store,
+            search: None,
+            staff: &staff,
+            still: &|_| Ok(()),
+            hostname: "mail.example",
+        };
         let session = session_of(who);
         let ctx = Ctx::new(host, &session, request.using, locked);
         process(ctx, request).into_json()["methodResponses"].clone()

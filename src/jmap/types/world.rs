@@ -108,7 +108,13 @@ impl World {
         let body = json!({"using": using, "methodCalls": calls});
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let staff = |_| Arc::default();
-        let host = Host { store: &self.store, search: None, staff: &staff, hostname: "mail.example" };
+        let host = Host {
+            store: &self.store,
+            search: None,
+            staff: &staff,
+            still: &|_| Ok(()),
+            hostname: "mail.example",
+        };
         let ctx = Ctx::new(host, &self.session, request.using, self.store.lock_blocking(&[]));
         process(ctx, request).into_json()["methodResponses"].take()
     }

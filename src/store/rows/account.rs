@@ -32,6 +32,7 @@ pub struct NextIds {
     pub account: u32,
     pub credential: u32,
     pub upload: u32,
+    pub share_notification: u32,
 }
 
 impl Row for AccountState {

@@ -18,8 +18,30 @@ pub struct MailboxRow {
     pub unsubscribed: Vec<PrincipalId>,
     /// What the server keeps it true to; `None` for people's own.
     pub kept: Option<Kept>,
+    /// Who wants to see it, where that isn't what goes without saying: people's own in an inbox.
+    pub subscribed: Vec<PrincipalId>,
 }
 row!(MailboxRow, MailboxId, Mailbox, Mailbox);
+
+impl MailboxRow {
+    /// RFC 8621 §2, `isSubscribed`: at first true, but for a folder that a colleague has made.
+    pub fn is_subscribed(&self, is_inbox: bool, principal: PrincipalId) -> bool {
+        match is_inbox && self.kept.is_none() {
+            true => self.subscribed.contains(&principal),
+            false => !self.unsubscribed.contains(&principal),
+        }
+    }
+
+    /// Sets `isSubscribed` for a principal.
+    pub fn subscribe(&mut self, is_inbox: bool, principal: PrincipalId, wanted: bool) {
+        let by_exception = is_inbox && self.kept.is_none();
+        let list = if by_exception { &mut self.subscribed } else { &mut self.unsubscribed };
+        list.retain(|other| *other != principal);
+        if wanted == by_exception {
+            list.push(principal);
+        }
+    }
+}
 
 /// A mailbox of an inbox that the server keeps, by what it means.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

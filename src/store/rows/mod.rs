@@ -9,6 +9,7 @@ pub mod mail;
 pub mod message;
 pub mod push;
 pub mod quota;
+pub mod sharing;
 pub mod submission;
 pub mod team;
 pub mod vacation;

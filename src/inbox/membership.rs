@@ -1,0 +1,197 @@
+//! Who works in an inbox: people join, leave and take another role, with all that follows from it in
+//! the same transaction.
+//!
+//! Invariants: from the commit on, whoever may not work here any more holds no lock, has nothing
+//! scheduled and owns as little as fits into one commit; what is left is released step by step right
+//! after it. A draft of somebody who left needs no write: it is the leads' by the rules.
+
+use super::admin::AdminError;
+use super::desk::{Desk, Staff};
+use super::machine::{Actor, Entry, Event, Value};
+use super::{scheduling, server};
+use crate::auth::{AuthError, View, accounts};
+use crate::mail::{mailbox, viewer};
+use crate::store::rows::directory::AccountRow;
+use crate::store::rows::mail::MailboxRow;
+use crate::store::rows::sharing::{Entity, ShareNotificationRow};
+use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
+use crate::store::{List, Read, Row, Txn, keys, list};
+use crate::types::*;
+
+/// Conversations that one transaction takes from a person.
+pub const RELEASED_AT_ONCE: usize = 50;
+
+/// A change of somebody's membership.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub inbox: AccountId,
+    pub person: PrincipalId,
+    /// `None`: they leave.
+    pub role: Option<MemberRole>,
+    pub by: Entity,
+}
+
+/// The operator at the command line.
+pub fn operator() -> Entity {
+    Entity { name: "The operator of the server".to_owned(), email: None, principal: None }
+}
+
+/// The accounts whose locks a change needs beside that of the directory.
+pub fn accounts_of(view: &View, inbox: AccountId, person: PrincipalId) -> Vec<AccountId> {
+    let own = view.principal(person).and_then(|row| row.account);
+    [inbox].into_iter().chain(own).collect()
+}
+
+/// Changes a membership.
+pub fn change(txn: &mut Txn<'_>, change: &Change) -> Result<(), AdminError> {
+    let (inbox, person) = (change.inbox, change.person);
+    let before = accounts::role_of(txn, inbox, person)?;
+    match change.role {
+        Some(role) => accounts::set_member(txn, inbox, person, role)?,
+        None => accounts::remove_member(txn, inbox, person)?,
+    }
+    match (before, change.role) {
+        (None, Some(_)) => {
+            viewer::join(txn, inbox, person)?;
+            subscribe(txn, inbox, person)?;
+        }
+        (Some(_), None) => viewer::leave(txn, inbox, person)?,
+        _ => {}
+    }
+    let view = View::load(txn)?;
+    let staff = server::staff(&view, inbox);
+    Desk::open(txn, inbox, Actor::System(Cause::User), &staff)?.keep_mailboxes()?;
+    record(txn, &staff, inbox, person, (before, change.role))?;
+    if !staff.roster.can_own(person) {
+        release(txn, &staff, inbox, person)?;
+    }
+    notify(txn, &view, change, before)
+}
+
+/// What goes with a first member of a new inbox, which the directory has already.
+pub fn begin(txn: &mut Txn<'_>, joined: &Change) -> Result<(), AdminError> {
+    let view = View::load(txn)?;
+    let staff = server::staff(&view, joined.inbox);
+    Desk::open(txn, joined.inbox, Actor::System(Cause::User), &staff)?.keep_mailboxes()?;
+    record(txn, &staff, joined.inbox, joined.person, (None, joined.role))?;
+    notify(txn, &view, joined, None)
+}
+
+/// Puts a change of membership on the inbox's record.
+fn record(
+    txn: &mut Txn<'_>,
+    staff: &Staff,
+    inbox: AccountId,
+    person: PrincipalId,
+    roles: (Option<MemberRole>, Option<MemberRole>),
+) -> Result<(), AdminError> {
+    let who = ActivityValue::Principal(person);
+    let role = |role: Option<MemberRole>| role.map_or(ActivityValue::None, ActivityValue::Role);
+    let (kind, before, after) = match roles {
+        (None, new) => (ActivityKind::MemberJoined, who, role(new)),
+        (Some(_), None) => (ActivityKind::MemberLeft, who, ActivityValue::None),
+        (old, new) if old == new => return Ok(()),
+        (old, new) => (ActivityKind::RoleChanged, role(old), role(new)),
+    };
+    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
+    desk.record(None, &Entry { kind, before: Value::Plain(before), after: Value::Plain(after) })?;
+    Ok(())
+}
+
+/// Ends what somebody who may not work here any more holds, and takes from them what they own, as
+/// much as fits.
+pub fn release(
+    txn: &mut Txn<'_>,
+    staff: &Staff,
+    inbox: AccountId,
+    person: PrincipalId,
+) -> Result<(), AdminError> {
+    let owned = List::ConversationsOfOwner(Some(person));
+    let found = list::page(txn, inbox, owned, 0, RELEASED_AT_ONCE, false)?;
+    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
+    desk.end_locks_of(person)?;
+    for entry in found {
+        desk.apply(ConversationId(entry.place.id), &Event::MemberLeft { principal: person }, Vec::new())?;
+    }
+    Ok(scheduling::hold_all_of(txn, staff, inbox, person)?)
+}
+
+/// Joining subscribes to the mailboxes that the server keeps, and to no folder of people's own
+/// (RFC 8621 §2), whatever an earlier membership left.
+fn subscribe(txn: &mut Txn<'_>, inbox: AccountId, person: PrincipalId) -> Result<(), AdminError> {
+    for (id, mut row) in mailbox::all(txn, inbox)? {
+        let known = row.unsubscribed.len() + row.subscribed.len();
+        row.unsubscribed.retain(|other| *other != person);
+        row.subscribed.retain(|other| *other != person);
+        if row.unsubscribed.len() + row.subscribed.len() != known {
+            txn.put_at(MailboxRow::key(inbox, id), &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells the person that what they may do has changed (RFC 9670 §3). Somebody without an account of
+/// their own has nowhere to be told.
+fn notify(
+    txn: &mut Txn<'_>,
+    view: &View,
+    change: &Change,
+    old_role: Option<MemberRole>,
+) -> Result<(), AdminError> {
+    let works = |role: Option<MemberRole>| role.map(|role| role >= MemberRole::Agent);
+    let own = view.principal(change.person).and_then(|row| row.account);
+    let Some(own) = own.filter(|_| works(old_role) != works(change.role)) else { return Ok(()) };
+    let there = keys::all(own, keys::Kind::ShareNotification);
+    let there = (txn as &dyn Read).ids(&there, false, usize::MAX)?;
+    for oldest in there.iter().rev().skip(limits::SHARE_NOTIFICATIONS_MAX - 1) {
+        txn.remove::<ShareNotificationRow>(own, ShareNotificationId(*oldest))?;
+    }
+    let account: Option<AccountRow> = (txn as &dyn Read).row(AccountId::DIRECTORY, change.inbox)?;
+    let account = account.ok_or_else(|| AuthError::UnknownInbox(change.inbox.to_string()))?;
+    let address = || account.addresses.first().map(Address::to_string).unwrap_or_default();
+    let inbox = mailbox::roles(txn, change.inbox)?.with_role(MailboxRole::Inbox);
+    let row = ShareNotificationRow {
+        created: txn.store().clock.now(),
+        changed_by: change.by.clone(),
+        inbox: change.inbox,
+        mailbox: inbox.unwrap_or(MailboxId(0)),
+        name: if account.name.is_empty() { address() } else { account.name },
+        old_role,
+        new_role: change.role,
+    };
+    let id = ShareNotificationId(txn.allot(own, |next| &mut next.share_notification)?);
+    Ok(txn.insert(own, id, &row)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Directory;
+    use crate::inbox::admin::{self, AdminRequest, Office};
+    use crate::store::{Store, StoreOptions};
+
+    #[test]
+    fn a_person_is_told_so_many_things_at_most_the_newest_ones() {
+        let options = StoreOptions { disk_free_bytes_min: 0, ..StoreOptions::default() };
+        let clock = Clock::manual(Millis(1_700_000_000_000));
+        let store = Store::in_memory(options, clock, Random::seeded(1)).unwrap();
+        let directory = Directory::open(&store).unwrap();
+        let office = Office { store: &store, directory: &directory, search: None };
+        let run = |request| admin::run(office, request).unwrap();
+        let (inbox, email) = ("support@x.example".to_owned(), "ann@x.example".to_owned());
+        let (name, password) = ("Ann".to_owned(), Some("correct horse battery staple".to_owned()));
+        run(AdminRequest::PersonAdd { email: email.clone(), name, password, mailbox: true });
+        let (name, aliases, members) = ("Support".to_owned(), Vec::new(), Vec::new());
+        run(AdminRequest::InboxAdd { email: inbox.clone(), name, aliases, members });
+        for role in ["agent", "observer"].iter().cycle().take(limits::SHARE_NOTIFICATIONS_MAX + 5) {
+            let role = (*role).to_owned();
+            run(AdminRequest::MemberAdd { inbox: inbox.clone(), email: email.clone(), role });
+        }
+        let view = directory.current();
+        let ann = view.principal_by_email(&email).and_then(|id| view.principal(id)).unwrap();
+        let kept = keys::all(ann.account.unwrap(), keys::Kind::ShareNotification);
+        let kept = (&store.snapshot() as &dyn Read).ids(&kept, false, usize::MAX).unwrap();
+        let newest: Vec<u32> = (6..=limits::SHARE_NOTIFICATIONS_MAX as u32 + 5).collect();
+        assert_eq!(kept, newest);
+    }
+}
