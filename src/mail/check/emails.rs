@@ -215,7 +215,7 @@ fn message_ids(check: &mut Check<'_>, mail: &Mail, truth: u64) -> StoreResult<()
     })
 }
 
-/// Parsed messages of Emails that aren't there.
+/// Parsed messages and evidence of Emails that aren't there.
 fn orphans(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
     let read = check.read;
     read.scan(&keys::all(mail.account, Kind::Message), false, &mut |key, _| {
@@ -227,5 +227,12 @@ fn orphans(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
             );
         }
         ControlFlow::Continue(())
+    })?;
+    check.each::<EvidenceRow>(mail.account, Kind::Evidence, |check, key, _| {
+        let email = EmailId(keys::last_id(key).unwrap_or_default());
+        if !mail.emails.contains(email) {
+            check.fault(mail.account, format_args!("there is evidence of {email}, which doesn't exist"));
+        }
+        Ok(())
     })
 }
