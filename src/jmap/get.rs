@@ -9,7 +9,7 @@ use super::capability::Capability;
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::methods::Method;
-use super::object::{Object, Props};
+use super::object::{Object, Props, TextList};
 use super::session::Account;
 use crate::types::limits::OBJECTS_IN_GET_MAX;
 use serde_json::{Map, Value};
@@ -40,22 +40,32 @@ pub fn run<T: Object>(
         None => T::all_ids(ctx, reader, account, OBJECTS_IN_GET_MAX)?.ok_or_else(too_large)?,
     };
     let distinct = distinct(&ids);
+    let told =
+        account_id.map(|id| Ok::<_, MethodError>((id, T::state(ctx, reader, account)?))).transpose()?;
+    let response = |list: Value, missing: Vec<Value>| {
+        let mut response = Map::with_capacity(4);
+        if let Some((account_id, state)) = told {
+            response.insert("accountId".into(), account_id.into());
+            response.insert("state".into(), state.into());
+        }
+        response.insert("list".into(), list);
+        response.insert("notFound".into(), missing.into());
+        response
+    };
+    if let Some(TextList { text, missing }) = T::get_text(ctx, reader, account, &distinct, &props, &own)? {
+        let missing = missing.into_iter().map(Value::from).collect();
+        ctx.respond_with_list(method.name, response(Value::Null, missing), text);
+        return Ok(());
+    }
     let found = T::get_many(ctx, reader, account, &distinct, &props, &own)?;
-    let (mut list, mut not_found) = (Vec::with_capacity(found.len()), Vec::new());
+    let (mut list, mut missing) = (Vec::with_capacity(found.len()), Vec::new());
     for (id, object) in distinct.into_iter().zip(found) {
         match object {
             Some(object) => list.push(Value::Object(object)),
-            None => not_found.push(Value::from(id)),
+            None => missing.push(Value::from(id)),
         }
     }
-    let mut response = Map::with_capacity(4);
-    if let Some(account_id) = account_id {
-        response.insert("accountId".into(), account_id.into());
-        response.insert("state".into(), T::state(ctx, reader, account)?.into());
-    }
-    response.insert("list".into(), list.into());
-    response.insert("notFound".into(), not_found.into());
-    ctx.respond(method.name, response);
+    ctx.respond(method.name, response(list.into(), missing));
     Ok(())
 }
 

@@ -25,6 +25,7 @@ pub mod process;
 pub mod query;
 pub mod query_changes;
 pub mod refs;
+pub mod reply;
 pub mod request;
 pub mod session;
 pub mod set;

@@ -237,6 +237,12 @@ impl Props {
     }
 }
 
+/// The objects of a /get as a JSON array, and the ids for which there is none.
+pub struct TextList {
+    pub text: String,
+    pub missing: Vec<String>,
+}
+
 /// A type that can be fetched.
 pub trait Object {
     /// Arguments of /get beside the standard ones; `()` where there are none.
@@ -269,6 +275,19 @@ pub trait Object {
         props: &Props,
         args: &Self::GetArgs,
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError>;
+
+    /// The same as text, by a type of which lists are asked for all the time; `None` where it has no
+    /// better way.
+    fn get_text(
+        _ctx: &Ctx,
+        _reader: &dyn Read,
+        _account: &Account,
+        _ids: &[&str],
+        _props: &Props,
+        _args: &Self::GetArgs,
+    ) -> Result<Option<TextList>, MethodError> {
+        Ok(None)
+    }
 
     /// The ids of all objects, or `None` where there are more than `max`.
     fn all_ids(

@@ -6,16 +6,17 @@
 use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind};
 use super::refs::{self, ReferenceBudget};
+use super::reply::{self, Reply};
 use super::request::{Invocation, Request};
 use super::{ijson, methods};
 use crate::store::Ticket;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The answer to a request.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Response {
-    pub responses: Vec<Invocation>,
+    pub responses: Vec<Reply>,
     /// Given where the request gave them.
     pub created_ids: Option<Map<String, Value>>,
     pub session_state: String,
@@ -26,15 +27,34 @@ pub struct Response {
 impl Response {
     /// The text of the Response object, as I-JSON (RFC 8620 §1.5).
     pub fn into_text(self) -> String {
-        ijson::cleaned(self.into_json().to_string())
+        let mut out = b"{".to_vec();
+        self.write_members(&mut out);
+        out.push(b'}');
+        // What serde_json prints is UTF-8.
+        ijson::cleaned(String::from_utf8(out).unwrap_or_default())
+    }
+
+    /// Appends the members of the Response object (RFC 8620 §3.4).
+    pub fn write_members(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"methodResponses\":[");
+        for (at, one) in self.responses.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            one.write(out);
+        }
+        out.push(b']');
+        if let Some(created_ids) = &self.created_ids {
+            out.extend_from_slice(b",\"createdIds\":");
+            reply::write(out, created_ids);
+        }
+        out.extend_from_slice(b",\"sessionState\":");
+        reply::write(out, &self.session_state);
     }
 
     /// The Response object (RFC 8620 §3.4).
     pub fn into_json(self) -> Value {
-        let responses = self
-            .responses
-            .into_iter()
-            .map(|one| Value::Array(vec![one.name.into(), Value::Object(one.arguments), one.call_id.into()]));
+        let responses = self.responses.into_iter().map(|one| json!([one.name, one.arguments(), one.call_id]));
         let mut out = Map::with_capacity(3);
         out.insert("methodResponses".into(), responses.collect());
         if let Some(created_ids) = self.created_ids {

@@ -5,7 +5,7 @@
 //! could otherwise double its data with each call.
 
 use super::error::{MethodError, MethodErrorKind};
-use super::request::Invocation;
+use super::reply::Reply;
 use crate::types::limits::REFERENCES_SIZE_BYTES_MAX;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -23,7 +23,7 @@ impl Default for ReferenceBudget {
 /// Puts the real values in place of all arguments that begin with `#`.
 pub fn resolve(
     arguments: &mut Map<String, Value>,
-    responses: &[Invocation],
+    responses: &[Reply],
     budget: &mut ReferenceBudget,
 ) -> Result<(), MethodError> {
     if !arguments.keys().any(|name| name.starts_with('#')) {
@@ -75,7 +75,7 @@ pub fn unescape(token: &str) -> Option<Cow<'_, str>> {
 fn lookup(
     argument: &str,
     reference: &Value,
-    responses: &[Invocation],
+    responses: &[Reply],
     budget: &mut ReferenceBudget,
 ) -> Result<Value, MethodError> {
     let failed =
@@ -92,9 +92,9 @@ fn lookup(
     let tokens = pointer_tokens(path).ok_or_else(|| failed("the path is not a JSON Pointer"))?;
     let missing = || failed("the path leads nowhere");
     let found = match tokens.split_first() {
-        None => copy_object(&response.arguments, budget).map(Value::Object),
+        None => copy_object(&response.arguments(), budget).map(Value::Object),
         Some((first, rest)) => {
-            let value = response.arguments.get(first.as_ref()).ok_or_else(missing)?;
+            let value = response.argument(first.as_ref()).ok_or_else(missing)?;
             evaluate(value, rest, budget).ok_or_else(missing)?
         }
     };
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    fn responses() -> Vec<Invocation> {
+    fn responses() -> Vec<Reply> {
         let arguments = object(json!({
             "ids": ["a", "b"],
             "list": [
@@ -180,9 +180,9 @@ mod tests {
         }));
         let error = object(json!({"type": "serverFail"}));
         vec![
-            Invocation { name: "Foo/get".into(), arguments: arguments.clone(), call_id: "t0".into() },
-            Invocation { name: "error".into(), arguments: error, call_id: "t1".into() },
-            Invocation { name: "Foo/get".into(), arguments, call_id: "t1".into() },
+            Reply::new("Foo/get".into(), arguments.clone(), "t0".into()),
+            Reply::new("error".into(), error, "t1".into()),
+            Reply::new("Foo/get".into(), arguments, "t1".into()),
         ]
     }
 
@@ -210,7 +210,7 @@ mod tests {
             ("/a~1b/", Some(json!(8))),
             ("/a~1b/*", Some(json!(9))),
             ("/null", Some(json!(null))),
-            ("", Some(Value::Object(responses().remove(0).arguments))),
+            ("", Some(Value::Object(responses().remove(0).arguments()))),
             ("/list/*/missing", None),
             ("/list/00/id", None),
             ("/list/01/id", None),

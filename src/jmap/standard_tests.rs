@@ -466,11 +466,11 @@ fn a_response_is_ijson_whatever_is_stored() {
     let world = World::new();
     // A title that came by mail, say, and not by a request, which would have been refused.
     let response = super::process::Response {
-        responses: vec![super::request::Invocation {
-            name: "Core/echo".into(),
-            arguments: [("x\u{FFFF}".to_owned(), json!("a\u{FDD0}"))].into_iter().collect(),
-            call_id: "c".into(),
-        }],
+        responses: vec![super::reply::Reply::new(
+            "Core/echo".into(),
+            [("x\u{FFFF}".to_owned(), json!("a\u{FDD0}"))].into_iter().collect(),
+            "c".into(),
+        )],
         created_ids: None,
         session_state: world.session.state().to_owned(),
         ticket: Default::default(),

@@ -7,6 +7,7 @@
 use super::error::RequestError;
 use super::ijson;
 use super::process::Response;
+use super::reply;
 use super::request::{self, Request};
 use crate::types::limits::REQUEST_SIZE_BYTES_MAX;
 use serde_json::{Map, Value};
@@ -91,9 +92,17 @@ fn not_request(why: &'static str) -> RequestError {
 
 /// The text of a Response (§4.3.3).
 pub fn response(response: Response, id: RequestId) -> String {
+    let mut out = br#"{"@type":"Response","#.to_vec();
     // "It MUST be returned" where the request had one.
-    let id = id.map(|id| ("requestId".to_owned(), Value::from(id)));
-    typed("Response", id, response.into_json())
+    if let Some(id) = id {
+        out.extend_from_slice(br#""requestId":"#);
+        reply::write(&mut out, &id);
+        out.push(b',');
+    }
+    response.write_members(&mut out);
+    out.push(b'}');
+    // What serde_json prints is UTF-8.
+    ijson::cleaned(String::from_utf8(out).unwrap_or_default())
 }
 
 /// The text of a RequestError (§4.3.4): the problem that HTTP would have given, and the request's id.

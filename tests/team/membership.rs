@@ -133,9 +133,10 @@ async fn whoever_leaves_loses_everything_at_once_and_what_they_held_is_free() {
     let before = session(&bob).await;
 
     member(&server, "remove", "bob@x.example");
-    for method in ["Email/get", "Conversation/get", "Mailbox/changes"] {
-        let arguments = json!({"ids": [], "sinceState": "s1"});
-        let told = bob.call(method, arguments).await;
+    let (ids, since) = (json!({"ids": []}), json!({"sinceState": "s1"}));
+    for (method, arguments) in [("Email/get", &ids), ("Conversation/get", &ids), ("Mailbox/changes", &since)]
+    {
+        let told = bob.call(method, arguments.clone()).await;
         assert_eq!(told["type"], "accountNotFound", "{method}");
     }
     let after = session(&bob).await;

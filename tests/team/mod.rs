@@ -1,8 +1,8 @@
 //! The team's work over sockets: what members do with clients that know us, and with clients that
 //! know nothing of us.
 
-mod merge;
 mod membership;
+mod merge;
 mod moves;
 mod moves_away;
 mod no_note_leaves;

@@ -13,7 +13,8 @@ use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::MethodError;
-use crate::jmap::object::{Initial, Kind, Object, Property, Props, TypeTable};
+use crate::jmap::object::{Initial, Kind, Object, Property, Props, TextList, TypeTable};
+use crate::jmap::reply;
 use crate::jmap::session::Account;
 use crate::mail::viewer::{self, Eyes};
 use crate::store::keys::{self, Kind as RowKind};
@@ -27,6 +28,8 @@ pub struct Email;
 
 /// Parsed forms that are read in one batch.
 const MESSAGES_BATCH: usize = 32;
+/// What an object of a list view takes as text, more or less.
+const OBJECT_BYTES: usize = 700;
 
 static TABLE: TypeTable = TypeTable {
     name: "Email",
@@ -130,6 +133,45 @@ impl Object for Email {
             }
         }
         Ok(out)
+    }
+
+    /// What a list view asks for, straight from the summary rows.
+    fn get_text(
+        ctx: &Ctx,
+        reader: &dyn Read,
+        account: &Account,
+        ids: &[&str],
+        props: &Props,
+        args: &BodyArgs,
+    ) -> Result<Option<TextList>, MethodError> {
+        let shape = Shape::new(props.iter(), args);
+        if !shape.is_of_summary() {
+            return Ok(None);
+        }
+        let member = ctx.member(account).filter(|_| props.has("keywords"));
+        let eyes = viewer::eyes(reader, account.id, member)?;
+        let known: Vec<EmailId> = ids.iter().map(|id| EmailId::parse(id).unwrap_or(EmailId(0))).collect();
+        let rows = reader.rows::<EmailRow>(account.id, known.iter().copied())?;
+        let mut out = Vec::with_capacity(2 + rows.len() * OBJECT_BYTES);
+        let mut missing = Vec::new();
+        for ((id, email), row) in ids.iter().zip(known).zip(rows) {
+            let Some(row) = row else {
+                missing.push((*id).to_owned());
+                continue;
+            };
+            out.push(if out.is_empty() { b'[' } else { b',' });
+            if shape.needs_message(&row) {
+                let stored: Option<StoredMessage> = reader.row(account.id, email)?;
+                let stored = stored.ok_or_else(|| lost(email))?;
+                let object = object(reader, &shape, (email, &row, eyes.as_ref()), Some(&stored), &mut 0)?;
+                reply::write(&mut out, &object);
+            } else {
+                shape.write(&mut out, email, &row, eyes.as_ref());
+            }
+        }
+        out.extend_from_slice(if out.is_empty() { b"[]" } else { b"]" });
+        // All pieces are UTF-8.
+        Ok(Some(TextList { text: String::from_utf8(out).unwrap_or_default(), missing }))
     }
 
     fn all_ids(

@@ -508,3 +508,46 @@ fn a_field_of_the_trace_is_no_field_of_the_message_row() {
     assert_eq!(headers::text(&stored.message, "return-path"), None);
     assert_eq!(blob::header_fields(&stored).len(), stored.message.fields().len() + 2);
 }
+
+#[test]
+fn a_list_view_is_told_as_the_same_values_with_or_without_the_message() {
+    let world = World::new();
+    world.add(MESSAGE, &[1, 2], &["$seen", "Work"], 1_000_000_000);
+    let empty = b"From: \"Q \\\" \x01 \xe2\x80\xa8\" <q@example.com>\r\nMessage-ID: <2@example.com>\r\n\r\nWith \"quotes\"\r\n";
+    world.add(empty, &[1], &[], 2_000_000_000);
+    let listed = [
+        "id",
+        "blobId",
+        "threadId",
+        "mailboxIds",
+        "keywords",
+        "size",
+        "receivedAt",
+        "hasAttachment",
+        "preview",
+        "from",
+        "to",
+        "subject",
+        "sentAt",
+    ];
+    let all = |more: &[&str]| {
+        let properties: Vec<&str> = listed.iter().chain(more).copied().collect();
+        world.answer("Email/get", json!({"ids": ["eb", "ez", "ec", "!"], "properties": properties}))
+    };
+    let (short, mut long) = (all(&[]), all(&["headers"]));
+    for email in long["list"].as_array_mut().unwrap() {
+        email.as_object_mut().unwrap().shift_remove("headers");
+    }
+    assert_eq!(short, long);
+    assert_eq!((&short["notFound"], short["list"].as_array().unwrap().len()), (&json!(["ez", "!"]), 2));
+    let none = world.answer("Email/get", json!({"ids": ["ez"], "properties": ["id"]}));
+    assert_eq!((&none["list"], &none["notFound"]), (&json!([]), &json!(["ez"])));
+    let referred = world.request(
+        PLAIN,
+        json!([
+            ["Email/get", {"ids": ["eb", "ec"], "properties": ["threadId"]}, "a"],
+            ["Thread/get", {"#ids": {"resultOf": "a", "name": "Email/get", "path": "/list/*/threadId"}}, "b"]
+        ]),
+    );
+    assert_eq!(referred[1][1]["list"].as_array().unwrap().len(), 2, "{referred}");
+}

@@ -8,13 +8,16 @@ use super::email_body::{Body, BodyArgs};
 use super::email_evidence;
 use super::email_header::{self, HeaderProperty, addresses_json, headers_json};
 use crate::jmap::error::MethodError;
+use crate::jmap::reply;
 use crate::mail::body::{self, BodyLists};
 use crate::mail::ingest::SUMMARY_ADDRESSES_MAX;
 use crate::mail::viewer::Eyes;
 use crate::store::rows::mail::{EmailRow, MailAddress};
-use crate::types::{BlobId, EmailId};
+use crate::types::{BlobId, EmailId, Keyword};
 use serde_json::{Map, Value};
 use std::cell::OnceCell;
+use std::fmt::Display;
+use std::io::Write;
 
 /// A property of an Email.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,22 +101,83 @@ impl EmailProperty {
         })
     }
 
+    /// Appends the value as text; the same as [`Self::from_row`], without values in between.
+    fn write(&self, out: &mut Vec<u8>, email: EmailId, row: &EmailRow, eyes: Option<&Eyes>) {
+        match self {
+            Self::Id => plain(out, &email),
+            Self::BlobId => plain(out, &BlobId::message(email)),
+            Self::ThreadId => plain(out, &row.thread),
+            Self::MailboxIds => write_set(out, row.mailboxes.iter(), |out, mailbox| plain(out, mailbox)),
+            Self::Keywords => match eyes {
+                Some(eyes) => write_set(out, eyes.keywords(email, row).into_iter(), reply::write::<str>),
+                None => write_set(out, row.keywords.iter().map(Keyword::as_str), reply::write::<str>),
+            },
+            Self::Size => reply::write(out, &row.size),
+            Self::ReceivedAt => plain(out, &row.received_at),
+            Self::HasAttachment => reply::write(out, &row.has_attachment),
+            Self::Preview => reply::write(out, &row.preview),
+            Self::Subject => reply::write(out, &row.subject),
+            Self::SentAt => reply::write(out, &row.sent_at),
+            Self::From => write_addresses(out, &row.from),
+            Self::To => write_addresses(out, &row.to),
+            other => reply::write(out, &other.from_row(email, row, eyes)),
+        }
+    }
+
+    /// Is it told by the summary row of nearly every Email?
+    fn is_of_summary(&self) -> bool {
+        !matches!(
+            self,
+            Self::Header(_)
+                | Self::Headers
+                | Self::BodyStructure
+                | Self::BodyValues
+                | Self::TextBody
+                | Self::HtmlBody
+                | Self::Attachments
+        )
+    }
+
     /// Does the summary row tell the value?
     fn is_in_row(&self, row: &EmailRow) -> bool {
         match self {
             Self::From => is_whole(&row.from),
             Self::To => is_whole(&row.to),
             Self::Subject => !row.subject.is_empty(),
-            Self::Header(_)
-            | Self::Headers
-            | Self::BodyStructure
-            | Self::BodyValues
-            | Self::TextBody
-            | Self::HtmlBody
-            | Self::Attachments => false,
-            _ => true,
+            other => other.is_of_summary(),
         }
     }
+}
+
+/// Appends as a string what has nothing to escape: an id, a date.
+fn plain(out: &mut Vec<u8>, value: &dyn Display) {
+    // Memory takes everything.
+    let _ = write!(out, "\"{value}\"");
+}
+
+/// Appends names that are mapped to true.
+fn write_set<T>(out: &mut Vec<u8>, names: impl Iterator<Item = T>, name: impl Fn(&mut Vec<u8>, T)) {
+    out.push(b'{');
+    for (at, one) in names.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        name(out, one);
+        out.extend_from_slice(b":true");
+    }
+    out.push(b'}');
+}
+
+fn write_addresses(out: &mut Vec<u8>, addresses: &[MailAddress]) {
+    out.push(b'[');
+    for (at, address) in addresses.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",{\"name\":" } else { b"{\"name\":" });
+        reply::write(out, &address.name);
+        out.extend_from_slice(b",\"email\":");
+        reply::write(out, &address.email);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Can the list be neither cut nor that of a field that isn't there?
@@ -128,13 +192,42 @@ fn set(names: impl Iterator<Item = String>) -> Value {
 /// What one call wants of each Email, read once.
 pub struct Shape<'a> {
     wanted: Vec<(&'a str, EmailProperty)>,
+    /// Each name as the JSON string that it is, and a colon.
+    labels: Vec<Vec<u8>>,
     body: &'a BodyArgs,
 }
 
 impl<'a> Shape<'a> {
     /// These properties, which are known to exist.
     pub fn new(names: impl Iterator<Item = &'a str>, body: &'a BodyArgs) -> Self {
-        Self { wanted: names.filter_map(|name| Some((name, EmailProperty::parse(name)?))).collect(), body }
+        let wanted: Vec<(&str, EmailProperty)> =
+            names.filter_map(|name| Some((name, EmailProperty::parse(name)?))).collect();
+        let label = |name: &str| {
+            let mut label = Vec::with_capacity(name.len() + 3);
+            reply::write(&mut label, name);
+            label.push(b':');
+            label
+        };
+        let labels = wanted.iter().map(|(name, _)| label(name)).collect();
+        Self { wanted, labels, body }
+    }
+
+    /// Can the summary rows tell all of it, but for a rare Email?
+    pub fn is_of_summary(&self) -> bool {
+        self.wanted.iter().all(|(_, property)| property.is_of_summary())
+    }
+
+    /// Appends the object as text, as far as it can be told by the summary row alone.
+    pub fn write(&self, out: &mut Vec<u8>, email: EmailId, row: &EmailRow, eyes: Option<&Eyes>) {
+        out.push(b'{');
+        for (at, ((_, property), label)) in self.wanted.iter().zip(&self.labels).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(label);
+            property.write(out, email, row, eyes);
+        }
+        out.push(b'}');
     }
 
     /// Must the parsed form be read?
