@@ -103,9 +103,9 @@ const CASES: &[Case] = &[
     ("who was in Cc isn't a stranger", &["in|marta|Hello|1||cc:sven", "in|sven|Re: Hello|2|1"], "AA"),
     ("who got a blind copy joins flagged", &["in|marta|Hello|1", "in|bea|Re: Hello|2|1"], "AA!"),
     (
-        "who was written to by us isn't a stranger",
+        "whom a copy went to is no part of the request, and joins flagged",
         &["in|marta|Hello|1", "out|sven|Re: Hello|o|1", "in|sven|Re: Hello|3|o"],
-        "AAA",
+        "AAA!",
     ),
     (
         "a stranger is known from then on",
