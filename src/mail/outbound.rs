@@ -338,10 +338,10 @@ pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreR
 }
 
 /// What the queue notes of a submission beside its row.
-pub fn note(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<QueueNoteRow> {
+pub fn note(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<QueueMarkRow> {
     match read.bytes(&note_key(account, id))? {
         Some(bytes) => rows::decode(&bytes),
-        None => Ok(QueueNoteRow::default()),
+        None => Ok(QueueMarkRow::default()),
     }
 }
 
@@ -366,7 +366,7 @@ fn write(
     account: AccountId,
     id: SubmissionId,
     mut row: SubmissionRow,
-    note: QueueNoteRow,
+    note: QueueMarkRow,
     shown: bool,
     mut finished: Finished,
 ) -> StoreResult<Finished> {
@@ -375,7 +375,7 @@ fn write(
         blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
         row.relay = RelayState::Done;
         txn.delete_at(note_key(account, id));
-    } else if note != QueueNoteRow::default() {
+    } else if note != QueueMarkRow::default() {
         txn.put_at(note_key(account, id), &note)?;
     }
     place(txn, account, id, &row)?;
@@ -385,7 +385,7 @@ fn write(
 }
 
 fn note_key(account: AccountId, id: SubmissionId) -> keys::Key {
-    keys::row(account, keys::Kind::QueueNote, id.0)
+    keys::row(account, keys::Kind::QueueMark, id.0)
 }
 
 /// Since when it could have been handed over: a scheduled one not before its time.

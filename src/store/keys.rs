@@ -54,7 +54,7 @@
 //!   52 Viewer's counts          (account, principal:4, mailbox:4)
 //!   53 ShareNotification        (account, notification:4)
 //!   60 Return path              (account, submission:4)        of a destroyed submission
-//!   61 Queue note               (account, submission:4)        until it is done
+//!   61 Queue mark               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
 //!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
 //!   70 Log marks                (account)                      when the log was where
@@ -166,7 +166,7 @@ pub enum Kind {
     ViewerCounts = 0x52,
     ShareNotification = 0x53,
     ReturnPath = 0x60,
-    QueueNote = 0x61,
+    QueueMark = 0x61,
     QueuePaused = 0x62,
     Evidence = 0x63,
     LogMarks = 0x70,

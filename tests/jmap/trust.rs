@@ -110,8 +110,8 @@ async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
     let accounts = bob.session["accounts"].as_object().unwrap().clone();
     let at = |name: &str| bob.at(accounts.iter().find(|(_, account)| account["name"] == name).unwrap().0);
     let (support, all) = (at(SUPPORT), at("All"));
-    assert_eq!(conversations(&support).await[0]["tags"], json!(["billing"]));
-    assert_eq!(conversations(&all).await[0]["tags"], json!([]));
+    assert_eq!(conversations(&support).await[0]["tags"], json!({"billing": true}));
+    assert_eq!(conversations(&all).await[0]["tags"], json!({}));
     let identities = all.call("Identity/get", json!({"ids": null})).await;
     let emails: Vec<&Value> =
         identities["list"].as_array().unwrap().iter().map(|one| &one["email"]).collect();

@@ -113,7 +113,7 @@ pub struct ReturnPathRow {
 
 /// What the queue notes of a submission until it is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct QueueNoteRow {
+pub struct QueueMarkRow {
     /// Its sender was told that it is late.
     pub warned: bool,
     /// Handovers of which nobody knows whether the relay took the message.
