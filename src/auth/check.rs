@@ -21,6 +21,7 @@ pub const FLOOR: Floor = Floor {
         Kind::Team,
         Kind::PushSubscription,
         Kind::PushCreations,
+        Kind::ShareNotification,
     ],
     account,
     server: |_| Ok(()),

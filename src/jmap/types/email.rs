@@ -160,10 +160,11 @@ impl Object for Email {
                 continue;
             };
             out.push(if out.is_empty() { b'[' } else { b',' });
-            if shape.needs_message(&row) {
+            if shape.needs_message(&row) || shape.needs_evidence() {
                 let stored: Option<StoredMessage> = reader.row(account.id, email)?;
                 let stored = stored.ok_or_else(|| lost(email))?;
-                let object = object(reader, &shape, (email, &row, eyes.as_ref()), Some(&stored), &mut 0)?;
+                let known = (email, &row, eyes.as_ref());
+                let object = object(reader, account.id, &shape, known, Some(&stored), &mut 0)?;
                 reply::write(&mut out, &object);
             } else {
                 shape.write(&mut out, email, &row, eyes.as_ref());

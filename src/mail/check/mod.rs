@@ -50,7 +50,7 @@ pub const FLOOR: Floor = Floor {
         Kind::Usage,
         Kind::QuotaLimits,
         Kind::ReturnPath,
-        Kind::QueueNote,
+        Kind::QueueMark,
         Kind::QueuePaused,
         Kind::Evidence,
         Kind::Viewers,

@@ -93,7 +93,7 @@ fn beside(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
         }
         Ok(())
     })?;
-    check.each::<QueueNoteRow>(account, Kind::QueueNote, |check, key, _| {
+    check.each::<QueueMarkRow>(account, Kind::QueueMark, |check, key, _| {
         let id = SubmissionId(keys::last_id(key).unwrap_or_default());
         if find(check, account, id)?.is_none_or(|row| row.relay == RelayState::Done) {
             check.fault(account, format_args!("the queue notes something of {id}, which doesn't wait"));

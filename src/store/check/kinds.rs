@@ -78,9 +78,10 @@ kinds! {
     PushSubscription "PushSubscription" Octets(8);
     PushCreations "push creations" Octets(4);
     ReturnPath "return path" Octets(4);
-    QueueNote "queue note" Octets(4);
+    QueueMark "queue mark" Octets(4);
     QueuePaused "queue paused" One;
     Evidence "evidence" Octets(4);
+    ShareNotification "ShareNotification" Octets(4);
     LogMarks "log marks" One;
     Timer "timer" Octets(17);
     Queue "place in the relay queue" Octets(17);
