@@ -5,6 +5,7 @@ use crate::store::check::{Check, Floor};
 use crate::store::keys::{self, Kind};
 use crate::store::rows::account::NextIds;
 use crate::store::rows::directory::*;
+use crate::store::rows::sharing::ShareNotificationRow;
 use crate::store::rows::push::{PushCreationsRow, PushSubscriptionRow};
 use crate::store::{Row, StoreResult};
 use crate::types::{AccountId, Address, CredentialId, PrincipalId};
@@ -36,7 +37,7 @@ fn account(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
         if check.row::<AccountRow>(HERE, account)?.is_none() {
             check.fault(account, "there are rows of it, and the directory doesn't know it");
         }
-        return Ok(());
+        return check.each::<ShareNotificationRow>(account, Kind::ShareNotification, |_, _, _| Ok(()));
     }
     if check.at::<SecretRow>(&SecretRow::key(HERE, ()))?.is_none() {
         check.fault(HERE, "the server's secret is missing or can't be read");
