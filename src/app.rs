@@ -93,6 +93,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     write_addresses(config, &sockets)?;
     let mut tasks: Vec<(&str, JoinHandle<()>)> = Vec::new();
     tasks.push(("timers", tokio::spawn(background::timers(Arc::clone(&server), stopping.clone()))));
+    tasks.push(("presence", tokio::spawn(background::presence(Arc::clone(&server), stopping.clone()))));
     tasks.push(("full text", tokio::spawn(background::index(Arc::clone(&server), stopping.clone()))));
     tasks.push(("collector", tokio::spawn(background::collect(Arc::clone(&server), stopping.clone()))));
     tasks.push(("sweep", tokio::spawn(background::sweep(Arc::clone(&server), stopping.clone()))));

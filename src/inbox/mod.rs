@@ -29,6 +29,7 @@ pub mod messages;
 pub mod moves;
 pub mod notes;
 pub mod ownership;
+pub mod presence;
 pub mod projection;
 pub mod refusal;
 pub mod returned;

@@ -3,6 +3,7 @@
 use super::desk::{PersonName, Staff, TeamName};
 use super::handover::Postmaster;
 use super::machine::Roster;
+use super::presence::Presences;
 use crate::auth::{Authenticator, Directory, View};
 use crate::mail::authentication::TrustRules;
 use crate::mail::outbound::QueueRules;
@@ -51,6 +52,8 @@ pub struct Server {
     pub authenticator: Authenticator,
     pub search: Option<SearchIndex>,
     pub settings: ServerSettings,
+    /// Who is looking at what, in memory alone.
+    pub presences: Presences,
     blocking: Semaphore,
     /// Who works in which inbox, with the position of the directory that said so.
     staff: Mutex<HashMap<AccountId, (u64, Arc<Staff>)>>,
@@ -69,12 +72,14 @@ impl Server {
         settings: ServerSettings,
     ) -> Arc<Self> {
         let blocking = Semaphore::new(BLOCKING_MAX);
+        let presences = Presences::new(store.clock.now().0.unsigned_abs());
         Arc::new(Self {
             store,
             directory,
             authenticator,
             search,
             settings,
+            presences,
             blocking,
             staff: Mutex::default(),
         })

@@ -10,6 +10,7 @@ use super::methods;
 use super::reply::Reply;
 use super::session::{Account, SessionData};
 use crate::inbox::desk::Staff;
+use crate::inbox::presence::Presences;
 use crate::mail::search::SearchIndex;
 use crate::store::engine::Snapshot;
 use crate::store::txn::Committed;
@@ -32,6 +33,8 @@ pub struct Host<'a> {
     /// Says no where an account isn't any more, to the one who asks, what the session says. Asked
     /// where its lock was taken after the session was made.
     pub still: &'a (dyn Fn(&Account) -> Result<(), MethodErrorKind> + Sync),
+    /// Who is looking at what.
+    pub presences: &'a Presences,
     /// The part after the `@` of the Message-IDs that we make.
     pub hostname: &'a str,
 }

@@ -51,6 +51,7 @@ pub static ALL: &[Document] = documents![
     "schema/Conversation.json"
     "schema/Note.json"
     "schema/ReplyLock.json"
+    "schema/Presence.json"
     "schema/EmailSubmission.json"
     "schema/Activity.json"
     "schema/InboxSettings.json"
@@ -94,11 +95,12 @@ mod tests {
     }
 
     /// The types that the texts describe, each with the text of what is nobody's in particular.
-    fn tables() -> [(&'static TypeTable, &'static str); 6] {
+    fn tables() -> [(&'static TypeTable, &'static str); 7] {
         [
             (types::conversation::Conversation::table(), "conversation"),
             (types::note::Note::table(), "notes"),
             (types::reply_lock::ReplyLock::table(), "locks"),
+            (types::presence::Presence::table(), "locks"),
             (types::activity::Activity::table(), "activity"),
             (types::inbox_settings::InboxSettings::table(), "inbox-settings"),
             (types::submission::EmailSubmission::table(), "locks"),

@@ -7,6 +7,7 @@ use super::process::process;
 use super::request;
 use super::session::SessionData;
 use super::session::tests::{account, session};
+use crate::inbox::presence::Presences;
 use crate::store::{Store, StoreOptions};
 use crate::types::limits::OBJECTS_IN_SET_MAX;
 use crate::types::{AccountId, Clock, MemberRole, Millis, Random};
@@ -42,11 +43,13 @@ impl World {
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let locked = self.store.lock_blocking(&accounts_written(&request));
         let staff = |_| Arc::default();
+        let presences = Presences::default();
         let host = Host {
             store: &self.store,
             search: None,
             staff: &staff,
             still: &|_| Ok(()),
+            presences: &presences,
             hostname: "mail.example",
         };
         let ctx = Ctx::new(host, &self.session, request.using, locked);

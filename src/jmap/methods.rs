@@ -109,6 +109,7 @@ static TABLES: &[&[Method]] = &[
     types::reply_lock::METHODS,
     types::activity::METHODS,
     types::inbox_settings::METHODS,
+    types::presence::METHODS,
     types::principal::METHODS,
     types::push_subscription::METHODS,
     types::quota::METHODS,

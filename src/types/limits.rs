@@ -256,6 +256,12 @@ pub const GUIDE_BYTES_MAX: usize = 64 * 1024;
 pub const TAGS_MAX: usize = 64;
 /// One tag or category, in octets.
 pub const TAG_BYTES_MAX: usize = 128;
+/// How long a presence lease lives after its last sign of life.
+pub const PRESENCE_SECONDS: u64 = 30;
+/// Presence leases of one member in an inbox.
+pub const PRESENCES_PER_MEMBER_MAX: usize = 32;
+/// Presence leases in an inbox.
+pub const PRESENCES_PER_INBOX_MAX: usize = 10_000;
 /// The shortest reply lock.
 pub const LOCK_SECONDS_MIN: u64 = 15;
 /// The longest.

@@ -26,6 +26,18 @@ const FEED_REST: Duration = Duration::from_millis(10);
 /// How long content that nothing refers to is kept.
 const GRACE: Duration = Duration::from_secs(crate::types::limits::BLOB_GRACE_SECONDS);
 
+/// Ends presence that nobody renewed, or whose member left, until `stopping` says true.
+pub async fn presence(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        let is_member = |account, principal| server.staff(account).roster.members.contains_key(&principal);
+        server.presences.sweep(server.store.clock.now(), is_member);
+        tokio::select! {
+            () = tokio::time::sleep(TIMER_INTERVAL) => {}
+            () = super::http::stopped(&mut stopping) => {}
+        }
+    }
+}
+
 /// Fires timers until `stopping` says true.
 pub async fn timers(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {

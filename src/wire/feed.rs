@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// The name of the one type that is told and never stored.
+const PRESENCE: &str = "Presence";
+
 /// Which types a listener hears of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Types {
@@ -27,21 +30,34 @@ pub enum Types {
     /// All registered ones: strict clients fail on names that they don't know, so ours are told only
     /// where they are named.
     Registered,
-    Named(Vec<DataType>),
+    Named {
+        stored: Vec<DataType>,
+        /// Presence is no stored type: it has no modseq and no place in a position.
+        presence: bool,
+    },
 }
 
 impl Types {
     /// The types of these names; a name that isn't known never changes.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        Types::Named(names.into_iter().filter_map(DataType::parse).collect())
+        let mut presence = false;
+        let stored = names.into_iter().filter_map(|name| {
+            presence |= name == PRESENCE;
+            DataType::parse(name)
+        });
+        Types::Named { stored: stored.collect(), presence }
     }
 
     fn has(&self, data_type: DataType) -> bool {
         match self {
             Types::Nothing => false,
             Types::Registered => data_type.is_registered(),
-            Types::Named(named) => named.contains(&data_type),
+            Types::Named { stored, .. } => stored.contains(&data_type),
         }
+    }
+
+    fn has_presence(&self) -> bool {
+        matches!(self, Types::Named { presence: true, .. })
     }
 }
 
@@ -101,12 +117,23 @@ struct Heard {
     told: TypeStates,
     latest: TypeStates,
     news: watch::Receiver<TypeStates>,
+    /// The version of the inbox's presence, and the last one that the listener was told.
+    presence: watch::Receiver<u64>,
+    told_presence: u64,
 }
 
 impl Heard {
     fn look(&mut self) {
         // The hub may know less than was read at the begin.
         self.latest = self.latest.latest(*self.news.borrow_and_update());
+    }
+
+    /// Waits for news. The hub and the presences keep their senders as long as somebody listens.
+    async fn moved(&mut self, with_presence: bool) {
+        tokio::select! {
+            _ = self.news.changed() => {}
+            _ = self.presence.changed(), if with_presence => {}
+        }
     }
 }
 
@@ -143,6 +170,9 @@ impl Feed {
         let since = since.map(positions);
         for (id, heard) in &mut self.accounts {
             heard.look();
+            // Whoever comes back asks anew who is there, where somebody ever was.
+            let present = *heard.presence.borrow_and_update();
+            heard.told_presence = if since.is_some() { 0 } else { present };
             heard.told = match &since {
                 None => heard.latest,
                 // A position that the account never had comes from before a restore: tell all.
@@ -177,13 +207,18 @@ impl Feed {
         let mut changed = Map::new();
         for (id, heard) in &mut self.accounts {
             heard.look();
-            let states: Map<String, Value> = DataType::ALL
+            let mut states: Map<String, Value> = DataType::ALL
                 .into_iter()
                 .filter(|data_type| self.types.has(*data_type))
                 .filter(|data_type| heard.latest.of(*data_type) > heard.told.of(*data_type))
                 .map(|data_type| (data_type.name().to_owned(), state_text(&heard.latest, data_type).into()))
                 .collect();
             heard.told = heard.latest;
+            let present = *heard.presence.borrow_and_update();
+            if self.types.has_presence() && present != heard.told_presence {
+                states.insert(PRESENCE.to_owned(), self.server.presences.state(present).into());
+            }
+            heard.told_presence = present;
             if !states.is_empty() {
                 changed.insert(id.to_string(), Value::Object(states));
             }
@@ -201,16 +236,17 @@ impl Feed {
     fn is_news(&self, heard: &Heard) -> bool {
         let new = |data_type: &DataType| heard.latest.of(*data_type) > heard.told.of(*data_type);
         DataType::ALL.into_iter().filter(new).any(|data_type| self.types.has(data_type))
+            || (self.types.has_presence() && *heard.presence.borrow() != heard.told_presence)
     }
 
     async fn moved(&mut self) {
+        let with_presence = self.types.has_presence();
         let mut news: Vec<_> =
-            self.accounts.values_mut().map(|heard| Box::pin(heard.news.changed())).collect();
+            self.accounts.values_mut().map(|heard| Box::pin(heard.moved(with_presence))).collect();
         let news = async {
             if news.is_empty() {
                 std::future::pending::<()>().await;
             }
-            // The hub keeps its senders as long as somebody listens.
             let _ = select_all(news.drain(..)).await;
         };
         tokio::select! {
@@ -244,7 +280,9 @@ impl Feed {
                 tracing::error!(%error, "the states of an account can't be read");
                 Ended
             })?;
-            self.accounts.insert(id, Heard { told: TypeStates::default(), latest, news });
+            let presence = self.server.presences.subscribe(id);
+            let heard = Heard { told: TypeStates::default(), latest, news, presence, told_presence: 0 };
+            self.accounts.insert(id, heard);
             self.unknown.pop();
         }
         Ok(())
@@ -311,7 +349,8 @@ mod tests {
     fn nothing_of_ours_is_told_unless_it_is_named() {
         assert!(Types::Registered.has(DataType::Email) && !Types::Registered.has(DataType::Note));
         let named = Types::named(["Note", "Email ", "Nothing"]);
-        assert_eq!(named, Types::Named(vec![DataType::Note]));
+        assert_eq!(named, Types::Named { stored: vec![DataType::Note], presence: false });
+        assert!(Types::named(["Presence"]).has_presence() && !Types::Registered.has_presence());
         assert!(!Types::Nothing.has(DataType::Email));
     }
 }

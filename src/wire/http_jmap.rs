@@ -109,6 +109,7 @@ fn run(
         search: server.search.as_ref(),
         staff: &staff,
         still: &still,
+        presences: &server.presences,
         hostname: &server.settings.hostname,
     };
     let response = process::process(Ctx::new(host, session, request.using, locked), request);

@@ -27,6 +27,7 @@ fn kind_of_id(id: &str) -> Option<&'static str> {
         'n' => "note",
         'l' => "lock",
         'y' => "activity",
+        'w' => "presence",
         'b' | 'r' => "blob",
         _ => return None,
     };

@@ -46,6 +46,24 @@ async fn the_example_of_locks() {
     assert_eq!((&told["created"], &told["destroyed"]), (&json!([anns]), &json!([lock])));
     let args = json!({"destroy": [anns]});
     story.call(&ann, "Ann gives hers back.", LOCKS, "ReplyLock/set", args).await;
+    let create = json!({"create": {"p": {"conversationId": &id}}});
+    let told = story.call(&bob, "Bob opens the conversation.", LOCKS, "Presence/set", create).await;
+    let lease = told["created"]["p"]["id"].as_str().unwrap().to_owned();
+    let types = json!({"update": {&lease: {"doing": "composing"}}});
+    story.call(&bob, "He begins to type; this keeps his lease, too.", LOCKS, "Presence/set", types).await;
+    let calls = json!([
+        ["Presence/get", {"ids": null}, "0"],
+        ["Presence/changes", {"sinceState": told["newState"]}, "1"]
+    ]);
+    let told = story.step(&cat, "Cat sees him. There is no log of it.", LOCKS, calls).await;
+    assert_eq!(told[1]["type"], "cannotCalculateChanges");
+    let calls = json!([
+        ["Presence/set", {"destroy": [&lease]}, "0"], ["Presence/changes", {"sinceState": told[0]["state"]}, "1"]
+    ]);
+    story.step(&bob, "He leaves.", LOCKS, calls).await;
+    let now = story.call(&cat, "Nobody is there.", LOCKS, "Presence/get", json!({"ids": null})).await;
+    let args = json!({"sinceState": now["state"]});
+    story.call(&cat, "Nothing changed since.", LOCKS, "Presence/changes", args).await;
     story.end();
 }
 

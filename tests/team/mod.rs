@@ -6,6 +6,7 @@ mod merge;
 mod moves;
 mod moves_away;
 mod no_note_leaves;
+mod presence;
 mod queues;
 mod seen;
 mod siblings;

@@ -29,6 +29,7 @@ pub mod inbox_settings;
 pub mod mailbox;
 pub mod mailbox_query;
 pub mod note;
+pub mod presence;
 pub mod principal;
 pub mod push_subscription;
 pub mod quota;

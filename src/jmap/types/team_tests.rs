@@ -4,6 +4,7 @@
 use crate::inbox::desk::{Desk, PersonName, Staff};
 use crate::inbox::intake::{self, Arrival};
 use crate::inbox::machine::{Actor, Roster};
+use crate::inbox::presence::Presences;
 use crate::inbox::timers;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::{Ctx, Host};
@@ -154,11 +155,13 @@ impl World {
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let locked = self.store.lock_blocking(&accounts_written(&request));
         let staff = |_| Arc::clone(&self.staff);
+        let presences = Presences::default();
         let host = Host {
             store: &self.store,
             search: None,
             staff: &staff,
             still: &|_| Ok(()),
+            presences: &presences,
             hostname: "mail.example",
         };
         let session = session_of(who);

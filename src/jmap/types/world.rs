@@ -1,6 +1,7 @@
 //! What the tests of mail's types share: a store in memory, and whole requests over it.
 
 use crate::auth::Directory;
+use crate::inbox::presence::Presences;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::{Ctx, Host};
 use crate::jmap::process::process;
@@ -108,11 +109,13 @@ impl World {
         let body = json!({"using": using, "methodCalls": calls});
         let request = request::parse(body.to_string().as_bytes()).unwrap();
         let staff = |_| Arc::default();
+        let presences = Presences::default();
         let host = Host {
             store: &self.store,
             search: None,
             staff: &staff,
             still: &|_| Ok(()),
+            presences: &presences,
             hostname: "mail.example",
         };
         let ctx = Ctx::new(host, &self.session, request.using, self.store.lock_blocking(&[]));
