@@ -22,7 +22,6 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -105,7 +104,12 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     }
     let push = push::run(Arc::clone(&server), push_config(config)?, stopping.clone());
     tasks.push(("push", tokio::spawn(push)));
-    let smtp = smtp_in::serve(sockets.mail, smtp_config(config), hooks(&server), stopping.clone());
+    let smtp = smtp_in::serve(
+        sockets.mail,
+        smtp_config(config, certificate.as_ref())?,
+        hooks(&server),
+        stopping.clone(),
+    );
     tasks.push(("smtp", tokio::spawn(smtp)));
     tasks.push((
         "admin",
@@ -115,7 +119,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         let fresh = tls::keep_fresh(Arc::clone(certificate), stopping.clone());
         tasks.push(("tls", tokio::spawn(fresh)));
     }
-    let doors = doors(sockets.http, sockets.https, certificate.as_ref())?;
+    let doors = http::doors(sockets.http, sockets.https, certificate.as_ref())?;
     tasks.push(("http", tokio::spawn(http::serve(doors, Arc::clone(&server), stopping))));
     wait_for_signal().await?;
     tracing::info!("stopping: no new connections; running work ends");
@@ -129,19 +133,6 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         search.close();
     }
     Ok(())
-}
-
-/// Where HTTP comes in. By TLS, the client chooses between HTTP/2 and HTTP/1.1 (RFC 7301).
-fn doors(
-    http: TcpListener,
-    https: Option<TcpListener>,
-    certificate: Option<&Arc<Certificate>>,
-) -> Result<Vec<Door>, AppError> {
-    let mut doors = vec![Door { listener: http, tls: None }];
-    if let (Some(listener), Some(certificate)) = (https, certificate) {
-        doors.push(Door { listener, tls: Some(certificate.acceptor(&[b"h2", b"http/1.1"])?) });
-    }
-    Ok(doors)
 }
 
 /// The parts that requests share.
@@ -217,7 +208,7 @@ fn push_config(config: &Config) -> Result<PushConfig, AppError> {
     })
 }
 
-fn smtp_config(config: &Config) -> SmtpConfig {
+fn smtp_config(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<SmtpConfig, TlsError> {
     let mut smtp = SmtpConfig::new(config.hostname.clone());
     if let Some(max) = config.smtp_connections_max {
         smtp.limits.connections_max = max;
@@ -229,7 +220,8 @@ fn smtp_config(config: &Config) -> SmtpConfig {
         smtp.limits.gateways.clone_from(gateways);
     }
     smtp.peers = config.peers.clone();
-    smtp
+    smtp.tls = certificate.map(|certificate| certificate.server_config(&[])).transpose()?;
+    Ok(smtp)
 }
 
 /// What an SMTP session asks of us.

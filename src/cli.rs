@@ -7,7 +7,8 @@ use crate::app;
 use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
-use crate::inbox::admin_quota::{Limit, QuotaChange};
+use crate::inbox::admin_check::CheckLine;
+use crate::inbox::admin_quota::{Limit, QuotaChange, QuotaReport};
 use crate::inbox::admin_team::TeamRequest;
 use crate::mail::search::SearchIndex;
 use crate::store::backup;
@@ -497,34 +498,32 @@ fn print(reply: &AdminReply) {
             }
         }
         AdminReply::Queue(report) => queue::print(report),
-        AdminReply::Quota(quota) => {
-            for (name, used, limit) in [
-                ("octets", quota.octets_used, quota.octets),
-                ("messages", quota.messages_used, quota.messages),
-            ] {
-                let shown = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
-                let (warn, soft) = (shown(limit.warn), shown(limit.soft));
-                println!("{name}: {used} of {} (warn {warn}, soft {soft})", limit.hard);
-            }
-        }
-        AdminReply::Checked(check) => {
-            println!(
-                "{} accounts, {} emails, {} threads, {} conversations, {} activities, {} blobs",
-                check.accounts,
-                check.emails,
-                check.threads,
-                check.conversations,
-                check.activities,
-                check.blobs
-            );
-            if let Some(lag) = check.search_lag {
-                println!("full text is {lag} changes behind");
-            }
-            for fault in &check.faults {
-                println!("fault: {fault}");
-            }
-            println!("{}", if check.faults.is_empty() { "clean" } else { "NOT clean" });
-        }
+        AdminReply::Quota(quota) => print_quota(quota),
+        AdminReply::Checked(check) => print_check(check),
         AdminReply::Done => println!("done"),
     }
+}
+
+fn print_quota(quota: &QuotaReport) {
+    for (name, used, limit) in
+        [("octets", quota.octets_used, quota.octets), ("messages", quota.messages_used, quota.messages)]
+    {
+        let shown = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
+        let (warn, soft) = (shown(limit.warn), shown(limit.soft));
+        println!("{name}: {used} of {} (warn {warn}, soft {soft})", limit.hard);
+    }
+}
+
+fn print_check(check: &CheckLine) {
+    println!(
+        "{} accounts, {} emails, {} threads, {} conversations, {} activities, {} blobs",
+        check.accounts, check.emails, check.threads, check.conversations, check.activities, check.blobs
+    );
+    if let Some(lag) = check.search_lag {
+        println!("full text is {lag} changes behind");
+    }
+    for fault in &check.faults {
+        println!("fault: {fault}");
+    }
+    println!("{}", if check.faults.is_empty() { "clean" } else { "NOT clean" });
 }

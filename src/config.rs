@@ -184,34 +184,10 @@ impl RawConfig {
             }
             url => url,
         };
-        let base_url = match self.base_url {
-            Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-                return Err(wrong("base_url", url, "it must start with http:// or https://"));
-            }
-            url => url.map(|url| url.trim_end_matches('/').to_owned()),
-        };
-        let lmtp = match self.lmtp {
-            Some(text) => Some(match text.strip_prefix("unix:") {
-                Some(path) => LmtpAddress::Unix(PathBuf::from(path)),
-                None => LmtpAddress::Tcp(address("lmtp", text)?),
-            }),
-            None => None,
-        };
+        let base_url = base_url(self.base_url)?;
+        let lmtp = self.lmtp.map(lmtp).transpose()?;
         let https = self.https.map(|text| address("https", text)).transpose()?;
-        let tls = match (self.tls_certificate, self.tls_key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                return Err(wrong(
-                    "tls_certificate",
-                    String::new(),
-                    "tls_certificate and tls_key go together",
-                ));
-            }
-        };
-        if let (Some(https), None) = (https, &tls) {
-            return Err(wrong("https", https.to_string(), "it needs tls_certificate and tls_key"));
-        }
+        let tls = tls(self.tls_certificate, self.tls_key, https)?;
         let http_wait = self.http_wait_seconds.unwrap_or(HTTP_WAIT_SECONDS_DEFAULT).max(1);
         Ok(Config {
             data,
@@ -252,6 +228,38 @@ impl RawConfig {
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.unwrap_or_default(),
         })
+    }
+}
+
+fn base_url(url: Option<String>) -> Result<Option<String>, ConfigError> {
+    match url {
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            Err(wrong("base_url", url, "it must start with http:// or https://"))
+        }
+        url => Ok(url.map(|url| url.trim_end_matches('/').to_owned())),
+    }
+}
+
+fn lmtp(text: String) -> Result<LmtpAddress, ConfigError> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(LmtpAddress::Unix(PathBuf::from(path))),
+        None => Ok(LmtpAddress::Tcp(address("lmtp", text)?)),
+    }
+}
+
+/// The files of the certificate and of its key: both or neither, and both where HTTPS needs them.
+fn tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    https: Option<SocketAddr>,
+) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    match (certificate, key, https) {
+        (Some(certificate), Some(key), _) => Ok(Some((certificate, key))),
+        (None, None, Some(https)) => {
+            Err(wrong("https", https.to_string(), "it needs tls_certificate and tls_key"))
+        }
+        (None, None, None) => Ok(None),
+        _ => Err(wrong("tls_certificate", String::new(), "tls_certificate and tls_key go together")),
     }
 }
 

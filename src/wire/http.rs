@@ -4,6 +4,7 @@
 //! accepts no new ones, and lets running requests end within a bounded time.
 
 use super::http_auth::{Gate, Sessions};
+use super::tls::{Certificate, TlsError};
 use super::websocket_ticket::{self, Tickets};
 use super::{blobs, documents, eventsource, http_jmap, push, websocket};
 use crate::inbox::server::Server;
@@ -80,6 +81,19 @@ pub struct Door {
     pub listener: TcpListener,
     /// `None`: HTTP without TLS.
     pub tls: Option<TlsAcceptor>,
+}
+
+/// Where HTTP comes in. By TLS, the client chooses between HTTP/2 and HTTP/1.1 (RFC 7301).
+pub fn doors(
+    http: TcpListener,
+    https: Option<TcpListener>,
+    certificate: Option<&Arc<Certificate>>,
+) -> Result<Vec<Door>, TlsError> {
+    let mut doors = vec![Door { listener: http, tls: None }];
+    if let (Some(listener), Some(certificate)) = (https, certificate) {
+        doors.push(Door { listener, tls: Some(certificate.acceptor(&[b"h2", b"http/1.1"])?) });
+    }
+    Ok(doors)
 }
 
 /// What connections need.

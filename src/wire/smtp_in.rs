@@ -46,7 +46,7 @@ pub struct SmtpConfig {
     pub limits: IntakeLimits,
     pub peers: PeerRules,
     /// The certificate to show now; `None`: no TLS.
-    pub tls: Option<TlsSource>,
+    pub tls: Option<Arc<ServerConfig>>,
     /// Wait for a command.
     pub command_wait: Duration,
     /// Wait for the next octets of a message.
@@ -75,9 +75,6 @@ impl SmtpConfig {
         }
     }
 }
-
-/// Gives the TLS configuration of this moment, so that a new certificate needs no restart.
-pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
 /// Which peers may do what.
 #[derive(Clone, Debug, Default)]
@@ -369,7 +366,7 @@ async fn proxy_header(stream: &mut Box<dyn Stream>) -> io::Result<Option<IpAddr>
 
 async fn encrypt(stream: Box<dyn Stream>, server: &Server) -> io::Result<Box<dyn Stream>> {
     let Some(tls) = &server.config.tls else { return Err(io::Error::other("there is no certificate")) };
-    let handshake = TlsAcceptor::from(tls()).accept(stream);
+    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
     let stream =
         timeout(server.config.reply_wait, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
     Ok(Box::new(stream))

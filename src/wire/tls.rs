@@ -58,12 +58,17 @@ impl Certificate {
 
     /// Accepts TLS with it, and agrees to these protocols in their order (RFC 7301).
     pub fn acceptor(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
+        Ok(TlsAcceptor::from(self.server_config(protocols)?))
+    }
+
+    /// How a server shows it: always what the files hold now.
+    pub fn server_config(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Shown(Arc::clone(self))));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok(Arc::new(config))
     }
 
     /// Reads the files anew.

@@ -1,11 +1,13 @@
 //! HTTPS on a listener of our own.
 
 use crate::support::relay::CA_PEM;
-use crate::support::tls_client::{connect, get};
+use crate::support::tls_client::{connect, get, secure};
 use crate::support::{PASSWORD, TestServer, eventually, server};
 use base64::Engine;
 use serde_json::json;
 use std::path::Path;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 const CHAIN: &[u8] = include_bytes!("../support/relay_tls/relay.pem");
 const KEY: &[u8] = include_bytes!("../support/relay_tls/relay-key.pem");
@@ -82,4 +84,39 @@ async fn a_certificate_that_was_replaced_is_shown_without_a_restart() {
     write_pair(folder.path(), CHAIN, KEY);
     server.signal("HUP");
     eventually("the old certificate", async || connect(&https, CA_PEM, &[]).await.ok()).await;
+}
+
+/// Sends one command and gives the whole reply.
+async fn ask(stream: &mut (impl AsyncBufReadExt + AsyncWriteExt + Unpin), command: &str) -> String {
+    stream.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    while stream.read_line(&mut reply).await.unwrap() > 0 {
+        let last = reply.lines().last().unwrap_or_default();
+        if last.as_bytes().get(3) == Some(&b' ') {
+            break;
+        }
+    }
+    reply
+}
+
+#[tokio::test]
+async fn the_gateway_may_deliver_by_starttls_under_the_same_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = secure_office(folder.path()).await;
+    let mut plain = BufReader::new(TcpStream::connect(&server.smtp).await.unwrap());
+    let mut greeting = String::new();
+    plain.read_line(&mut greeting).await.unwrap();
+    assert!(greeting.starts_with("220 "), "{greeting}");
+    assert!(ask(&mut plain, "EHLO gateway").await.contains("STARTTLS"));
+    assert!(ask(&mut plain, "STARTTLS").await.starts_with("220 "));
+    let mut stream = BufReader::new(secure(plain.into_inner(), CA_PEM, &[]).await.unwrap());
+    assert!(!ask(&mut stream, "EHLO gateway").await.contains("STARTTLS"));
+    assert!(ask(&mut stream, "MAIL FROM:<carl@c.example>").await.starts_with("250 "));
+    assert!(ask(&mut stream, "RCPT TO:<ann@x.example>").await.starts_with("250 "));
+    assert!(ask(&mut stream, "DATA").await.starts_with("354 "));
+    let reply = ask(&mut stream, "Subject: Secure\r\n\r\nHello\r\n.").await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let client = server.client("ann@x.example").await;
+    let told = client.call("Email/query", json!({"calculateTotal": true})).await;
+    assert_eq!(told["total"], json!(1));
 }

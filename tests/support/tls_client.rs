@@ -19,6 +19,15 @@ pub async fn connect(
     authority: &[u8],
     protocols: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    secure(TcpStream::connect(address).await?, authority, protocols).await
+}
+
+/// Begins TLS on a connection that is there.
+pub async fn secure(
+    stream: TcpStream,
+    authority: &[u8],
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority).expect("a certificate")).expect("an authority");
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -27,7 +36,6 @@ pub async fn connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
-    let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect("localhost".try_into().expect("a name"), stream).await
 }
 
