@@ -9,7 +9,6 @@ use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
-use crate::wire::http::Door;
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};

@@ -150,7 +150,10 @@ async fn a_backup_of_the_running_server_is_restored_and_complete() {
     assert!(!again.status.success(), "a folder that isn't empty is refused");
     let check = postroom().args(["check", "--json", "--data"]).arg(&restored).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
-    assert_eq!(report, before);
+    let mut expected = before.clone();
+    // How far full text is behind is known where a server runs.
+    expected["searchLag"] = json!(null);
+    assert_eq!(report, expected);
 
     // A server on the restored folder serves it, full text included.
     server.kill();

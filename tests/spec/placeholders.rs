@@ -35,8 +35,18 @@ fn kind_of_id(id: &str) -> Option<&'static str> {
 }
 
 fn holds_ids(name: &str) -> bool {
-    let exact =
-        ["id", "ids", "destroy", "destroyed", "removed", "created", "updated", "notFound", "mentions", "acknowledge"];
+    let exact = [
+        "id",
+        "ids",
+        "destroy",
+        "destroyed",
+        "removed",
+        "created",
+        "updated",
+        "notFound",
+        "mentions",
+        "acknowledge",
+    ];
     name.ends_with("Id") || name.ends_with("Ids") || exact.contains(&name)
 }
 

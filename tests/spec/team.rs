@@ -177,7 +177,7 @@ async fn the_example_of_conversations() {
         ["Conversation/get", {"ids": ["cz7z"]}, "1"],
         ["Conversation/query", {"filter": {"colour": "red"}}, "2"]
     ]);
-    let what = "Mistakes and their answers: a conversation has messages, and doesn't go.";
+    let what = "Mistakes and their answers: conversations begin with messages, and don't go.";
     let told = story.step(&bob, what, BOTH, calls).await;
     assert_eq!(told[0]["notDestroyed"][&id]["type"], "forbidden");
     assert_eq!(told[2]["type"], "unsupportedFilter");

@@ -145,7 +145,7 @@ fn lists(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
     Ok(())
 }
 
-/// Every address has an Identity, and what is a member's is beside one (RFC 8621 §6).
+/// Every address but a catch-all has an Identity, and what is a member's is beside one (RFC 8621 §6).
 fn identities(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
     let account = mail.account;
     let mut known = BTreeSet::new();
@@ -161,7 +161,7 @@ fn identities(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
     })?;
     let directory: Option<AccountRow> = check.row(AccountId::DIRECTORY, account)?;
     for address in directory.map(|row| row.addresses).unwrap_or_default() {
-        if !addresses.contains(&address.key()) {
+        if !address.is_catch_all() && !addresses.contains(&address.key()) {
             check.fault(account, format_args!("the address {address} has no Identity"));
         }
     }

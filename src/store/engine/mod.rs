@@ -7,6 +7,8 @@
 mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+#[cfg(feature = "rocksdb")]
+mod wal_tail;
 
 use super::StoreOptions;
 use super::error::{StoreError, StoreResult};

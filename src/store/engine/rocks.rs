@@ -37,6 +37,9 @@ impl Rocks {
             .into_iter()
             .map(|cf| ColumnFamilyDescriptor::new(cf.name(), family_options(cf, &cache, options)))
             .chain([ColumnFamilyDescriptor::new("default", Options::default())]);
+        if dir.is_dir() {
+            super::wal_tail::cut(dir).map_err(|error| StoreError::file("the write-ahead log", &error))?;
+        }
         let db = DB::open_cf_descriptors(&db_options, dir, families).map_err(engine_error)?;
         Ok(Self { db })
     }
