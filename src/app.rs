@@ -89,12 +89,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let sockets = Listeners::bind(addresses).await?;
     let (stop, stopping) = watch::channel(false);
     write_addresses(config, &sockets)?;
-    let mut tasks: Vec<(&str, JoinHandle<()>)> = Vec::new();
-    tasks.push(("timers", tokio::spawn(background::timers(Arc::clone(&server), stopping.clone()))));
-    tasks.push(("presence", tokio::spawn(background::presence(Arc::clone(&server), stopping.clone()))));
-    tasks.push(("full text", tokio::spawn(background::index(Arc::clone(&server), stopping.clone()))));
-    tasks.push(("collector", tokio::spawn(background::collect(Arc::clone(&server), stopping.clone()))));
-    tasks.push(("sweep", tokio::spawn(background::sweep(Arc::clone(&server), stopping.clone()))));
+    let mut tasks = chores(&server, &stopping);
     match relay {
         Some(relay) => {
             tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), relay, stopping.clone()))));
@@ -132,6 +127,19 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         search.close();
     }
     Ok(())
+}
+
+/// What goes on beside requests, by name.
+fn chores(server: &Arc<Server>, stopping: &watch::Receiver<bool>) -> Vec<(&'static str, JoinHandle<()>)> {
+    let server = || Arc::clone(server);
+    let stopping = || stopping.clone();
+    vec![
+        ("timers", tokio::spawn(background::timers(server(), stopping()))),
+        ("presence", tokio::spawn(background::presence(server(), stopping()))),
+        ("full text", tokio::spawn(background::index(server(), stopping()))),
+        ("collector", tokio::spawn(background::collect(server(), stopping()))),
+        ("sweep", tokio::spawn(background::sweep(server(), stopping()))),
+    ]
 }
 
 /// The parts that requests share.

@@ -1,7 +1,5 @@
 //! A server in memory with a small team at work, for the tests of this floor.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a helper of a test is to fail the test")]
-
 use super::admin::{self, AdminReply, AdminRequest, Office};
 use super::delivery::{self, Delivery};
 use super::desk::{Desk, DeskResult};

@@ -185,7 +185,10 @@ mod tests {
         }
     }
 
-    fn told(header: &str) -> Option<(Option<String>, Option<String>, Option<String>, bool)> {
+    /// Of SPF, DKIM and DMARC, and whether it failed.
+    type Told = (Option<String>, Option<String>, Option<String>, bool);
+
+    fn told(header: &str) -> Option<Told> {
         let raw = format!("{header}From: a@b\r\n\r\n");
         let row = rules().read(&parse(raw.as_bytes()), true).authentication?;
         let of = |method: &str| row.result(method).map(str::to_owned);

@@ -35,9 +35,12 @@ impl Default for Retention {
 /// Sweeps the logs of an account. Blocks; gives how many entries went.
 pub fn logs(store: &Store, account: AccountId, keep: Retention) -> StoreResult<u64> {
     let upto = mark(store, account, keep)?;
+    if upto == 0 {
+        return Ok(0);
+    }
     let mut range = keys::account_logs(account);
     let mut gone = 0;
-    while upto > 0 {
+    loop {
         let mut found = None;
         (&store.snapshot() as &dyn Read).scan(&range, false, &mut |key, _| {
             found = Some((keys::log_up_to(key, upto), keys::logs_after(account, key)));

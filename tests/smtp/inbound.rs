@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use postroom::mail::envelope::Envelope;
 use postroom::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use postroom::types::Address;
-use postroom::wire::smtp_in::{PeerRules, SmtpConfig, SmtpHooks, SmtpListener, TlsSource, serve};
+use postroom::wire::smtp_in::{PeerRules, SmtpConfig, SmtpHooks, SmtpListener, serve};
 use postroom::wire::smtp_limits::IpNetwork;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -362,7 +362,7 @@ fn here() -> Vec<IpNetwork> {
     vec![IpNetwork::parse("127.0.0.0/8").expect("a network")]
 }
 
-fn tls() -> TlsSource {
+fn tls() -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(include_bytes!("../support/relay_tls/relay.pem"))
         .collect::<Result<Vec<_>, _>>()
         .expect("a certificate");
@@ -374,8 +374,7 @@ fn tls() -> TlsSource {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("a certificate for the key");
-    let config = Arc::new(config);
-    Arc::new(move || Arc::clone(&config))
+    Arc::new(config)
 }
 
 impl Client {
