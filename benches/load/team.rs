@@ -42,6 +42,7 @@ struct Team {
     principal: String,
     drafts: String,
     identity: String,
+    address: String,
 }
 
 /// Measures everything at the present size, and prints it.
@@ -85,6 +86,7 @@ impl Team {
             principal: text(principal)?,
             drafts: text(&told[0]["ids"][0])?,
             identity: text(&told[1]["list"][0]["id"])?,
+            address: text(&told[1]["list"][0]["email"])?,
         })
     }
 
@@ -164,7 +166,7 @@ impl Team {
             let newest = told[2]["list"].as_array().and_then(|all| all.last()).ok_or("no messages")?;
             let draft = json!({
                 "mailboxIds": {self.drafts.as_str(): true}, "keywords": {"$draft": true},
-                "to": newest["from"], "subject": newest["subject"],
+                "from": [{"email": self.address}], "to": newest["from"], "subject": newest["subject"],
                 "inReplyTo": newest["messageId"], "references": newest["messageId"],
                 "bodyValues": {"t": {"value": format!("An answer to {id} in round {round}.")}},
                 "textBody": [{"partId": "t", "type": "text/plain"}]
