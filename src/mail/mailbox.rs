@@ -7,14 +7,15 @@ use crate::store::changes::Change;
 use crate::store::rows::mail::*;
 use crate::store::{List, Read, Row, StoreResult, Txn, keys, list};
 use crate::types::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a mailbox can't be as asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MailboxRefusal {
     /// The name is empty, too long, or has a control character.
     Name,
-    /// A sibling has the name.
-    NameTaken(MailboxId),
+    /// A sibling has the name; which one, unless the same call has made it.
+    NameTaken(Option<MailboxId>),
     /// The parent doesn't exist, is too deep, or is the mailbox itself or below it.
     Parent,
     /// Another mailbox has the role.
@@ -111,7 +112,7 @@ pub fn roles(read: &dyn Read, account: AccountId) -> StoreResult<MailboxRolesRow
 }
 
 /// All mailboxes of an account, at most [`limits::MAILBOXES_MAX`].
-pub fn all(read: &dyn Read, account: AccountId) -> StoreResult<Vec<(MailboxId, MailboxRow)>> {
+pub fn all(read: &dyn Read, account: AccountId) -> StoreResult<Tree> {
     let rows = read.collect_rows(&keys::all(account, keys::Kind::Mailbox))?;
     Ok(rows.into_iter().map(|(id, row)| (MailboxId(id), row)).collect())
 }
@@ -165,17 +166,17 @@ pub fn ensure_scheduled(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<Ma
     Ok(mailbox)
 }
 
-/// Makes a mailbox as a client asks (RFC 8621 §2.5).
+/// Makes a mailbox as a client asks (RFC 8621 §2.5). Whether it fits among the others is
+/// [`misfits`]'s to say, when all changes of a call are made.
 pub fn create(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> MailboxResult<MailboxId> {
-    let all = all(txn, account)?;
-    if all.len() >= limits::MAILBOXES_MAX {
-        return Err(MailboxRefusal::TooMany.into());
+    if !name_fits(&row.name) {
+        return Err(MailboxRefusal::Name.into());
     }
-    judge(&all, None, &row)?;
     Ok(write_new(txn, account, row)?)
 }
 
-/// Changes a mailbox as a client asks; `member` is who asks, where the account is an inbox.
+/// Changes a mailbox as a client asks; `member` is who asks, where the account is an inbox. Whether
+/// it fits among the others is [`misfits`]'s to say, when all changes of a call are made.
 pub fn update(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -201,7 +202,9 @@ pub fn update(
         if before.kept.is_some() {
             return Err(MailboxRefusal::Kept.into());
         }
-        judge(&all(txn, account)?, Some(mailbox), after)?;
+        if !name_fits(&after.name) {
+            return Err(MailboxRefusal::Name.into());
+        }
     }
     txn.update(account, mailbox, after)?;
     if before.role != after.role {
@@ -261,33 +264,73 @@ fn write_new(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> StoreRes
     Ok(mailbox)
 }
 
-fn judge(
-    all: &[(MailboxId, MailboxRow)],
-    own: Option<MailboxId>,
-    row: &MailboxRow,
-) -> Result<(), MailboxRefusal> {
-    if !name_fits(&row.name) {
-        return Err(MailboxRefusal::Name);
+/// The mailboxes of an account with their ids, in the order of these.
+pub type Tree = Vec<(MailboxId, MailboxRow)>;
+
+/// The changes between two states of an account's mailboxes that the second one can't bear, each with
+/// why: names unique among siblings, one mailbox a role, and a tree of bounded size and depth (RFC 8621
+/// §2). A state is judged without the changes found so far, so that what collided with one of them may
+/// stand. Of changes that collide with each other the one of the lower id stands.
+pub fn misfits(before: &Tree, after: &Tree) -> Vec<(MailboxId, MailboxRefusal)> {
+    let was: BTreeMap<MailboxId, &MailboxRow> = before.iter().map(|(id, row)| (*id, row)).collect();
+    let place = |row: &MailboxRow| (row.name.clone(), row.parent, row.role);
+    let mut judged: Tree = after.clone();
+    let mut touched: BTreeSet<MailboxId> = after
+        .iter()
+        .filter(|(id, row)| was.get(id).is_none_or(|was| place(was) != place(row)))
+        .map(|(id, _)| *id)
+        .collect();
+    let mut found = Vec::new();
+    while let Some((id, why)) =
+        touched.iter().rev().find_map(|id| misfit(&judged, &touched, &was, *id).map(|why| (*id, why)))
+    {
+        touched.remove(&id);
+        match was.get(&id) {
+            Some(was) => {
+                if let Some((_, row)) = judged.iter_mut().find(|(other, _)| *other == id) {
+                    row.clone_from(was);
+                }
+            }
+            None => judged.retain(|(other, _)| *other != id),
+        }
+        found.push((id, why));
     }
-    let others = || all.iter().filter(|(id, _)| Some(*id) != own);
-    if let Some((id, _)) = others().find(|(_, other)| other.parent == row.parent && other.name == row.name) {
-        return Err(MailboxRefusal::NameTaken(*id));
+    found
+}
+
+/// Why the mailbox `own` doesn't fit where it is now.
+fn misfit(
+    all: &Tree,
+    touched: &BTreeSet<MailboxId>,
+    was: &BTreeMap<MailboxId, &MailboxRow>,
+    own: MailboxId,
+) -> Option<MailboxRefusal> {
+    let (_, row) = all.iter().find(|(id, _)| *id == own)?;
+    if all.len() > limits::MAILBOXES_MAX && !was.contains_key(&own) {
+        return Some(MailboxRefusal::TooMany);
     }
-    if let Some((id, _)) = others().find(|(_, other)| row.role.is_some() && other.role == row.role) {
-        return Err(MailboxRefusal::RoleTaken(*id));
+    let mut others = all.iter().filter(|(id, _)| *id != own && (*id < own || !touched.contains(id)));
+    if let Some((id, _)) =
+        others.clone().find(|(_, other)| other.parent == row.parent && other.name == row.name)
+    {
+        return Some(MailboxRefusal::NameTaken(was.contains_key(id).then_some(*id)));
     }
-    let mut depth = 1 + own.map_or(0, |own| height(all, own, 0));
+    if let Some((id, _)) = others.find(|(_, other)| row.role.is_some() && other.role == row.role) {
+        return Some(MailboxRefusal::RoleTaken(*id));
+    }
+    let mut depth = 1 + height(all, own, 0);
     let mut above = row.parent;
     while let Some(parent) = above {
         depth += 1;
-        let found = all.iter().find(|(id, _)| *id == parent);
-        let Some((id, found)) = found else { return Err(MailboxRefusal::Parent) };
-        if Some(*id) == own || depth > limits::MAILBOX_DEPTH_MAX {
-            return Err(MailboxRefusal::Parent);
+        let Some((id, found)) = all.iter().find(|(id, _)| *id == parent) else {
+            return Some(MailboxRefusal::Parent);
+        };
+        if *id == own || depth > limits::MAILBOX_DEPTH_MAX {
+            return Some(MailboxRefusal::Parent);
         }
         above = found.parent;
     }
-    Ok(())
+    None
 }
 
 /// How many levels there are below a mailbox.
@@ -302,7 +345,7 @@ fn height(all: &[(MailboxId, MailboxRow)], mailbox: MailboxId, depth: usize) -> 
 /// Counts all mailboxes anew: what the unread Threads are depends on which one is the Trash.
 fn recount(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<()> {
     let trash = roles(txn, account)?.with_role(MailboxRole::Trash);
-    let mut counts: std::collections::BTreeMap<MailboxId, MailboxCountsRow> =
+    let mut counts: BTreeMap<MailboxId, MailboxCountsRow> =
         all(txn, account)?.into_iter().map(|(id, _)| (id, MailboxCountsRow::default())).collect();
     (txn as &dyn Read).scan_rows::<ThreadRow>(&keys::all(account, keys::Kind::Thread), |_, thread| {
         for (mailbox, sum) in &mut counts {

@@ -10,15 +10,17 @@ use crate::jmap::changes::ChangedIds;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{
-    Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, TypeTable, Update,
+    Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, Target, TypeTable, Update,
 };
 use crate::jmap::session::Account;
-use crate::mail::mailbox::{MailboxError, MailboxRefusal};
+use crate::jmap::set::Outcome;
+use crate::mail::mailbox::{MailboxError, MailboxRefusal, Tree};
 use crate::mail::{ingest, mailbox, message, viewer, words};
 use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
 use crate::store::{List, Read, StoreResult, list};
 use crate::types::{DataType, EmailId, MailboxId, MailboxRole, MemberRole, PrincipalId, limits};
 use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 /// The type.
@@ -169,6 +171,8 @@ pub(super) fn rights(kept: Option<&Kept>, role: Option<MemberRole>) -> Value {
 /// RFC 8621 §2.5.
 pub struct MailboxSetArgs {
     on_destroy_remove_emails: bool,
+    /// The mailboxes before the call.
+    before: OnceCell<Tree>,
 }
 
 type Set<'c, 't> = SetCall<'c, 't, MailboxSetArgs>;
@@ -177,7 +181,32 @@ impl SetObject for Mailbox {
     type SetArgs = MailboxSetArgs;
 
     fn set_args(_ctx: &Ctx, args: &mut Args) -> Result<MailboxSetArgs, MethodError> {
-        Ok(MailboxSetArgs { on_destroy_remove_emails: args.flag("onDestroyRemoveEmails")? })
+        let on_destroy_remove_emails = args.flag("onDestroyRemoveEmails")?;
+        Ok(MailboxSetArgs { on_destroy_remove_emails, before: OnceCell::new() })
+    }
+
+    fn before_set(set: &mut Set<'_, '_>) -> Result<(), MethodError> {
+        if set.args.before.get().is_none() {
+            let all = mailbox::all(set.reader(), set.account.id)?;
+            // Only the first attempt finds the cell empty, and each begins with the same state.
+            let _ = set.args.before.set(all);
+        }
+        Ok(())
+    }
+
+    /// Names, roles and the tree are judged when all is done, so that two mailboxes can swap what they
+    /// have, and a new one can take what another leaves (RFC 8620 §5.3).
+    fn after_set(set: &mut Set<'_, '_>, outcome: &Outcome) -> Result<Vec<(Target, SetError)>, MethodError> {
+        let nothing = Tree::new();
+        let before = set.args.before.get().unwrap_or(&nothing);
+        let after = mailbox::all(set.reader(), set.account.id)?;
+        let target = |id: MailboxId| {
+            let id = id.to_string();
+            let made = outcome.created.iter().find(|(_, object)| object["id"] == id.as_str());
+            made.map_or(Target::Update(id), |(creation_id, _)| Target::Create(creation_id.clone()))
+        };
+        let found = mailbox::misfits(before, &after);
+        Ok(found.into_iter().map(|(id, why)| (target(id), unfit(why))).collect())
     }
 
     fn create(set: &mut Set<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
@@ -350,16 +379,23 @@ fn refuge(set: &mut Set<'_, '_>, row: &EmailRow) -> Result<Option<BTreeSet<Mailb
 }
 
 fn refused(error: MailboxError) -> Refusal {
-    let refusal = match error {
-        MailboxError::Store(error) => return error.into(),
-        MailboxError::Refused(refusal) => refusal,
-    };
+    match error {
+        MailboxError::Store(error) => error.into(),
+        MailboxError::Refused(refusal) => unfit(refusal).into(),
+    }
+}
+
+fn unfit(refusal: MailboxRefusal) -> SetError {
     match refusal {
         MailboxRefusal::Name => SetError::properties(
             ["name"],
             format!("A name has 1 to {} octets and no control characters.", limits::MAILBOX_NAME_BYTES_MAX),
         ),
-        MailboxRefusal::NameTaken(existing) => SetError::new(
+        MailboxRefusal::NameTaken(None) => SetError::properties(
+            ["name"],
+            "Another mailbox of this call has the same name in the same place.",
+        ),
+        MailboxRefusal::NameTaken(Some(existing)) => SetError::new(
             SetErrorKind::AlreadyExists { existing_id: existing.to_string() },
             "A mailbox with this name is there already.",
         ),
@@ -379,5 +415,4 @@ fn refused(error: MailboxError) -> Refusal {
         MailboxRefusal::HasChild => SetErrorKind::MailboxHasChild.into(),
         MailboxRefusal::HasEmail => SetErrorKind::MailboxHasEmail.into(),
     }
-    .into()
 }

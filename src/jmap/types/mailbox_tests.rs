@@ -70,6 +70,83 @@ fn parents_roles_and_orders_are_checked_and_named() {
     assert_eq!(answer["notDestroyed"], json!({top.as_str(): {"type": "mailboxHasChild"}}));
 }
 
+/// RFC 8620 §5.3: the order in which a call is carried out isn't the client's; only its end counts.
+#[test]
+fn names_roles_and_places_may_be_swapped_in_one_call() {
+    let world = World::new();
+    let (a, b) = (world.made("a", None, 0), world.made("b", None, 0));
+    let set = |update: Value| world.answer("Mailbox/set", json!({"update": update}));
+    let get = |id: &str, property: &str| {
+        world.answer("Mailbox/get", json!({"ids": [id], "properties": [property]}))["list"][0][property]
+            .clone()
+    };
+    let answer = set(json!({a.as_str(): {"name": "b"}, b.as_str(): {"name": "a"}}));
+    assert_eq!(answer["notUpdated"], json!(null));
+    assert_eq!((get(&a, "name"), get(&b, "name")), (json!("b"), json!("a")));
+
+    let with_role = |role: &str| {
+        let found = world.answer("Mailbox/query", json!({"filter": {"role": role}}));
+        found["ids"][0].as_str().unwrap_or_default().to_owned()
+    };
+    let (trash, junk) = (with_role("trash"), with_role("junk"));
+    let answer = set(json!({trash.as_str(): {"role": "junk"}, junk.as_str(): {"role": "trash"}}));
+    assert_eq!(answer["notUpdated"], json!(null));
+    assert_eq!((with_role("trash"), with_role("junk")), (junk.clone(), trash.clone()));
+
+    // A parent goes below its own child, which goes to the top.
+    let child = world.made("child", Some(&a), 0);
+    let answer = set(json!({a.as_str(): {"parentId": child}, child.as_str(): {"parentId": null}}));
+    assert_eq!(answer["notUpdated"], json!(null));
+    assert_eq!((get(&a, "parentId"), get(&child, "parentId")), (json!(child), json!(null)));
+
+    // A new one takes the name and the role of what the same call destroys or changes.
+    let answer = world.answer(
+        "Mailbox/set",
+        json!({
+            "create": {"m": {"name": "a", "role": "trash"}},
+            "update": {junk.as_str(): {"role": null}},
+            "destroy": [b]
+        }),
+    );
+    assert_eq!(answer["notCreated"], json!(null));
+    assert_eq!(answer["destroyed"], json!([b]));
+    assert_eq!(json!(with_role("trash")), answer["created"]["m"]["id"]);
+}
+
+/// What the end of a call can't bear is refused alone, and whatever counted on it.
+#[test]
+fn of_a_swap_that_fails_in_half_nothing_is_left() {
+    let world = World::new();
+    let (a, b, c) = (world.made("a", None, 0), world.made("b", None, 0), world.made("c", None, 0));
+    let answer = world.answer(
+        "Mailbox/set",
+        json!({
+            "create": {"x": {"name": "new"}, "y": {"name": "new"}, "z": {"name": "a"}},
+            "update": {
+                a.as_str(): {"name": "b"}, b.as_str(): {"name": "c"},
+                c.as_str(): {"name": "a", "sortOrder": -1}
+            }
+        }),
+    );
+    let taken = |existing: &str| {
+        json!({
+            "type": "alreadyExists", "existingId": existing,
+            "description": "A mailbox with this name is there already."
+        })
+    };
+    assert_eq!(answer["updated"], json!(null), "{answer}");
+    assert_eq!(answer["notUpdated"][&a], taken(&b));
+    assert_eq!(answer["notUpdated"][&b], taken(&c));
+    assert_eq!(answer["notUpdated"][&c]["properties"], json!(["sortOrder"]));
+    assert_eq!(answer["notCreated"]["z"], taken(&a));
+    assert_eq!(answer["notCreated"]["y"]["properties"], json!(["name"]));
+    assert!(answer["created"]["x"]["id"].is_string(), "{answer}");
+    let circle = json!({"update": {a.as_str(): {"parentId": b}, b.as_str(): {"parentId": a}}});
+    let answer = world.answer("Mailbox/set", circle);
+    assert_eq!(answer["updated"], json!({a.as_str(): null}), "{answer}");
+    assert_eq!(answer["notUpdated"][&b]["properties"], json!(["parentId"]));
+}
+
 #[test]
 fn a_query_sorts_by_collation_and_as_a_tree() {
     let world = World::new();
