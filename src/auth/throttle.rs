@@ -1,7 +1,10 @@
-//! Failed logins make the next ones wait, by remote address and by name, in bounded memory.
+//! Failed logins make the next ones wait, by remote address and by name, in bounded memory. They
+//! fade: every [`LOGIN_FAILURES_HALVE`] their count is halved.
 
 use crate::types::Millis;
-use crate::types::limits::{LOGIN_DELAY_SECONDS_MAX, LOGIN_FAILURES_FREE_MAX, LOGIN_FAILURES_TRACKED_MAX};
+use crate::types::limits::{
+    LOGIN_DELAY_SECONDS_MAX, LOGIN_FAILURES_FREE_MAX, LOGIN_FAILURES_HALVE, LOGIN_FAILURES_TRACKED_MAX,
+};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +20,17 @@ enum Who {
 
 #[derive(Clone, Copy)]
 struct Failures {
+    /// As of `last`.
     count: u32,
     last: Millis,
+}
+
+impl Failures {
+    /// What is left of them.
+    fn at(self, now: Millis) -> u32 {
+        let halvings = self.last.until(now).as_secs() / LOGIN_FAILURES_HALVE.as_secs();
+        u32::try_from(halvings).ok().and_then(|by| self.count.checked_shr(by)).unwrap_or(0)
+    }
 }
 
 /// The failures of late.
@@ -31,7 +43,7 @@ impl Throttle {
         let failures = self.lock();
         let waits = keys(remote, name).into_iter().filter_map(|who| {
             let found = failures.get(&who)?;
-            let wait = now.until(found.last.after(delay(found.count)));
+            let wait = now.until(found.last.after(delay(found.at(now))));
             (!wait.is_zero()).then_some(wait)
         });
         waits.max()
@@ -45,7 +57,7 @@ impl Throttle {
                 drop_older_half(&mut failures);
             }
             let entry = failures.entry(who).or_insert(Failures { count: 0, last: now });
-            entry.count = entry.count.saturating_add(1);
+            entry.count = entry.at(now).saturating_add(1);
             entry.last = now;
         }
     }
@@ -107,5 +119,24 @@ mod tests {
         assert_eq!(throttle.wait(here, "ada", Millis(1000)), Some(Duration::from_secs(2)));
         throttle.succeeded(here, "ada");
         assert_eq!(throttle.wait(here, "ada", Millis(1000)), None);
+    }
+
+    #[test]
+    fn failures_fade_with_the_time() {
+        let (throttle, here) = (Throttle::default(), IpAddr::from([192, 0, 2, 1]));
+        let minutes = |count: i64| Millis(count * 60_000);
+        for _ in 0..LOGIN_FAILURES_FREE_MAX * 2 {
+            throttle.failed(here, "ada", minutes(0));
+        }
+        throttle.failed(here, "ada", minutes(10));
+        assert_eq!(
+            throttle.wait(here, "ada", minutes(10)),
+            Some(Duration::from_secs(2)),
+            "half of them and one count as that many in a row"
+        );
+        throttle.failed(here, "ada", minutes(40));
+        assert_eq!(throttle.wait(here, "ada", minutes(40)), None, "few are left");
+        throttle.failed(here, "ada", minutes(60 * 24 * 365));
+        assert_eq!(throttle.wait(here, "ada", minutes(60 * 24 * 365)), None, "none is left");
     }
 }

@@ -1,6 +1,8 @@
 //! Every maximum, in one place, unit last. What the session advertises comes from here too, so
 //! that a limit can't be told one way and kept another.
 
+use std::time::Duration;
+
 // ── JMAP requests (RFC 8620 §2) ────────────────────────────────────────────────────────────────
 /// `maxSizeRequest`.
 pub const REQUEST_SIZE_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -173,6 +175,8 @@ pub const TEAM_MEMBERS_MAX: usize = 1000;
 pub const LOGIN_FAILURES_FREE_MAX: u32 = 5;
 /// The longest that a failed login makes the next one wait.
 pub const LOGIN_DELAY_SECONDS_MAX: u64 = 60;
+/// After so long half of the failures are forgotten.
+pub const LOGIN_FAILURES_HALVE: Duration = Duration::from_secs(600);
 /// Addresses and accounts whose failures are remembered.
 pub const LOGIN_FAILURES_TRACKED_MAX: usize = 100_000;
 /// Logins that wait for their turn to be verified; further ones are asked to come again.
@@ -373,6 +377,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Octets of a request's header.
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Octets that an answer has at least to be compressed for who takes that.
+pub const HTTP_COMPRESSED_BYTES_MIN: u64 = 1024;
 /// Requests at once on one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 100;
 /// Octets beyond a body's limit that are read and thrown away, so that the client hears why.

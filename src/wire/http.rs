@@ -4,6 +4,7 @@
 //! accepts no new ones, and lets running requests end within a bounded time.
 
 use super::http_auth::{Gate, Sessions};
+use super::problem::Problem;
 use super::tls::{Certificate, TlsError};
 use super::websocket_ticket::{self, Tickets};
 use super::{blobs, documents, eventsource, http_jmap, push, websocket};
@@ -11,9 +12,9 @@ use crate::inbox::server::Server;
 use crate::jmap::webpush::Vapid;
 use crate::types::limits;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use futures_util::future::join_all;
@@ -30,6 +31,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
@@ -234,9 +238,19 @@ fn builder(wait: Duration) -> auto::Builder<TokioExecutor> {
 
 fn routes(web: Web) -> Router {
     let cors = cors(&web.server.settings.cors_origins);
-    Router::new()
+    // What is text and made for one answer. Blobs go as they are, so that ranges and ETags mean the
+    // same octets for everybody (RFC 9110 §8.8.3.3); channels must not wait for a full buffer; and a
+    // ticket is a secret, whose length must not depend on what else is said.
+    let texts = Router::new()
         .route("/.well-known/jmap", get(http_jmap::session))
         .route("/jmap", post(http_jmap::api))
+        .route("/jmap/", get(documents::list))
+        .route("/jmap/{document}", get(documents::text))
+        .route("/jmap/schema/{document}", get(documents::schema))
+        .route("/jmap/examples/{document}", get(documents::example))
+        .layer(compression());
+    Router::new()
+        .merge(texts)
         .route("/jmap/upload/{account}", post(blobs::upload))
         .route("/jmap/upload/{account}/", post(blobs::upload))
         .route("/jmap/download/{account}/{blob}/{name}", get(blobs::download))
@@ -244,14 +258,31 @@ fn routes(web: Web) -> Router {
         .route("/jmap/ws", get(websocket::open))
         .route("/jmap/ws/ticket", post(websocket_ticket::create))
         .route("/jmap/ws/ticket/{value}", delete(websocket_ticket::revoke))
-        .route("/jmap/", get(documents::list))
-        .route("/jmap/{document}", get(documents::text))
-        .route("/jmap/schema/{document}", get(documents::schema))
-        .route("/jmap/examples/{document}", get(documents::example))
         .fallback(documents::nothing)
         .with_state(web)
+        .layer(from_fn(as_it_is))
         .layer(cors)
         .layer(from_fn(known_by_id))
+}
+
+/// gzip, br and zstd as the client likes (RFC 9110 §12.5.3), at their quickest: what is gained on the
+/// way mustn't be lost in the making.
+fn compression() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(limits::HTTP_COMPRESSED_BYTES_MIN))
+}
+
+/// Refuses a body that comes coded: none of ours is so large that it would need to be, and one that
+/// unfolds in memory has no size that could be judged before (RFC 9110 §15.5.16).
+async fn as_it_is(request: Request, next: Next) -> Response {
+    let codings = request.headers().get_all(header::CONTENT_ENCODING);
+    if codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return next.run(request).await;
+    }
+    let detail = "A body is taken without a Content-Encoding only.";
+    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+    problem.with(header::ACCEPT_ENCODING, "identity").into_response()
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -147,8 +147,16 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
-        let request = self.http.post(self.url(path)).headers(self.headers());
-        whole(request.header("Content-Type", content_type).body(body).send().await.expect("a reply")).await
+        self.post_with(path, &[("Content-Type", content_type)], body).await
+    }
+
+    /// A POST with these header fields.
+    pub async fn post_with(&self, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Reply {
+        let mut request = self.http.post(self.url(path)).headers(self.headers());
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        whole(request.body(body).send().await.expect("a reply")).await
     }
 
     /// A POST that keeps the server waiting for the rest of its body; dropping it ends it.
