@@ -12,8 +12,9 @@ use crate::types::{Clock, Random};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
-use crate::wire::smtp_in::{SmtpConfig, SmtpHooks};
+use crate::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener};
 use crate::wire::smtp_out::RelayConfig;
+use crate::wire::supervisor::{self, Moment};
 use crate::wire::tls::{self, Certificate, TlsError};
 use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
 use serde_json::json;
@@ -82,7 +83,9 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let addresses = Addresses {
         http: config.http,
         https: config.https,
+        metrics: config.metrics,
         smtp: config.smtp,
+        smtps: config.smtps,
         lmtp: config.lmtp.as_ref(),
         data: &config.data,
     };
@@ -102,6 +105,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         sockets.mail,
         smtp_config(config, certificate.as_ref())?,
         hooks(&server),
+        Arc::clone(&server.store.metrics),
         stopping.clone(),
     );
     tasks.push(("smtp", tokio::spawn(smtp)));
@@ -113,9 +117,12 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         let fresh = tls::keep_fresh(Arc::clone(certificate), stopping.clone());
         tasks.push(("tls", tokio::spawn(fresh)));
     }
-    let doors = http::doors(sockets.http, sockets.https, certificate.as_ref())?;
+    let doors = http::doors(sockets.http, sockets.https, sockets.metrics, certificate.as_ref())?;
     tasks.push(("http", tokio::spawn(http::serve(doors, Arc::clone(&server), stopping))));
+    supervisor::tell(Moment::Ready);
+    tasks.push(("watchdog", tokio::spawn(supervisor::watchdog(stop.subscribe()))));
     wait_for_signal().await?;
+    supervisor::tell(Moment::Stopping);
     tracing::info!("stopping: no new connections; running work ends");
     stop.send_replace(true);
     for (name, task) in tasks {
@@ -168,11 +175,17 @@ fn write_addresses(config: &Config, sockets: &Listeners) -> Result<(), AppError>
     let failed = |error| AppError::Io { what: "the addresses can't be written", error };
     let mut addresses = serde_json::Map::new();
     addresses.insert("http".into(), json!(sockets.http.local_addr().map_err(failed)?.to_string()));
-    if let Some(https) = &sockets.https {
-        addresses.insert("https".into(), json!(https.local_addr().map_err(failed)?.to_string()));
+    for (name, listener) in [("https", &sockets.https), ("metrics", &sockets.metrics)] {
+        if let Some(listener) = listener {
+            addresses.insert(name.into(), json!(listener.local_addr().map_err(failed)?.to_string()));
+        }
     }
     for (listener, dialect) in &sockets.mail {
-        let name = if *dialect == Dialect::Lmtp { "lmtp" } else { "smtp" };
+        let name = match (listener, dialect) {
+            (_, Dialect::Lmtp) => "lmtp",
+            (SmtpListener::Tls(_), Dialect::Smtp) => "smtps",
+            (_, Dialect::Smtp) => "smtp",
+        };
         let unix = match &config.lmtp {
             Some(LmtpAddress::Unix(path)) => format!("unix:{}", path.display()),
             _ => String::new(),
@@ -201,6 +214,20 @@ fn relay_config(config: &Config) -> Result<Option<RelayConfig>, AppError> {
     RelayConfig::parse(url, &config.hostname, config.relay_roots.as_deref())
         .map(Some)
         .map_err(|error| AppError::Relay(error.to_string()))
+}
+
+/// What the start would fail of in files and URLs that a configuration names, by key.
+pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
+    let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose();
+    let tls = certificate.and_then(|certificate| smtp_config(config, certificate.as_ref()).map(drop));
+    [
+        ("relay", relay_config(config).map(drop)),
+        ("push_roots", push_config(config).map(drop)),
+        ("tls_certificate", tls.map_err(AppError::from)),
+    ]
+    .into_iter()
+    .filter_map(|(key, done)| done.err().map(|error| (key, error)))
+    .collect()
 }
 
 fn push_config(config: &Config) -> Result<PushConfig, AppError> {

@@ -1,7 +1,9 @@
 //! The command line: words in, a request to the server or the folder, words or JSON out.
 
+mod configuration;
 mod queue;
 
+use self::configuration::Configuration;
 use self::queue::Queue;
 use crate::app;
 use crate::auth::Directory;
@@ -80,6 +82,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
         /// The backup's folder.
         from: PathBuf,
     },
+    /// The configuration file: is it right, and what may stand in it.
+    #[command(subcommand)]
+    Config(Configuration),
     /// Check that everything that is kept twice agrees, on a running server too.
     #[command(after_help = "Example:\n  postroom check --json\n\nExit code 1 where something is wrong.")]
     Check,
@@ -267,6 +272,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => run_server(cli.data, serve),
         Command::Restore { from } => restore(&from, &cli.data),
+        Command::Config(command) => Ok(configuration::run(&command, &cli.data, cli.json)),
         command => {
             begin_logging("warn", LogFormat::Text);
             request(command).and_then(|request| administer(&cli.data, request, cli.json))
@@ -373,7 +379,9 @@ fn request(command: Command) -> Result<AdminRequest, String> {
         }
         Command::Team(team) => AdminRequest::Team(team_request(team)),
         Command::Check => AdminRequest::Check,
-        Command::Serve(_) | Command::Restore { .. } => return Err("that is no request".to_owned()),
+        Command::Serve(_) | Command::Restore { .. } | Command::Config(_) => {
+            return Err("that is no request".to_owned());
+        }
     })
 }
 

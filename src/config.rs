@@ -1,44 +1,12 @@
 //! From the configuration file and the command line to a checked configuration.
 //!
 //! The file is TOML; every key is optional, an unknown one is an error. What the command line
-//! names wins.
-//!
-//! ```toml
-//! http = "127.0.0.1:8080"           # JMAP
-//! https = "0.0.0.0:8443"            # the same over TLS; needs tls_certificate and tls_key
-//! tls_certificate = "/etc/ssl/mail.pem"     # a chain in PEM; read again when it changes, and by SIGHUP
-//! tls_key = "/etc/ssl/mail.key"
-//! http_wait_seconds = 60            # the patience with HTTP clients that send nothing
-//! smtp = "127.0.0.1:2525"           # mail from the gateway
-//! lmtp = "unix:/run/postroom.lmtp"  # the same over LMTP; an address, or unix:PATH
-//! relay = "smtp://127.0.0.1:25"     # where replies go; smtp+starttls://USER:PASSWORD@HOST:587, smtps://
-//! relay_roots = "/etc/ssl/relay.pem"        # certificates that the relay is trusted by, beside the public ones
-//! relay_warn_seconds = 14400        # the sender of a message that isn't relayed yet is told so
-//! relay_give_up_seconds = 259200    # and then it has failed
-//! return_path = "keyed"             # sender: for a relay that takes only the sender's address
-//! hostname = "mail.example.com"     # our name in greetings, Received and Message-ID
-//! base_url = "https://jmap.example.com"     # where clients reach us, if a proxy stands before
-//! cors_origins = ["https://webmail.example.com"]
-//! push_networks = ["10.8.0.0/16"]   # where push subscriptions may lead, beside the public internet
-//! push_roots = "/etc/ssl/push.pem"  # certificates that push services are trusted by, beside the public ones
-//! push_contact = "mailto:ops@example.com"   # how push services reach whoever runs this server
-//! gateways = ["127.0.0.0/8", "10.1.2.3"]    # peers that the limit per address doesn't count
-//! deliver_from = ["127.0.0.0/8"]            # who may deliver without a login; all who connect, unless named
-//! smtp_login = false                # AUTH over TLS, with a person's address and password
-//! authserv_ids = ["gw.example.com"]         # our gateway's name in Authentication-Results; fields of others go
-//! spam_headers = ["X-Spam-Flag: YES"]       # what the gateway says of spam, which goes to Junk
-//! proxies = ["10.1.2.4"]            # begin each SMTP connection with a header of the PROXY protocol (version 2)
-//! xclient_from = ["10.1.2.5"]       # may say by XCLIENT whom they speak for
-//! smtp_connections_max = 1000
-//! smtp_connections_per_address_max = 20
-//! write_buffer_bytes = 33554432
-//! block_cache_bytes = 33554432
-//! disk_free_bytes_min = 268435456
-//! quota_octets = 1099511627776      # what an account may hold, unless `postroom quota set` says otherwise
-//! quota_messages = 10000000
-//! log = "info"                      # error, warn, info, debug, trace, or a tracing filter
-//! log_format = "text"               # text, json
-//! ```
+//! names wins. What each key means stands beside it in [`RawConfig`], from where the reference in
+//! `spec/configuration.md` is made.
+
+mod reference;
+
+pub use reference::reference;
 
 use crate::inbox::server::ReturnPath;
 use crate::mail::authentication::TrustRules;
@@ -47,53 +15,101 @@ use crate::types::limits::HTTP_WAIT_SECONDS_DEFAULT;
 use crate::wire::listeners::LmtpAddress;
 use crate::wire::smtp_in::PeerRules;
 use crate::wire::smtp_limits::IpNetwork;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The file as it is written.
-#[derive(Clone, Default, Debug, Deserialize)]
+#[derive(Clone, Default, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
+    /// Where JMAP listens. Default `127.0.0.1:8080`; port 0 takes a free one, which is printed.
     pub http: Option<String>,
+    /// Where JMAP listens for TLS, with HTTP/2 too. Needs the certificate.
     pub https: Option<String>,
+    /// A certificate chain in PEM. It is read again when it changes, and by SIGHUP. SMTP offers STARTTLS
+    /// with it.
     pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM.
     pub tls_key: Option<PathBuf>,
+    /// The patience with HTTP clients that send nothing. Default 60.
     pub http_wait_seconds: Option<u64>,
+    /// Where `/metrics` is served, for Prometheus. It tells of all inboxes at once: let nobody else reach
+    /// it. Default: nowhere.
+    pub metrics: Option<String>,
+    /// Where mail from the gateway comes in by SMTP. Default `127.0.0.1:2525`.
     pub smtp: Option<String>,
+    /// The same with TLS from the first octet. Needs the certificate.
+    pub smtps: Option<String>,
+    /// The same by LMTP: an address, or `unix:PATH`. Default: nowhere.
     pub lmtp: Option<String>,
+    /// Where replies go: `smtp://HOST:PORT`, `smtp+starttls://USER:PASSWORD@HOST:587` or
+    /// `smtps://USER:PASSWORD@HOST`. Without it they wait in the queue.
     pub relay: Option<String>,
+    /// Certificates in PEM that the relay is trusted by, beside the public ones.
     pub relay_roots: Option<PathBuf>,
+    /// After so long the sender of a message that isn't relayed yet is told so. Default 14400.
     pub relay_warn_seconds: Option<u64>,
+    /// After so long it has failed, and the sender is told. Default 259200.
     pub relay_give_up_seconds: Option<u64>,
+    /// `keyed`: bounces come to an address of each message's own below the sender's domain, which nobody
+    /// can forge. `sender`: they come to the sender, for relays that take nothing else. Default `keyed`.
+    #[schemars(with = "Option<String>")]
     pub return_path: Option<ReturnPath>,
+    /// Our name in greetings, Received and Message-ID. Default: the machine's.
     pub hostname: Option<String>,
+    /// Where clients reach us, if a proxy stands before. Default: as the request says.
     pub base_url: Option<String>,
+    /// Origins that browsers may call from, such as `https://webmail.example.com`.
     #[serde(default)]
     pub cors_origins: Vec<String>,
+    /// Networks that push subscriptions may lead to, beside the public internet.
     #[serde(default)]
     pub push_networks: Vec<String>,
+    /// Certificates in PEM that push services are trusted by, beside the public ones.
     pub push_roots: Option<PathBuf>,
+    /// How push services reach whoever runs this server: a `mailto:` or `https:` URL.
     pub push_contact: Option<String>,
+    /// Networks of gateways, which the limit of connections per address doesn't count. Default: loopback.
     pub gateways: Option<Vec<String>>,
+    /// Networks that may deliver without a login. Default: everybody who connects.
     pub deliver_from: Option<Vec<String>>,
+    /// Whether a person's address and password let anybody else deliver, by AUTH over TLS. Default false.
     pub smtp_login: Option<bool>,
+    /// Our gateway's names in Authentication-Results. What others say there is taken out.
     #[serde(default)]
     pub authserv_ids: Vec<String>,
+    /// What the gateway says of spam, which goes to Junk: a field and how its value begins. Default
+    /// `X-Spam-Flag: YES`, `X-Spam-Status: Yes`, `X-Spam: Yes`.
     pub spam_headers: Option<Vec<String>>,
+    /// Networks of proxies that begin each SMTP connection with a header of the PROXY protocol, version 2.
     #[serde(default)]
     pub proxies: Vec<String>,
+    /// Networks that may say by XCLIENT whom they speak for.
     #[serde(default)]
     pub xclient_from: Vec<String>,
+    /// SMTP and LMTP connections at once. Default 1000.
     pub smtp_connections_max: Option<usize>,
+    /// Those of one address that is no gateway's. Default 20.
     pub smtp_connections_per_address_max: Option<usize>,
+    /// Memory for writes that aren't in files yet, in octets. Default 33554432.
     pub write_buffer_bytes: Option<usize>,
+    /// Memory for blocks read from files, in octets. Default 33554432.
     pub block_cache_bytes: Option<usize>,
+    /// With less disk free, in octets, intake answers 452 and nothing is written. Default 268435456.
     pub disk_free_bytes_min: Option<u64>,
+    /// What an account may hold, in octets, unless `postroom quota set` says otherwise. Default
+    /// 1099511627776.
     pub quota_octets: Option<u64>,
+    /// The same in messages. Default 10000000.
     pub quota_messages: Option<u64>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing. `POSTROOM_LOG` wins over it.
+    /// Default `info`.
     pub log: Option<String>,
+    /// How log lines look: `text` or `json`. Default `text`.
+    #[schemars(with = "Option<String>")]
     pub log_format: Option<LogFormat>,
 }
 
@@ -115,7 +131,9 @@ pub struct Config {
     /// Where the certificate and its key are; both or none.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub http_wait: Duration,
+    pub metrics: Option<SocketAddr>,
     pub smtp: SocketAddr,
+    pub smtps: Option<SocketAddr>,
     pub lmtp: Option<LmtpAddress>,
     pub relay: Option<String>,
     /// Certificates in PEM.
@@ -154,6 +172,21 @@ pub enum ConfigError {
     Value { key: &'static str, value: String, why: String },
 }
 
+impl ConfigError {
+    /// The key that is wrong; `None` where it is the file.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Value { key, .. } => Some(key),
+            Self::Unreadable { .. } | Self::Wrong { .. } => None,
+        }
+    }
+}
+
+/// All that is wrong, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
 /// Reads a configuration file.
 pub fn read(path: &Path) -> Result<RawConfig, ConfigError> {
     let text = std::fs::read_to_string(path)
@@ -174,49 +207,47 @@ impl RawConfig {
         }
     }
 
-    /// Checks every value.
-    pub fn check(self, data: PathBuf) -> Result<Config, ConfigError> {
-        let relay_roots = read_pem(self.relay_roots)?;
-        let push_roots = read_pem(self.push_roots)?;
-        let push_contact = match self.push_contact {
-            Some(url) if !url.starts_with("mailto:") && !url.starts_with("https://") => {
-                return Err(wrong("push_contact", url, "it must start with mailto: or https://"));
-            }
-            url => url,
-        };
-        let base_url = base_url(self.base_url)?;
-        let lmtp = self.lmtp.map(lmtp).transpose()?;
-        let https = self.https.map(|text| address("https", text)).transpose()?;
-        let tls = tls(self.tls_certificate, self.tls_key, https)?;
+    /// Checks every value, and names all that are wrong.
+    pub fn check(self, data: PathBuf) -> Result<Config, ConfigErrors> {
+        let mut wrong = Findings::default();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let https = wrong.of(self.https.map(|text| address("https", text)).transpose()).flatten();
+        let smtps = wrong.of(self.smtps.map(|text| address("smtps", text)).transpose()).flatten();
+        let needed = https.map(|at| ("https", at)).or(smtps.map(|at| ("smtps", at)));
+        let http = address("http", self.http.unwrap_or_else(|| "127.0.0.1:8080".to_owned()));
+        let smtp = address("smtp", self.smtp.unwrap_or_else(|| "127.0.0.1:2525".to_owned()));
         let http_wait = self.http_wait_seconds.unwrap_or(HTTP_WAIT_SECONDS_DEFAULT).max(1);
-        Ok(Config {
+        let origins = self.cors_origins.into_iter().filter_map(|text| wrong.of(origin(text))).collect();
+        let config = Config {
             data,
             https,
-            tls,
+            smtps,
+            tls: wrong.of(tls(self.tls_certificate, self.tls_key, needed)).flatten(),
             http_wait: Duration::from_secs(http_wait),
-            http: address("http", self.http.unwrap_or_else(|| "127.0.0.1:8080".to_owned()))?,
-            smtp: address("smtp", self.smtp.unwrap_or_else(|| "127.0.0.1:2525".to_owned()))?,
-            lmtp,
+            metrics: wrong.of(self.metrics.map(|text| address("metrics", text)).transpose()).flatten(),
+            http: wrong.of(http).unwrap_or(nowhere),
+            smtp: wrong.of(smtp).unwrap_or(nowhere),
+            lmtp: wrong.of(self.lmtp.map(lmtp).transpose()).flatten(),
             relay: self.relay,
-            relay_roots,
+            relay_roots: wrong.of(read_pem("relay_roots", self.relay_roots)).flatten(),
             queue: queue_rules(self.relay_give_up_seconds, self.relay_warn_seconds),
             return_path: self.return_path.unwrap_or_default(),
-            hostname: hostname(self.hostname)?,
-            base_url,
-            cors_origins: self.cors_origins.into_iter().map(origin).collect::<Result<_, _>>()?,
-            push_networks: networks("push_networks", &self.push_networks)?,
-            push_roots,
-            push_contact,
-            gateways: self.gateways.map(|all| networks("gateways", &all)).transpose()?,
+            hostname: wrong.of(hostname(self.hostname)).unwrap_or_default(),
+            base_url: wrong.of(base_url(self.base_url)).flatten(),
+            cors_origins: origins,
+            push_networks: wrong.of(networks("push_networks", &self.push_networks)).unwrap_or_default(),
+            push_roots: wrong.of(read_pem("push_roots", self.push_roots)).flatten(),
+            push_contact: wrong.of(contact(self.push_contact)).flatten(),
+            gateways: self.gateways.and_then(|all| wrong.of(networks("gateways", &all))),
             trust: TrustRules {
                 authserv_ids: self.authserv_ids,
-                spam_fields: spam_fields(self.spam_headers)?,
+                spam_fields: wrong.of(spam_fields(self.spam_headers)).unwrap_or_default(),
             },
             peers: PeerRules {
-                may_deliver: self.deliver_from.map(|all| networks("deliver_from", &all)).transpose()?,
+                may_deliver: self.deliver_from.and_then(|all| wrong.of(networks("deliver_from", &all))),
                 login: self.smtp_login.unwrap_or_default(),
-                proxies: networks("proxies", &self.proxies)?,
-                xclient: networks("xclient_from", &self.xclient_from)?,
+                proxies: wrong.of(networks("proxies", &self.proxies)).unwrap_or_default(),
+                xclient: wrong.of(networks("xclient_from", &self.xclient_from)).unwrap_or_default(),
             },
             smtp_connections_max: self.smtp_connections_max,
             smtp_connections_per_address_max: self.smtp_connections_per_address_max,
@@ -225,9 +256,38 @@ impl RawConfig {
             disk_free_bytes_min: self.disk_free_bytes_min,
             quota_octets: self.quota_octets,
             quota_messages: self.quota_messages,
-            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log: wrong.of(log(self.log)).unwrap_or_default(),
             log_format: self.log_format.unwrap_or_default(),
-        })
+        };
+        if wrong.0.is_empty() { Ok(config) } else { Err(ConfigErrors(wrong.0)) }
+    }
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+struct Findings(Vec<ConfigError>);
+
+impl Findings {
+    /// The value, or nothing and one finding more.
+    fn of<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
+        checked.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
+fn contact(url: Option<String>) -> Result<Option<String>, ConfigError> {
+    match url {
+        Some(url) if !url.starts_with("mailto:") && !url.starts_with("https://") => {
+            Err(wrong("push_contact", url, "it must start with mailto: or https://"))
+        }
+        url => Ok(url),
+    }
+}
+
+fn log(filter: Option<String>) -> Result<String, ConfigError> {
+    let filter = filter.unwrap_or_else(|| "info".to_owned());
+    match tracing_subscriber::EnvFilter::try_new(&filter) {
+        Ok(_) => Ok(filter),
+        Err(error) => Err(wrong("log", filter, &error.to_string())),
     }
 }
 
@@ -247,16 +307,16 @@ fn lmtp(text: String) -> Result<LmtpAddress, ConfigError> {
     }
 }
 
-/// The files of the certificate and of its key: both or neither, and both where HTTPS needs them.
+/// The files of the certificate and of its key: both or neither, and both where a listener needs them.
 fn tls(
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-    https: Option<SocketAddr>,
+    needed: Option<(&'static str, SocketAddr)>,
 ) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
-    match (certificate, key, https) {
+    match (certificate, key, needed) {
         (Some(certificate), Some(key), _) => Ok(Some((certificate, key))),
-        (None, None, Some(https)) => {
-            Err(wrong("https", https.to_string(), "it needs tls_certificate and tls_key"))
+        (None, None, Some((name, at))) => {
+            Err(wrong(name, at.to_string(), "it needs tls_certificate and tls_key"))
         }
         (None, None, None) => Ok(None),
         _ => Err(wrong("tls_certificate", String::new(), "tls_certificate and tls_key go together")),
@@ -317,12 +377,12 @@ fn origin(text: String) -> Result<String, ConfigError> {
     }
 }
 
-fn read_pem(path: Option<PathBuf>) -> Result<Option<Vec<u8>>, ConfigError> {
-    let read = |path: PathBuf| match std::fs::read(&path) {
-        Ok(content) => Ok(content),
-        Err(error) => Err(ConfigError::Unreadable { path, error }),
-    };
-    path.map(read).transpose()
+fn read_pem(key: &'static str, path: Option<PathBuf>) -> Result<Option<Vec<u8>>, ConfigError> {
+    let Some(path) = path else { return Ok(None) };
+    match std::fs::read(&path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) => Err(wrong(key, path.display().to_string(), &format!("it can't be read: {error}"))),
+    }
 }
 
 /// The configured name, else the machine's, else a name that is nobody's.
@@ -396,6 +456,7 @@ mod tests {
     fn tls_needs_a_certificate_and_its_key() {
         for (text, wanted) in [
             ("https = \"127.0.0.1:1\"", "https = \"127.0.0.1:1\": it needs tls_certificate and tls_key"),
+            ("smtps = \"127.0.0.1:1\"", "smtps = \"127.0.0.1:1\": it needs tls_certificate and tls_key"),
             ("tls_key = \"k\"", "tls_certificate = \"\": tls_certificate and tls_key go together"),
         ] {
             let raw: RawConfig = toml::from_str(text).unwrap();
@@ -411,5 +472,17 @@ mod tests {
             error,
             "smtp = \"localhost\": an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one"
         );
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        let raw: RawConfig = toml::from_str(
+            "http = \"here\"\nproxies = [\"there\"]\nrelay_roots = \"/no/such/file\"\nlog = \"a=b=c\"",
+        )
+        .unwrap();
+        let errors = raw.check(PathBuf::from("x")).unwrap_err();
+        let keys: Vec<_> = errors.0.iter().filter_map(ConfigError::key).collect();
+        assert_eq!(keys, ["http", "relay_roots", "proxies", "log"]);
+        assert_eq!(errors.to_string().lines().count(), 4);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::server::{postroom, start};
 use crate::support::{Client, TestServer, message};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn every_command_prints_json_whether_a_server_runs_or_not() {
@@ -91,6 +91,38 @@ async fn a_wrong_command_says_what_is_wrong_and_changes_nothing() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
     assert_eq!(server.json(&["inbox", "list"])["inboxes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn all_that_is_wrong_with_a_configuration_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("postroom.toml");
+    let check = |text: &str, more: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = postroom();
+        command.args(["config", "check", "--config"]).arg(&file).args(more).env_remove("POSTROOM_DATA");
+        let output = command.current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let right = format!("{} is right\n", file.display());
+    assert_eq!(check("http = \"127.0.0.1:0\"\n", &[]), (Some(0), right));
+    let wrong = "http = \"here\"\nbase_url = \"ftp://x\"\n";
+    let (code, lines) = check(wrong, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        lines,
+        "http = \"here\": an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one\n\
+         base_url = \"ftp://x\": it must start with http:// or https://\n"
+    );
+    let (code, text) = check(wrong, &["--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["errors"][1]["key"]), (Some(1), &json!("base_url")));
+    // What only the start would find.
+    let (code, lines) = check("relay = \"http://relay.example\"\n", &[]);
+    assert!(code == Some(1) && lines.starts_with("relay: "), "{lines}");
+    let (code, lines) = check("htpp = \"127.0.0.1:1\"\n", &[]);
+    assert!(code == Some(1) && lines.contains("unknown field `htpp`"), "{lines}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no folder is made");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::{ijson, methods};
 use crate::store::Ticket;
 use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 /// The answer to a request.
 #[derive(Clone, PartialEq, Debug)]
@@ -72,10 +73,14 @@ pub fn process(mut ctx: Ctx<'_>, request: Request) -> Response {
     let mut budget = ReferenceBudget::default();
     for call in request.calls {
         ctx.start(call.call_id.clone());
+        let method = methods::find(&call.name).map_or("unknown", |method| method.name);
+        let begun = Instant::now();
         // A panic drops the call's transaction, so that nothing of it was applied; what the
         // context holds is put right by the next `start`.
         let caught = catch_unwind(AssertUnwindSafe(|| run(&mut ctx, call, &mut budget)));
         let result = caught.unwrap_or_else(|_| Err(MethodError::server_fail(&"a panic in a method")));
+        let told = result.as_ref().map_or_else(|error| error.kind.name(), |()| "ok");
+        ctx.store.metrics.jmap_call(method, told, begun.elapsed());
         if let Err(error) = result {
             ctx.respond("error", error.into_json());
         }

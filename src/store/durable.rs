@@ -11,10 +11,11 @@
 use super::engine::Engine;
 use super::error::{StoreError, StoreResult};
 use super::hub::{AccountNews, Hub};
-use crate::types::AccountId;
+use crate::types::{AccountId, Metrics};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// A commit's number. Everything up to the watermark is on disk.
@@ -66,7 +67,12 @@ struct State {
 }
 
 impl Flusher {
-    pub fn start(engine: Arc<Engine>, hub: Arc<Hub>, on_fatal: fn(&StoreError)) -> Self {
+    pub fn start(
+        engine: Arc<Engine>,
+        hub: Arc<Hub>,
+        on_fatal: fn(&StoreError),
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -80,7 +86,7 @@ impl Flusher {
                 .spawn(move || {
                     // Dropped however the thread ends, by a panic too.
                     let _over = Over(&shared);
-                    shared.run(&engine, &hub, on_fatal);
+                    shared.run(&engine, &hub, on_fatal, &metrics);
                 })
                 // Without this thread nothing can be acknowledged; there is no store without it.
                 .expect("the flusher's thread starts")
@@ -164,7 +170,7 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    fn run(&self, engine: &Engine, hub: &Hub, on_fatal: fn(&StoreError)) {
+    fn run(&self, engine: &Engine, hub: &Hub, on_fatal: fn(&StoreError), metrics: &Metrics) {
         let mut synced: BTreeMap<u64, News> = BTreeMap::new();
         loop {
             let mut state = self.lock();
@@ -176,12 +182,16 @@ impl Shared {
             }
             synced.append(&mut state.settled);
             drop(state);
+            let begun = Instant::now();
             if let Err(error) = engine.sync() {
                 self.end();
                 on_fatal(&error);
                 return;
             }
+            metrics.store_sync_seconds.observe(begun.elapsed().as_secs_f64());
+            let before = synced.len();
             self.publish(&mut synced, hub);
+            metrics.store_commits.inc_by((before - synced.len()) as u64);
         }
     }
 

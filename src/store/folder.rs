@@ -74,10 +74,15 @@ impl Folder {
 
     /// Errors with [`StoreError::DiskLow`] below `min` free octets.
     pub fn check_space(&self, min: u64) -> StoreResult<()> {
+        let free = self.free_bytes()?;
+        if free < min { Err(StoreError::DiskLow { free, min }) } else { Ok(()) }
+    }
+
+    /// What is free for us on the folder's disk.
+    pub fn free_bytes(&self) -> StoreResult<u64> {
         let stat = rustix::fs::statvfs(&self.dir)
             .map_err(|error| StoreError::File { what: "free disk".to_owned(), error: error.to_string() })?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < min { Err(StoreError::DiskLow { free, min }) } else { Ok(()) }
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

@@ -34,7 +34,7 @@ pub use txn::{Savepoint, Txn};
 #[cfg(all(test, feature = "rocksdb"))]
 mod crash_tests;
 
-use crate::types::{AccountId, Clock, Random};
+use crate::types::{AccountId, Clock, Metrics, Random};
 use engine::{Engine, Snapshot};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub struct Store {
     pub clock: Clock,
     /// The one source of randomness.
     pub random: Random,
+    /// What is counted of all that goes on.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Store {
@@ -125,7 +127,9 @@ impl Store {
         let engine = Arc::new(engine);
         let store_id = folder::settle_format(&engine, &random)?;
         let hub = Arc::new(hub::Hub::default());
-        let flusher = durable::Flusher::start(Arc::clone(&engine), Arc::clone(&hub), options.on_fatal);
+        let metrics = Arc::new(Metrics::default());
+        let (flushed, told) = (Arc::clone(&engine), Arc::clone(&hub));
+        let flusher = durable::Flusher::start(flushed, told, options.on_fatal, Arc::clone(&metrics));
         let locks = locks::AccountLocks::default();
         Ok(Arc::new(Self {
             engine,
@@ -138,6 +142,7 @@ impl Store {
             store_id,
             clock,
             random,
+            metrics,
         }))
     }
 
@@ -198,6 +203,16 @@ impl Store {
             Some(folder) => folder.check_space(self.options.disk_free_bytes_min),
             None => Ok(()),
         }
+    }
+
+    /// What the engine holds, for operators: name and octets.
+    pub fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.engine.figures()
+    }
+
+    /// Octets of disk that are free; `None` of a store in memory.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        self.folder.as_ref().and_then(|folder| folder.free_bytes().ok())
     }
 
     /// What accounts without limits of their own may hold (RFC 9425).

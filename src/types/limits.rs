@@ -377,6 +377,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Octets of a request's header.
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Connections at once to the figures for operators.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
 /// Octets that an answer has at least to be compressed for who takes that.
 pub const HTTP_COMPRESSED_BYTES_MIN: u64 = 1024;
 /// Requests at once on one HTTP/2 connection.

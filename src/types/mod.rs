@@ -9,6 +9,7 @@ pub mod date;
 pub mod ids;
 pub mod keyword;
 pub mod limits;
+pub mod metrics;
 pub mod role;
 
 pub use address::Address;
@@ -18,4 +19,5 @@ pub use data_type::DataType;
 pub use date::UtcDate;
 pub use ids::*;
 pub use keyword::Keyword;
+pub use metrics::Metrics;
 pub use role::{MailboxRole, MemberRole};

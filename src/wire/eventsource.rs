@@ -8,6 +8,7 @@ use super::http::{Web, stopped};
 use super::http_auth::{Caller, Pass, Use, unauthorized};
 use super::problem::Problem;
 use crate::types::limits;
+use crate::types::metrics::Raised;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -53,7 +54,9 @@ pub async fn open(
     let since = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let types = types(wanted.types.as_deref().unwrap_or("*"));
     let feed = Feed::open(Arc::clone(&web.server), caller.login, types, since).await;
+    let open = web.server.store.metrics.channels.get_or_create_owned(&[("kind", "eventsource")]);
     let channel = Channel {
+        _open: Raised::new(&open),
         feed: feed.map_err(|_| unauthorized())?,
         stopping: web.stopping,
         close_after_state,
@@ -91,6 +94,7 @@ struct Channel {
     ended: bool,
     begun: bool,
     _pass: Pass,
+    _open: Raised,
 }
 
 impl Channel {

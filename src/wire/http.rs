@@ -7,13 +7,13 @@ use super::http_auth::{Gate, Sessions};
 use super::problem::Problem;
 use super::tls::{Certificate, TlsError};
 use super::websocket_ticket::{self, Tickets};
-use super::{blobs, documents, eventsource, http_jmap, push, websocket};
+use super::{blobs, documents, eventsource, http_jmap, metrics, push, websocket};
 use crate::inbox::server::Server;
 use crate::jmap::webpush::Vapid;
 use crate::types::limits;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
@@ -82,20 +82,25 @@ impl Default for Peer {
 
 /// A socket that HTTP listens on.
 pub struct Door {
-    pub listener: TcpListener,
+    listener: TcpListener,
     /// `None`: HTTP without TLS.
-    pub tls: Option<TlsAcceptor>,
+    tls: Option<TlsAcceptor>,
+    /// Figures and health, and nothing else.
+    for_operators: bool,
 }
 
 /// Where HTTP comes in. By TLS, the client chooses between HTTP/2 and HTTP/1.1 (RFC 7301).
 pub fn doors(
     http: TcpListener,
     https: Option<TcpListener>,
+    metrics: Option<TcpListener>,
     certificate: Option<&Arc<Certificate>>,
 ) -> Result<Vec<Door>, TlsError> {
-    let mut doors = vec![Door { listener: http, tls: None }];
+    let mut doors = vec![Door { listener: http, tls: None, for_operators: false }];
+    doors.extend(metrics.map(|listener| Door { listener, tls: None, for_operators: true }));
     if let (Some(listener), Some(certificate)) = (https, certificate) {
-        doors.push(Door { listener, tls: Some(certificate.acceptor(&[b"h2", b"http/1.1"])?) });
+        let tls = Some(certificate.acceptor(&[b"h2", b"http/1.1"])?);
+        doors.push(Door { listener, tls, for_operators: false });
     }
     Ok(doors)
 }
@@ -122,8 +127,16 @@ pub async fn serve(doors: Vec<Door>, server: Arc<Server>, stopping: watch::Recei
         stopping: stopping.clone(),
     };
     let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    // Whoever watches the server gets in however many clients there are.
+    let kept = Arc::new(Semaphore::new(limits::METRICS_CONNECTIONS_MAX));
+    let for_operators =
+        House { routes: metrics::routes(web.clone()), slots: kept, wait, stopping: stopping.clone() };
     let house = House { routes: routes(web), slots: Arc::clone(&slots), wait, stopping };
-    join_all(doors.into_iter().map(|door| let_in(door, house.clone()))).await;
+    let houses = doors.into_iter().map(|door| {
+        let house = if door.for_operators { &for_operators } else { &house };
+        let_in(door, house.clone())
+    });
+    join_all(houses).await;
     let all = u32::try_from(limits::HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
     if tokio::time::timeout(SHUTDOWN_WAIT, slots.acquire_many(all)).await.is_err() {
         tracing::warn!("some HTTP requests did not end in time");
@@ -258,11 +271,13 @@ fn routes(web: Web) -> Router {
         .route("/jmap/ws", get(websocket::open))
         .route("/jmap/ws/ticket", post(websocket_ticket::create))
         .route("/jmap/ws/ticket/{value}", delete(websocket_ticket::revoke))
+        .route("/healthz", get(metrics::alive))
+        .route("/readyz", get(metrics::ready))
         .fallback(documents::nothing)
-        .with_state(web)
+        .with_state(web.clone())
         .layer(from_fn(as_it_is))
         .layer(cors)
-        .layer(from_fn(known_by_id))
+        .layer(from_fn_with_state(web, known_by_id))
 }
 
 /// gzip, br and zstd as the client likes (RFC 9110 §12.5.3), at their quickest: what is gained on the
@@ -288,7 +303,7 @@ async fn as_it_is(request: Request, next: Next) -> Response {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives each request an id, which its log lines have and its answer tells; a proxy's own is kept.
-async fn known_by_id(mut request: Request, next: Next) -> Response {
+async fn known_by_id(State(web): State<Web>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
     let id = given.cloned().unwrap_or_else(next_request_id);
@@ -297,7 +312,9 @@ async fn known_by_id(mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
-    span.in_scope(|| tracing::debug!(peer = %peer.ip, status = response.status().as_u16(), "answered"));
+    let status = response.status().as_u16();
+    web.server.store.metrics.http_answers.get_or_create(&[("status", status.into())]).inc();
+    span.in_scope(|| tracing::debug!(peer = %peer.ip, status, "answered"));
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if peer.secure {

@@ -11,6 +11,7 @@ use crate::jmap::capability::{Capability, CapabilitySet};
 use crate::jmap::session::{Account, Owner, SessionData, Urls};
 use crate::jmap::types::email_query::SORT_OPTIONS;
 use crate::types::limits::{BASE_URL_BYTES_MAX, SESSIONS_KEPT_MAX};
+use crate::types::metrics::count;
 use crate::types::{MemberRole, PrincipalId};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -100,13 +101,15 @@ async fn login(web: &Web, headers: &HeaderMap, peer: Peer) -> Result<Login, Prob
         return Ok(login);
     }
     let done = web.server.blocking(move |server| server.authenticator.login(&credentials, peer.ip)).await;
-    done.map_err(|error| match error {
-        LoginError::TooSoon { retry_after } => {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins; wait, then try again.")
-                .retry_after(retry_after.as_secs().max(1))
-        }
-        LoginError::Refused => unauthorized(),
-    })
+    done.inspect_err(|_| count(&web.server.store.metrics.logins, "where", "http")).map_err(
+        |error| match error {
+            LoginError::TooSoon { retry_after } => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins; wait, then try again.")
+                    .retry_after(retry_after.as_secs().max(1))
+            }
+            LoginError::Refused => unauthorized(),
+        },
+    )
 }
 
 /// Sessions as they were made from one view of the directory: making one, with its state, costs more

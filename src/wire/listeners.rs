@@ -21,7 +21,11 @@ pub enum LmtpAddress {
 pub struct Addresses<'a> {
     pub http: SocketAddr,
     pub https: Option<SocketAddr>,
+    /// Figures for operators, not for the public.
+    pub metrics: Option<SocketAddr>,
     pub smtp: SocketAddr,
+    /// SMTP with TLS from the first octet (RFC 8314 §3.3).
+    pub smtps: Option<SocketAddr>,
     pub lmtp: Option<&'a LmtpAddress>,
     /// The data folder, where the admin socket is.
     pub data: &'a Path,
@@ -32,6 +36,7 @@ pub struct Addresses<'a> {
 pub struct Listeners {
     pub http: TcpListener,
     pub https: Option<TcpListener>,
+    pub metrics: Option<TcpListener>,
     pub mail: Vec<(SmtpListener, Dialect)>,
     pub admin: UnixListener,
 }
@@ -55,8 +60,18 @@ impl Listeners {
             }
             None => None,
         };
+        let metrics = match on.metrics {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(failed(format!("{address} for metrics")))?)
+            }
+            None => None,
+        };
         let smtp = SmtpListener::tcp(on.smtp).await.map_err(failed(format!("{} for SMTP", on.smtp)))?;
         let mut mail = vec![(smtp, Dialect::Smtp)];
+        if let Some(address) = on.smtps {
+            let smtps = SmtpListener::tls(address).await;
+            mail.push((smtps.map_err(failed(format!("{address} for SMTPS")))?, Dialect::Smtp));
+        }
         let lmtp = match on.lmtp {
             Some(LmtpAddress::Tcp(address)) => {
                 Some(SmtpListener::tcp(*address).await.map_err(failed(format!("{address} for LMTP")))?)
@@ -68,6 +83,6 @@ impl Listeners {
         };
         mail.extend(lmtp.map(|lmtp| (lmtp, Dialect::Lmtp)));
         let admin = admin_socket::listen(on.data).map_err(failed("the admin socket".to_owned()))?;
-        Ok(Self { http, https, mail, admin })
+        Ok(Self { http, https, metrics, mail, admin })
     }
 }

@@ -9,15 +9,16 @@ use crate::inbox::handover;
 use crate::inbox::server::{ReturnPath, Server};
 use crate::mail::compose;
 use crate::mail::keyed::WireKeys;
-use crate::mail::outbound::{self, Due, Handover};
+use crate::mail::outbound::{self, Due, Handover, Verdict};
 use crate::smtp::client::{RelayEnvelope, RelayRecipient};
 use crate::store::blobs;
 use crate::store::rows::submission::SubmissionRow;
 use crate::store::{Locked, Read, StoreResult, Ticket};
+use crate::types::metrics::count;
 use crate::types::{AccountId, Address, Millis, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -143,10 +144,25 @@ async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> Stor
             Err(error) => Err(error.to_string()),
         }
     };
+    let begun = Instant::now();
     let outcome = smtp_out::hand_over(config, &envelope, &raw, mark).await;
+    server.store.metrics.relay_seconds.observe(begun.elapsed().as_secs_f64());
     tracing::info!(submission = %due.submission, account = %due.account, outcome = ?outcome.verdict, "handed over");
     let handover = outcome.handover();
+    note(server, &handover);
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
+}
+
+fn note(server: &Server, handover: &Handover) {
+    for reply in &handover.replies {
+        let result = match reply.verdict {
+            Verdict::Accepted => "accepted",
+            Verdict::TryLater if handover.unknown => "unknown",
+            Verdict::TryLater => "try later",
+            Verdict::Refused => "refused",
+        };
+        count(&server.store.metrics.relay_replies, "result", result);
+    }
 }
 
 fn finish(server: &Arc<Server>, locked: &Locked, due: Due, outcome: &Handover) -> StoreResult<((), Ticket)> {

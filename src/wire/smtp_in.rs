@@ -24,6 +24,7 @@ use crate::types::limits::{
     SMTP_COMMAND_SECONDS_MAX, SMTP_DATA_SECONDS_MAX, SMTP_MESSAGE_SECONDS_MAX, SMTP_REPLY_SECONDS_MAX,
     SMTP_SHUTDOWN_SECONDS_MAX,
 };
+use crate::types::metrics::{Metrics, Raised, count};
 use futures_util::future::{BoxFuture, join_all};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -189,6 +190,7 @@ struct Server {
     connections: Arc<ConnectionCount>,
     budget: MessageBudget,
     turns: Turns,
+    metrics: Arc<Metrics>,
 }
 
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -205,6 +207,7 @@ pub async fn serve(
     listeners: Vec<(SmtpListener, Dialect)>,
     config: SmtpConfig,
     hooks: SmtpHooks,
+    metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,
 ) {
     let server = Arc::new(Server {
@@ -214,6 +217,7 @@ pub async fn serve(
         turns: Turns::new(&config.limits),
         config,
         hooks,
+        metrics,
     });
     join_all(
         listeners
@@ -281,8 +285,12 @@ fn admit(
     };
     let guard = match server.connections.enter(address) {
         Ok(guard) => guard,
-        Err(why) => return turn_away(&peer, why, &server.settings.hostname),
+        Err(why) => {
+            count(&server.metrics.smtp_connections, "result", "turned away");
+            return turn_away(&peer, why, &server.settings.hostname);
+        }
     };
+    count(&server.metrics.smtp_connections, "result", "let in");
     let (stream, implicit_tls): (Box<dyn Stream>, bool) = match peer {
         Peer::Tcp(stream, _, implicit_tls) => {
             // Replies are small and awaited; without this each would wait for an acknowledgement.
@@ -322,6 +330,7 @@ async fn converse(
     shutdown: watch::Receiver<bool>,
     _guard: ConnectionGuard,
 ) {
+    let _open = Raised::new(&server.metrics.smtp_open);
     let ended = async {
         let mut connection = begin(newcomer, server).await?;
         connection.run(shutdown).await
@@ -417,6 +426,7 @@ impl Connection {
         while let Some(action) = self.session.next_action() {
             match action {
                 Action::Reply(reply) => {
+                    self.server.metrics.smtp_replies.get_or_create(&[("code", reply.code.into())]).inc();
                     reply.write_to(&mut self.out);
                     if self.out.len() >= REPLIES_BYTES {
                         self.flush().await?;
@@ -430,6 +440,7 @@ impl Connection {
                     self.session.recipient_answer(answer);
                 }
                 Action::Deliver { envelope, content } => {
+                    let begun = Instant::now();
                     let answers = match self.server.turns.take().await {
                         Some(_turn) => (self.server.hooks.deliver)(envelope, content).await,
                         None => {
@@ -437,6 +448,7 @@ impl Connection {
                             vec![busy; envelope.recipients.len()]
                         }
                     };
+                    self.count(&answers, begun);
                     self.session.delivery_answer(&answers);
                     self.message_ends = None;
                     // The share is given back by weigh_message, now that the content is gone.
@@ -449,6 +461,9 @@ impl Connection {
                 }
                 Action::Login { name, password } => {
                     let right = (self.server.hooks.login)(name, password, self.address).await;
+                    if !right {
+                        count(&self.server.metrics.logins, "where", "smtp");
+                    }
                     self.session.login_answer(right);
                 }
                 Action::Close => {
@@ -459,6 +474,21 @@ impl Connection {
         }
         self.flush().await?;
         Ok(true)
+    }
+
+    fn count(&self, answers: &[DeliveryAnswer], begun: Instant) {
+        let metrics = &self.server.metrics;
+        metrics.smtp_delivery_seconds.observe(begun.elapsed().as_secs_f64());
+        for answer in answers {
+            let result = match answer {
+                DeliveryAnswer::Accepted { .. } => "accepted",
+                DeliveryAnswer::Refused(_) => "refused",
+                DeliveryAnswer::OverQuota => "over quota",
+                DeliveryAnswer::NoSpace => "no space",
+                DeliveryAnswer::TryLater(_) => "try later",
+            };
+            count(&metrics.smtp_deliveries, "result", result);
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

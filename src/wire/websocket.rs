@@ -15,6 +15,7 @@ use super::{http_jmap, websocket_ticket};
 use crate::jmap::request::Request;
 use crate::jmap::websocket::{self as ws, Message, Refused, RequestId};
 use crate::types::limits;
+use crate::types::metrics::Raised;
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseCode, CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, close_code};
@@ -105,6 +106,7 @@ fn is_ours(web: &Web, caller: &Caller, headers: &HeaderMap) -> bool {
 
 /// A channel from its handshake to its end.
 async fn run(socket: WebSocket, web: Web, caller: Caller, feed: Feed, held: (Pass, Slot)) {
+    let _open = Raised::new(&web.server.store.metrics.channels.get_or_create_owned(&[("kind", "websocket")]));
     let (sink, frames) = socket.split();
     let (out, queue) = mpsc::channel(limits::WEBSOCKET_QUEUE_MAX);
     let writer = tokio::spawn(write(sink, queue));

@@ -2,5 +2,6 @@
 
 mod answers;
 mod compression;
+mod operators;
 mod patience;
 mod tls;

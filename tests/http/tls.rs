@@ -24,7 +24,7 @@ async fn secure_office(folder: &Path) -> TestServer {
     write_pair(folder, CHAIN, KEY);
     let config = folder.join("postroom.toml");
     let text = format!(
-        "https = \"127.0.0.1:0\"\ntls_certificate = {:?}\ntls_key = {:?}\n",
+        "https = \"127.0.0.1:0\"\nsmtps = \"127.0.0.1:0\"\ntls_certificate = {:?}\ntls_key = {:?}\n",
         folder.join("chain.pem"),
         folder.join("key.pem")
     );
@@ -100,7 +100,7 @@ async fn ask(stream: &mut (impl AsyncBufReadExt + AsyncWriteExt + Unpin), comman
 }
 
 #[tokio::test]
-async fn the_gateway_may_deliver_by_starttls_under_the_same_certificate() {
+async fn the_gateway_may_deliver_by_starttls_or_by_tls_from_the_first_octet() {
     let folder = tempfile::tempdir().unwrap();
     let server = secure_office(folder.path()).await;
     let mut plain = BufReader::new(TcpStream::connect(&server.smtp).await.unwrap());
@@ -109,14 +109,27 @@ async fn the_gateway_may_deliver_by_starttls_under_the_same_certificate() {
     assert!(greeting.starts_with("220 "), "{greeting}");
     assert!(ask(&mut plain, "EHLO gateway").await.contains("STARTTLS"));
     assert!(ask(&mut plain, "STARTTLS").await.starts_with("220 "));
-    let mut stream = BufReader::new(secure(plain.into_inner(), CA_PEM, &[]).await.unwrap());
+    let upgraded = BufReader::new(secure(plain.into_inner(), CA_PEM, &[]).await.unwrap());
+    deliver_secured(upgraded, "One").await;
+
+    // RFC 8314 §3.3: nothing is said before the handshake.
+    let mut stream = BufReader::new(connect(server.smtps.as_ref().unwrap(), CA_PEM, &[]).await.unwrap());
+    let mut greeting = String::new();
+    stream.read_line(&mut greeting).await.unwrap();
+    assert!(greeting.starts_with("220 "), "{greeting}");
+    deliver_secured(stream, "Two").await;
+
+    let client = server.client("ann@x.example").await;
+    let told = client.call("Email/query", json!({"calculateTotal": true})).await;
+    assert_eq!(told["total"], json!(2));
+}
+
+/// A message over what is encrypted already.
+async fn deliver_secured(mut stream: impl AsyncBufReadExt + AsyncWriteExt + Unpin, subject: &str) {
     assert!(!ask(&mut stream, "EHLO gateway").await.contains("STARTTLS"));
     assert!(ask(&mut stream, "MAIL FROM:<carl@c.example>").await.starts_with("250 "));
     assert!(ask(&mut stream, "RCPT TO:<ann@x.example>").await.starts_with("250 "));
     assert!(ask(&mut stream, "DATA").await.starts_with("354 "));
-    let reply = ask(&mut stream, "Subject: Secure\r\n\r\nHello\r\n.").await;
+    let reply = ask(&mut stream, &format!("Subject: {subject}\r\n\r\nHello\r\n.")).await;
     assert!(reply.starts_with("250 "), "{reply}");
-    let client = server.client("ann@x.example").await;
-    let told = client.call("Email/query", json!({"calculateTotal": true})).await;
-    assert_eq!(told["total"], json!(1));
 }

@@ -42,7 +42,7 @@ impl Intake {
     fn start_on(listeners: Vec<(SmtpListener, Dialect)>, config: SmtpConfig, address: SocketAddr) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (delivered, gate) = (Delivered::default(), Arc::new(Semaphore::new(0)));
-        let task = tokio::spawn(serve(listeners, config, hooks(&delivered, &gate), stopped));
+        let task = tokio::spawn(serve(listeners, config, hooks(&delivered, &gate), Arc::default(), stopped));
         Self { address, delivered, gate, stop, task }
     }
 

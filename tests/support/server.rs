@@ -19,6 +19,8 @@ pub struct TestServer {
     pub https: Option<String>,
     pub smtp: String,
     pub lmtp: Option<String>,
+    pub smtps: Option<String>,
+    pub metrics: Option<String>,
 }
 
 /// A server without people.
@@ -40,6 +42,8 @@ pub async fn start_with(extra: &[&str]) -> TestServer {
         https: None,
         smtp: any,
         lmtp: None,
+        smtps: None,
+        metrics: None,
     };
     server.start().await;
     server
@@ -133,6 +137,8 @@ impl TestServer {
         self.https = text("https");
         self.smtp = text("smtp").expect("an address for SMTP");
         self.lmtp = text("lmtp");
+        self.smtps = text("smtps");
+        self.metrics = text("metrics");
     }
 
     /// What the server wrote so far.

@@ -20,6 +20,7 @@ use crate::inbox::server::Server;
 use crate::jmap::webpush::{ReceiverKeys, TEXT_BYTES_MAX, Target, Vapid};
 use crate::store::rows::push::PushSubscriptionRow;
 use crate::store::{Read, StoreResult, keys};
+use crate::types::metrics::count;
 use crate::types::{AccountId, PrincipalId, PushSubscriptionId, limits};
 use guard::Guard;
 use pace::{Answer, Pace, Verdict};
@@ -353,6 +354,12 @@ impl Subscription {
             None => Answer::Forbidden,
         };
         let verdict = self.pace.note(answer, server.store.clock.now());
+        let result = match verdict {
+            Verdict::Done => "done",
+            Verdict::Again => "again",
+            Verdict::Over => "over",
+        };
+        count(&server.store.metrics.pushes, "result", result);
         tracing::debug!(subscription = %self.key.1, ?answer, ?verdict, "pushed");
         verdict
     }
