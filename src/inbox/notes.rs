@@ -130,7 +130,7 @@ impl Desk<'_, '_> {
             return Err(invalid("attachments", "The note has too many attachments.").into());
         }
         for attachment in &text.attachments {
-            if !blob::exists(self.read(), self.account, &attachment.blob)? {
+            if !blob::exists(self.read(), self.account, self.actor.principal(), &attachment.blob)? {
                 return Err(invalid("attachments", "There is no such blob in this account.").into());
             }
         }

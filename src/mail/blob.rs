@@ -6,10 +6,15 @@ use crate::store::rows::message::HeaderField;
 use crate::store::{Read, StoreResult, blobs};
 use crate::types::*;
 
-/// The octets of a blob as the account may read them: `None` where it doesn't exist or isn't the
-/// account's, which can't be told apart.
-pub fn fetch(read: &dyn Read, account: AccountId, id: &BlobId) -> StoreResult<Option<Vec<u8>>> {
-    let Some(whole) = fetch_root(read, account, &id.root)? else { return Ok(None) };
+/// The octets of a blob as `viewer` may read them in the account: `None` where it doesn't exist, isn't
+/// the account's, or is somebody else's upload, which can't be told apart.
+pub fn fetch(
+    read: &dyn Read,
+    account: AccountId,
+    viewer: Option<PrincipalId>,
+    id: &BlobId,
+) -> StoreResult<Option<Vec<u8>>> {
+    let Some(whole) = fetch_root(read, account, viewer, &id.root)? else { return Ok(None) };
     let Some((offset, size, encoding)) = id.part else { return Ok(Some(whole)) };
     let (offset, size) = (offset as usize, size as usize);
     let Some(encoded) = offset.checked_add(size).and_then(|end| whole.get(offset..end)) else {
@@ -18,17 +23,29 @@ pub fn fetch(read: &dyn Read, account: AccountId, id: &BlobId) -> StoreResult<Op
     Ok(Some(super::transfer::decode(encoding, encoded)))
 }
 
-/// Whether the account may read a blob, without reading it.
-pub fn exists(read: &dyn Read, account: AccountId, id: &BlobId) -> StoreResult<bool> {
+/// Whether `viewer` may read a blob in the account, without reading it.
+pub fn exists(
+    read: &dyn Read,
+    account: AccountId,
+    viewer: Option<PrincipalId>,
+    id: &BlobId,
+) -> StoreResult<bool> {
     match id.root {
-        BlobRoot::Content(hash) => blobs::is_visible(read, account, &hash),
+        BlobRoot::Content(hash) => blobs::is_visible(read, account, viewer, &hash),
         BlobRoot::Message(email) => Ok(read.row::<EmailRow>(account, email)?.is_some()),
     }
 }
 
-fn fetch_root(read: &dyn Read, account: AccountId, root: &BlobRoot) -> StoreResult<Option<Vec<u8>>> {
+fn fetch_root(
+    read: &dyn Read,
+    account: AccountId,
+    viewer: Option<PrincipalId>,
+    root: &BlobRoot,
+) -> StoreResult<Option<Vec<u8>>> {
     match root {
-        BlobRoot::Content(hash) if blobs::is_visible(read, account, hash)? => blobs::content(read, hash),
+        BlobRoot::Content(hash) if blobs::is_visible(read, account, viewer, hash)? => {
+            blobs::content(read, hash)
+        }
         BlobRoot::Content(_) => Ok(None),
         BlobRoot::Message(email) => message::raw(read, account, *email),
     }

@@ -14,7 +14,8 @@ use super::keys;
 use super::read::Read;
 use super::rows;
 use super::txn::Txn;
-use crate::types::{AccountId, BlobHash, Millis};
+use super::uploads;
+use crate::types::{AccountId, BlobHash, Millis, PrincipalId};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -27,7 +28,7 @@ use std::time::Duration;
 pub enum Referrer {
     /// The content of an Email.
     Email = 1,
-    /// An upload that nothing uses yet; the id is a running number.
+    /// An upload; the id is its uploader's, to whom alone it opens the blob ([`super::uploads`]).
     Upload = 2,
     /// An attachment of a note.
     Note = 3,
@@ -127,12 +128,24 @@ pub(super) fn unpack(stored: &[u8], size: u32) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the account has a reference to the blob.
-pub fn is_visible(read: &dyn Read, account: AccountId, hash: &BlobHash) -> StoreResult<bool> {
+/// Whether the account has a reference to the blob that opens it to `viewer`: something that uses it,
+/// or an upload of their own. What is uploaded and not used is its uploader's alone, in shared accounts
+/// too (RFC 8620 §6.1).
+pub fn is_visible(
+    read: &dyn Read,
+    account: AccountId,
+    viewer: Option<PrincipalId>,
+    hash: &BlobHash,
+) -> StoreResult<bool> {
     let mut visible = false;
-    read.scan(&keys::blob_references_of(hash, account), false, &mut |_, _| {
-        visible = true;
-        ControlFlow::Break(())
+    read.scan(&keys::blob_references_of(hash, account), false, &mut |key, _| {
+        visible = match keys::read_blob_info(key) {
+            Some((_, Some((_, sort, id)))) if sort == Referrer::Upload as u8 => {
+                viewer.is_some_and(|viewer| viewer.0 == id)
+            }
+            reference => reference.is_some(),
+        };
+        if visible { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(visible)
 }
@@ -284,7 +297,7 @@ pub fn collect(store: &Store, grace: Duration) -> StoreResult<Collected> {
     for (hash, account, id) in &uploads {
         let locked = store.lock_blocking(&[*account]);
         let mut txn = store.begin(&locked);
-        unrefer(&mut txn, *account, hash, Referrer::Upload, *id);
+        uploads::end(&mut txn, *account, PrincipalId(*id), hash)?;
         txn.commit()?;
     }
     let mut collected = Collected { blobs: 0, uploads: uploads.len() as u64 };

@@ -49,6 +49,7 @@
 //!   36 Quota limits             (account)                      where they aren't the server's
 //!   37 Submission's reports     (account, submission:4)        DSNs and MDNs that came for it
 //!   38 Email's submissions      (account, email:4, submission:4)
+//!   39 Upload                   (account, principal:4, number:4) that nothing may use yet
 //!   50 Viewers                  (account)                      the members with marks of their own
 //!   51 Viewer's states          (account, principal:4)
 //!   52 Viewer's counts          (account, principal:4, mailbox:4)
@@ -154,6 +155,7 @@ pub enum Kind {
     PushCreations = 0x29,
     ScheduledSend = 0x30,
     DetachedSubmission = 0x31,
+    Upload = 0x39,
     IdentityOfMember = 0x32,
     Vacation = 0x33,
     VacationAnswered = 0x34,
@@ -367,6 +369,11 @@ pub fn set_chunk(account: AccountId, set: u64, chunk: u32) -> Key {
 /// Reads a key of [`set_chunk`]: the set's code and the chunk.
 pub fn read_set_chunk(key: &[u8]) -> Option<(u64, u32)> {
     Some((u64::from_be_bytes(key.get(5..13)?.try_into().ok()?), read_u32(key, 13)?))
+}
+
+/// The first number of a row's name.
+pub(super) fn first_of_pair(key: &[u8]) -> Option<u32> {
+    read_u32(key, 5)
 }
 
 /// The rows of an account from a kind's number on.

@@ -20,6 +20,7 @@ pub mod rows;
 pub mod sets;
 pub mod sweep;
 pub mod txn;
+pub mod uploads;
 
 pub use blobs::PreparedBlob;
 pub use changes::{Change, Changes, TypeStates};

@@ -16,6 +16,10 @@ pub const OBJECTS_IN_GET_MAX: usize = 1000;
 pub const OBJECTS_IN_SET_MAX: usize = 500;
 /// `maxSizeUpload`, and the largest message taken in or composed.
 pub const UPLOAD_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
+/// Uploads that one person has in one account at once; the oldest goes for a further one (RFC 8620 §6).
+pub const UPLOADS_OF_ONE_MAX: usize = 1000;
+/// Octets of these uploads.
+pub const UPLOADS_OF_ONE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// `maxConcurrentUpload`, per principal.
 pub const UPLOADS_CONCURRENT_MAX: usize = 4;
 /// How often a /set is begun anew without the objects that its final state can't have.

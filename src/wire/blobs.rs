@@ -9,8 +9,7 @@ use super::http_jmap;
 use super::problem::Problem;
 use crate::mail::blob;
 use crate::mail::quota::{self, Room};
-use crate::store::blobs::{self, Referrer};
-use crate::store::{PreparedBlob, StoreError};
+use crate::store::{PreparedBlob, StoreError, uploads};
 use crate::types::{AccountId, BlobId, limits};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -54,14 +53,14 @@ pub async fn upload(
     if room.await.map_err(store_problem)? != Room::Enough {
         return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The account is over its quota."));
     }
+    let principal = caller.login.principal;
     let locked = web.server.store.lock(&[account]).await;
     let ticket = web
         .server
         .blocking(move |server| {
             let mut txn = server.store.begin(&locked);
-            let number = txn.allot(account, |next| &mut next.upload)?;
             txn.put_blob(&prepared)?;
-            blobs::refer(&mut txn, account, &prepared.hash, Referrer::Upload, number)?;
+            uploads::add(&mut txn, account, principal, &prepared.hash, size)?;
             Ok(txn.commit()?.ticket)
         })
         .await
@@ -95,10 +94,11 @@ pub async fn download(
     let account =
         AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let id = BlobId::parse(&blob_id).ok_or_else(not_found)?;
+    let viewer = caller.login.principal;
     let (content, ticket) = web
         .server
         .blocking(move |server| {
-            let content = blob::fetch(&server.store.snapshot(), account, &id);
+            let content = blob::fetch(&server.store.snapshot(), account, Some(viewer), &id);
             content.map(|content| (content, server.store.ticket_of(account)))
         })
         .await

@@ -1,6 +1,7 @@
 //! Upload and download (RFC 8620 §6).
 
 use crate::support::TestServer;
+use crate::support::client::{CORE, Client};
 use serde_json::json;
 
 #[tokio::test]
@@ -63,4 +64,42 @@ async fn a_blob_of_another_account_does_not_exist() {
     }
     let reply = bob.post(&format!("/jmap/upload/{}/", ann.account), "text/plain", b"x".to_vec()).await;
     assert_eq!(reply.status, 404);
+}
+
+/// RFC 8620 §6.1: what is uploaded and not used yet is its uploader's alone, in a shared account too.
+#[tokio::test]
+async fn an_upload_is_its_uploaders_until_something_uses_it() {
+    let server = TestServer::office(&[]).await;
+    let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
+    let reply = bob.post(&format!("/jmap/upload/{}/", bob.account), "text/plain", b"bob's".to_vec()).await;
+    let blob = reply.json()["blobId"].as_str().unwrap().to_owned();
+    let path = format!("/jmap/download/{}/{blob}/x?type=text/plain", ann.account);
+    let drafts = bob.mailbox("drafts").await;
+    let draft = json!({
+        "mailboxIds": {drafts: true}, "keywords": {"$draft": true}, "subject": "With a file",
+        "bodyStructure": {"type": "multipart/mixed", "subParts": [
+            {"partId": "t", "type": "text/plain"}, {"blobId": blob, "type": "text/plain", "name": "x"}
+        ]},
+        "bodyValues": {"t": {"value": "See."}}
+    });
+    let create = |client: &Client| {
+        let (client, draft) = (client.clone(), draft.clone());
+        async move { client.call("Email/set", json!({"accountId": client.account, "create": {"d": draft}})).await }
+    };
+    let using = [CORE, "urn:ietf:params:jmap:blob"];
+    let get = json!({"accountId": ann.account, "ids": [blob], "properties": ["size"]});
+
+    assert_eq!(ann.get(&path).await.status, 404);
+    assert_eq!(create(&ann).await["notCreated"]["d"], json!({"type": "blobNotFound", "notFound": [blob]}));
+    let told = ann.call_with(&using, "Blob/get", get.clone()).await;
+    assert_eq!((&told["list"], &told["notFound"]), (&json!([]), &json!([blob])));
+    assert_eq!(bob.get(&path).await.body, b"bob's");
+
+    let made = create(&bob).await["created"]["d"].clone();
+    assert!(made["id"].is_string(), "{made}");
+    let email = json!({"accountId": ann.account, "ids": [made["id"]], "properties": ["attachments"]});
+    let attached = ann.call("Email/get", email).await["list"][0]["attachments"][0]["blobId"].clone();
+    let path = format!("/jmap/download/{}/{}/x?type=text/plain", ann.account, attached.as_str().unwrap());
+    assert_eq!(ann.get(&path).await.body, b"bob's", "as a part of the draft it is the team's");
+    assert_eq!(server.check()["faults"], json!([]));
 }

@@ -315,3 +315,38 @@ async fn nothing_is_pushed_into_networks_that_strangers_cannot_reach() {
     .await;
     assert_eq!(service.connections(), 0);
 }
+
+/// RFC 8620 §8.6.
+#[tokio::test]
+async fn a_user_has_so_many_subscriptions_and_makes_so_many_in_an_hour() {
+    let (server, service, _folder) = office().await;
+    let ann = server.client("ann@x.example").await;
+    let make = async |numbers: std::ops::Range<usize>| {
+        let wanted: serde_json::Map<String, Value> = numbers
+            .map(|number| {
+                let name = format!("s{number}");
+                let device = json!({"deviceClientId": name, "url": service.url(&format!("/{name}"))});
+                (name, device)
+            })
+            .collect();
+        set(&ann, json!({"create": wanted})).await
+    };
+    let done = make(0..51).await;
+    assert_eq!(done["created"].as_object().unwrap().len(), 50, "{done}");
+    assert_eq!(done["notCreated"]["s50"]["type"], "overQuota");
+    // Those that are destroyed make room, and count in the hour all the same.
+    let destroy = |done: &Value| {
+        let made = done["created"].as_object().unwrap().values();
+        json!({"destroy": made.map(|one| one["id"].clone()).collect::<Vec<_>>()})
+    };
+    set(&ann, destroy(&done)).await;
+    let done = make(100..150).await;
+    assert_eq!(done["created"].as_object().unwrap().len(), 50, "{done}");
+    set(&ann, destroy(&done)).await;
+    let done = make(200..201).await;
+    assert_eq!(done["created"], Value::Null);
+    assert_eq!(
+        done["notCreated"]["s200"],
+        json!({"type": "rateLimit", "description": "Too many subscriptions within an hour."})
+    );
+}

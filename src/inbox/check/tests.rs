@@ -10,7 +10,6 @@ use crate::inbox::notes::Text;
 use crate::inbox::sending::Submitted;
 use crate::inbox::support::{House, START, address};
 use crate::mail::{blob, identity, message, outbound, quota, viewer};
-use crate::store::blobs;
 use crate::store::changes::TypeStates;
 use crate::store::check::kinds;
 use crate::store::list::{self, List, Place};
@@ -24,6 +23,7 @@ use crate::store::rows::team::*;
 use crate::store::rows::vacation::{VacationAnsweredRow, VacationRow};
 use crate::store::rows::viewer::{ViewerCountsRow, ViewerStateRow, ViewersRow};
 use crate::store::sweep::Retention;
+use crate::store::uploads::{self, UploadRow};
 use crate::store::{PreparedBlob, Read, Txn};
 
 /// A house in which everything that is stored is there at least once.
@@ -49,9 +49,9 @@ fn day() -> Day {
     let file = PreparedBlob::of(b"a file").unwrap();
     let lock = house.at_desk(house.bob, MemberRole::Agent, |desk| {
         desk.txn.put_blob(&file)?;
-        blobs::refer(desk.txn, desk.account, &file.hash, Referrer::Upload, 0)?;
+        uploads::add(desk.txn, desk.account, house.bob, &file.hash, file.size)?;
         let blob = BlobId { root: BlobRoot::Content(file.hash), part: None };
-        assert!(blob::exists(desk.read(), desk.account, &blob)?);
+        assert!(blob::exists(desk.read(), desk.account, Some(house.bob), &blob)?);
         let attachment = NoteAttachment { blob, name: None, media_type: "text/plain".into() };
         let text = Text { body: "Mind this".into(), mentions: vec![], attachments: vec![attachment] };
         desk.create_note(OPEN, None, text)?;
@@ -777,7 +777,7 @@ fn blobs_and_logs_that_disagree_are_told() {
         told,
         [
             format!("there is content of blob {hash:?}, and no row tells of it"),
-            format!("account {inbox}: Upload 0 refers to blob {hash:?}, which isn't stored"),
+            format!("account {inbox}: Upload 2 refers to blob {hash:?}, which isn't stored"),
             format!("account {inbox}: Note 1 refers to blob {hash:?}, which isn't stored"),
         ]
     );
@@ -791,6 +791,14 @@ fn blobs_and_logs_that_disagree_are_told() {
     );
     let told = faults(&day, |txn| txn.delete_at(keys::blob_reference(&hash, inbox, Referrer::Note as u8, 1)));
     assert_eq!(told, [format!("account {inbox}: nb has no reference to blob {hash:?}")]);
+    let (bob, by_bob) = (day.house.bob, keys::blob_reference(&hash, inbox, Referrer::Upload as u8, 2));
+    let told = faults(&day, |txn| txn.delete_at(UploadRow::key(inbox, (bob, 1))));
+    assert_eq!(
+        told,
+        [format!("account {inbox}: Upload 2 has a reference to blob {hash:?} and doesn't use it")]
+    );
+    let told = faults(&day, |txn| txn.delete_at(by_bob.clone()));
+    assert_eq!(told, [format!("account {inbox}: an upload of blob {hash:?} has no reference of its own")]);
     let told = faults(&day, |txn| txn.delete_at(PrincipalRow::key(DIRECTORY, day.house.ann)));
     assert!(told.len() >= 2, "{told:?}");
     let told = faults(&day, |txn| edit::<AccountState>(txn, inbox, (), |state| state.modseq = 0));

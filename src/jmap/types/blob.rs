@@ -12,12 +12,11 @@ use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErr
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::set;
 use crate::mail::blob;
-use crate::store::blobs::{self, Referrer};
-use crate::store::{PreparedBlob, Read, StoreResult, Txn};
+use crate::store::{PreparedBlob, Read, Txn, blobs, uploads};
 use crate::types::limits::{
     BLOB_SOURCES_MAX, BLOBS_MADE_SIZE_BYTES_MAX, OBJECTS_IN_SET_MAX, UPLOAD_SIZE_BYTES_MAX,
 };
-use crate::types::{AccountId, BlobHash, BlobId, BlobRoot, MemberRole};
+use crate::types::{AccountId, BlobId, BlobRoot, MemberRole};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -89,12 +88,14 @@ fn copy_one(
     let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
     let known = known.ok_or_else(|| missing([id]))?;
     if let BlobId { root: BlobRoot::Content(hash), part: None } = known
-        && blobs::is_visible(ctx.reader(), from, &hash)?
+        && blobs::is_visible(ctx.reader(), from, Some(ctx.session.principal), &hash)?
+        && let Some(info) = blobs::info(ctx.reader(), &hash)?
     {
-        refer(txn, to, &hash)?;
+        uploads::add(txn, to, ctx.session.principal, &hash, info.size)?;
         return Ok(known);
     }
-    let content = blob::fetch(ctx.reader(), from, &known)?.ok_or_else(|| missing([id]))?;
+    let content =
+        blob::fetch(ctx.reader(), from, Some(ctx.session.principal), &known)?.ok_or_else(|| missing([id]))?;
     *room = room.checked_sub(content.len()).ok_or_else(too_large)?;
     store(ctx, txn, to, &content)
 }
@@ -182,6 +183,7 @@ fn assemble(
     sources: &[Value],
     room: usize,
 ) -> Result<Vec<u8>, Refusal> {
+    let viewer = Some(ctx.session.principal);
     let bytes_max = room.min(UPLOAD_SIZE_BYTES_MAX);
     let mut content = Vec::new();
     let mut not_found: Vec<&str> = Vec::new();
@@ -191,7 +193,8 @@ fn assemble(
             DataSource::Octets(octets) => content.extend_from_slice(&octets),
             DataSource::Blob { id, offset, length } => {
                 let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
-                let fetched = known.map(|known| blob::fetch(read, account, &known)).transpose()?.flatten();
+                let fetched =
+                    known.map(|known| blob::fetch(read, account, viewer, &known)).transpose()?.flatten();
                 let Some(fetched) = fetched else {
                     not_found.push(id);
                     continue;
@@ -249,18 +252,13 @@ impl<'s> DataSource<'s> {
     }
 }
 
-/// Stores content as an upload of the account's.
+/// Stores content as an upload of whoever asks.
 fn store(ctx: &Ctx, txn: &mut Txn<'_>, account: AccountId, content: &[u8]) -> Result<BlobId, Refusal> {
     quota::ensure_room(ctx, txn, account, content.len() as u64)?;
     let prepared = PreparedBlob::of(content)?;
     txn.put_blob(&prepared)?;
-    refer(txn, account, &prepared.hash)?;
+    uploads::add(txn, account, ctx.session.principal, &prepared.hash, prepared.size)?;
     Ok(BlobId::content(prepared.hash))
-}
-
-fn refer(txn: &mut Txn<'_>, account: AccountId, hash: &BlobHash) -> StoreResult<()> {
-    let number = txn.allot(account, |next| &mut next.upload)?;
-    blobs::refer(txn, account, hash, Referrer::Upload, number)
 }
 
 /// `blobNotFound`. RFC 8620 §6.3 has `notFound` for a copy as something that may be said; this one

@@ -81,12 +81,14 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     if ids.len() > OBJECTS_IN_GET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
+    let viewer = Some(ctx.session.principal);
     let (mut list, mut not_found) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     let mut room = BLOBS_READ_SIZE_BYTES_MAX;
     for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
         let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
-        let content = known.map(|known| blob::fetch(ctx.reader(), account.id, &known)).transpose()?.flatten();
+        let content =
+            known.map(|known| blob::fetch(ctx.reader(), account.id, viewer, &known)).transpose()?.flatten();
         let (Some(known), Some(content)) = (known, content) else {
             not_found.push(Value::from(id.as_str()));
             continue;

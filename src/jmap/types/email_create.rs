@@ -13,13 +13,15 @@ use crate::mail::date::MailDate;
 use crate::mail::headers::HeaderForm;
 use crate::mail::{blob, compose_parts};
 use crate::store::{Read, StoreError};
-use crate::types::{AccountId, BlobId, limits};
+use crate::types::{AccountId, BlobId, PrincipalId, limits};
 use serde_json::{Map, Value};
 
 /// Where blobs are fetched, and what is wrong so far.
 struct Reading<'a> {
     read: &'a dyn Read,
     account: AccountId,
+    /// Who writes, and sees their own uploads.
+    author: PrincipalId,
     values: Map<String, Value>,
     /// Properties, those of parts as paths: `bodyStructure/subParts/0/type`.
     wrong: Vec<String>,
@@ -31,7 +33,7 @@ struct Reading<'a> {
 /// Writes the message of a create.
 pub fn message(
     read: &dyn Read,
-    account: AccountId,
+    (account, author): (AccountId, PrincipalId),
     properties: &Map<String, Value>,
     defaults: &ComposeDefaults,
 ) -> Result<Vec<u8>, Refusal> {
@@ -39,6 +41,7 @@ pub fn message(
     let mut reading = Reading {
         read,
         account,
+        author,
         values,
         wrong: Vec::new(),
         missing: Vec::new(),
@@ -303,7 +306,7 @@ impl Reading<'_> {
             return None;
         }
         let fetched = match BlobId::parse(id) {
-            Some(parsed) => blob::fetch(self.read, self.account, &parsed),
+            Some(parsed) => blob::fetch(self.read, self.account, Some(self.author), &parsed),
             None => Ok(None),
         };
         match fetched {

@@ -79,7 +79,7 @@ fn import_one(ctx: &Ctx, txn: &mut Txn<'_>, account: &Account, import: &Value) -
     };
     let (blob_id, received, brought) = read_import(ctx, txn, account, import)?;
     let content = match BlobId::parse(&blob_id) {
-        Some(id) => blob::fetch(txn, account.id, &id)?,
+        Some(id) => blob::fetch(txn, account.id, Some(ctx.session.principal), &id)?,
         None => None,
     };
     let missing = || SetError::properties(["blobId"], "There is no such blob.");

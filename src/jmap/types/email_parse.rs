@@ -61,7 +61,10 @@ pub fn run(ctx: &mut Ctx, method: &Method, arguments: Map<String, Value>) -> Res
             continue;
         }
         let known = BlobId::parse(id);
-        let raw = known.map(|known| blob::fetch(ctx.reader(), account.id, &known)).transpose()?.flatten();
+        let raw = known
+            .map(|known| blob::fetch(ctx.reader(), account.id, Some(ctx.session.principal), &known))
+            .transpose()?
+            .flatten();
         let (Some(known), Some(raw)) = (known, raw) else {
             not_found.push(Value::from(id.as_str()));
             continue;

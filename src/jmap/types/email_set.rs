@@ -47,7 +47,12 @@ impl SetObject for Email {
             date: MailDate::utc(now),
             boundary_seed: random,
         };
-        let raw = email_create::message(set.txn, set.account.id, &properties, &defaults)?;
+        let raw = email_create::message(
+            set.txn,
+            (set.account.id, set.ctx.session.principal),
+            &properties,
+            &defaults,
+        )?;
         if raw.len() > limits::UPLOAD_SIZE_BYTES_MAX {
             return Err(
                 SetErrorKind::TooLarge { max_size: Some(limits::UPLOAD_SIZE_BYTES_MAX as u64) }.into()

@@ -5,7 +5,7 @@ use super::world::*;
 use crate::jmap::capability::Capability;
 use crate::jmap::session::tests::account;
 use crate::store::PreparedBlob;
-use crate::store::blobs::{self, Referrer};
+use crate::store::uploads;
 use crate::types::BlobId;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ impl World {
         let prepared = PreparedBlob::of(octets).unwrap();
         self.write(|txn| {
             txn.put_blob(&prepared).unwrap();
-            blobs::refer(txn, ACCOUNT, &prepared.hash, Referrer::Upload, 1).unwrap();
+            uploads::add(txn, ACCOUNT, self.session.principal, &prepared.hash, prepared.size).unwrap();
         });
         BlobId::content(prepared.hash).to_string()
     }
@@ -436,7 +436,7 @@ proptest! {
         prop_assert_eq!(&attachment["name"], &name);
         prop_assert_eq!(&attachment["size"], &json!(octets.len()));
         let fetched = BlobId::parse(attachment["blobId"].as_str().unwrap_or_default())
-            .map(|id| crate::mail::blob::fetch(&world.store.snapshot(), ACCOUNT, &id).unwrap());
+            .map(|id| crate::mail::blob::fetch(&world.store.snapshot(), ACCOUNT, Some(world.session.principal), &id).unwrap());
         prop_assert_eq!(fetched.flatten(), Some(octets));
     }
 }

@@ -176,7 +176,7 @@ fn bodies_have_their_structure_values_and_blobs_behind_the_trace() {
     assert_eq!(image["header:Content-Disposition:asText"], "attachment");
     let fetch = |part: &Value| {
         let id = BlobId::parse(part["blobId"].as_str().unwrap()).unwrap();
-        blob::fetch(&world.store.snapshot(), ACCOUNT, &id).unwrap()
+        blob::fetch(&world.store.snapshot(), ACCOUNT, None, &id).unwrap()
     };
     assert_eq!(fetch(&image), Some(vec![1, 2, 3, 4]));
     assert_eq!(fetch(&text), Some(b"Hello foo\r\nand fine".to_vec()));
@@ -199,7 +199,7 @@ fn a_message_within_a_message_is_parsed_with_parts_that_can_be_fetched() {
     assert_eq!((&parsed["id"], &parsed["keywords"]), (&Value::Null, &Value::Null));
     assert_eq!((&parsed["subject"], &parsed["size"]), (&json!("Dinner & <more>"), &json!(MESSAGE.len())));
     let image = BlobId::parse(parsed["attachments"][0]["blobId"].as_str().unwrap()).unwrap();
-    assert_eq!(blob::fetch(&world.store.snapshot(), ACCOUNT, &image).unwrap(), Some(vec![1, 2, 3, 4]));
+    assert_eq!(blob::fetch(&world.store.snapshot(), ACCOUNT, None, &image).unwrap(), Some(vec![1, 2, 3, 4]));
     let text = BlobId::parse("rb").unwrap().part(0, 0, crate::types::TransferEncoding::Identity).to_string();
     let response = world.answer("Email/parse", json!({"blobIds": [text]}));
     assert_eq!((&response["parsed"], &response["notParsable"]), (&Value::Null, &json!([text])));

@@ -2,9 +2,11 @@
 
 use super::{Check, Floor, Reference};
 use crate::store::blobs::{self, BlobInfo, Referrer};
-use crate::store::rows::{self, account::AccountState};
-use crate::store::{StoreError, StoreResult, keys};
-use crate::types::{BlobHash, Millis};
+use crate::store::keys::Kind;
+use crate::store::uploads::{self, UploadRow};
+use crate::store::{StoreError, StoreResult, keys, rows};
+use crate::types::{AccountId, BlobHash, Millis, PrincipalId};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 pub(super) fn check(check: &mut Check<'_>, floors: &[Floor]) -> StoreResult<()> {
@@ -20,6 +22,24 @@ pub(super) fn check(check: &mut Check<'_>, floors: &[Floor]) -> StoreResult<()> 
     broken?;
     // Only where there are fewer contents than rows is each one looked for.
     if whole == check.report.blobs { Ok(()) } else { missing(check) }
+}
+
+/// Each upload has the reference that opens its blob to its uploader, and is there once.
+pub(super) fn uploads(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
+    let mut last = None;
+    let mut known = BTreeSet::new();
+    check.each::<UploadRow>(account, Kind::Upload, |check, key, row| {
+        let Some(uploader) = keys::first_of_pair(key) else { return Ok(()) };
+        if last != Some(uploader) {
+            (last, known) = (Some(uploader), BTreeSet::new());
+        }
+        let reference = keys::blob_reference(&row.blob, account, Referrer::Upload as u8, uploader);
+        if !check.read.has(&reference)? || !known.insert(row.blob.0) {
+            let blob = row.blob;
+            check.fault(account, format_args!("an upload of blob {blob:?} has no reference of its own"));
+        }
+        Ok(())
+    })
 }
 
 /// Reads every content once. Gives how many belong to a row.
@@ -113,8 +133,12 @@ fn row(
 
 fn is_true(check: &Check<'_>, floors: &[Floor], reference: Reference) -> StoreResult<bool> {
     if reference.why == Referrer::Upload {
-        let state: Option<AccountState> = check.row(reference.account, ())?;
-        return Ok(reference.id <= state.unwrap_or_default().next.upload);
+        let uploader = PrincipalId(reference.id);
+        return match uploads::is_known(check.read, reference.account, uploader, &reference.blob) {
+            // The row is told of where rows are read.
+            Err(StoreError::Corrupt(_)) => Ok(true),
+            known => known,
+        };
     }
     match floors.iter().find(|floor| floor.referrers.contains(&reference.why)) {
         Some(floor) => (floor.refers)(check, reference),

@@ -65,6 +65,7 @@ kinds! {
     Team "team" Octets(4);
     ScheduledSend "scheduled sending" Octets(8);
     DetachedSubmission "detached submission" Octets(4);
+    Upload "upload" Octets(8);
     IdentityOfMember "member's Identity" Octets(8);
     Vacation "vacation response" One;
     VacationAnswered "vacation answer" Octets(16);

@@ -69,7 +69,7 @@ pub struct Reference {
 }
 
 /// The kinds that this floor checks by itself.
-pub const OWN_KINDS: &[Kind] = &[Kind::AccountState, Kind::LogMarks, Kind::Format];
+pub const OWN_KINDS: &[Kind] = &[Kind::AccountState, Kind::LogMarks, Kind::Format, Kind::Upload];
 
 /// A run of the check: the one snapshot, and what was found so far.
 pub struct Check<'a> {
@@ -94,6 +94,7 @@ pub fn view(read: &dyn Read, floors: &[Floor], progress: &mut dyn FnMut(&Report)
         logs::check(&mut check, account)?;
         check.each::<LogMarksRow>(account, Kind::LogMarks, |_, _, _| Ok(()))?;
         lists::check(&mut check, account)?;
+        blobs::uploads(&mut check, account)?;
         for floor in floors {
             (floor.account)(&mut check, account)?;
         }
