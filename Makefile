@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test run lint bench agents fuzz clients need
+.PHONY: help demo test run lint bench agents fuzz clients postfix need
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/postroom/target
@@ -36,6 +36,7 @@ test: lint ## formatting, lints and all tests; this is what CI runs
 lint: need ## formatting and clippy, warnings refused
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test postfix -- -D warnings
 
 run: need ## serve ./data on the default ports (ARGS="…" adds arguments)
 	cargo run --locked --bin postroom -- serve $(ARGS)
@@ -52,6 +53,10 @@ fuzz: need ## run one fuzz target (TARGET=mime, smtp_session, jmap_request, patc
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	cd fuzz && RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/fuzz" \
 	  cargo fuzz run --fuzz-dir . --sanitizer none '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)' $(FUZZ_ARGS)
+
+postfix: need ## the server between a real Postfix as gateway and as relay; installs it on Debian, needs root
+	scripts/postfix.sh
+	cargo test --locked --test postfix
 
 CLIENTS := $(CARGO_TARGET_DIR)/clients
 clients: need ## real client libraries against the real server; installs them from the network
