@@ -122,9 +122,9 @@ impl View {
         self.credentials.iter().map(|(id, row)| (*id, row))
     }
 
-    /// Who logs in with this address, in any case of letters.
+    /// Who logs in with this address, in any spelling.
     pub fn principal_by_email(&self, email: &str) -> Option<PrincipalId> {
-        self.by_email.get(&email.to_lowercase()).copied()
+        self.by_email.get(&Address::key_of(email)).copied()
     }
 
     /// The account that mail to this address goes to.
@@ -286,7 +286,9 @@ mod tests {
     fn mail_finds_its_account_by_address_alias_case_and_detail() {
         let house = House::new();
         let ada = house.person("ada@example.com");
-        let inbox = house.inbox("support@example.com", &["help@example.com", "*@all.example"], &[]);
+        let aliases =
+            ["help@example.com", "*@all.example", "hilfe@müller.example", "*@xn--bcher-kva.example"];
+        let inbox = house.inbox("support@example.com", &aliases, &[]);
         let view = house.directory.current();
         for (text, account) in [
             ("Support@Example.com", Some(inbox)),
@@ -297,6 +299,9 @@ mod tests {
             ("nobody@example.com", None),
             ("nobody+x@all.example", Some(inbox)),
             ("ada@all.example", Some(inbox)),
+            ("Hilfe+x@xn--mller-kva.example", Some(inbox)),
+            ("hilfe@MÜLLER.example", Some(inbox)),
+            ("anybody@bücher.example", Some(inbox)),
         ] {
             assert_eq!(view.account_by_address(&address(text)), account, "{text}");
         }

@@ -13,7 +13,7 @@ use crate::store::rows::push::LoginRow;
 use crate::types::limits::{
     ARGON2_PARALLEL_MAX, LOGIN_CACHE_ENTRIES_MAX, LOGIN_WAITING_MAX, PASSWORD_BYTES_MAX,
 };
-use crate::types::{AccountId, Clock, CredentialId, PrincipalId, Random};
+use crate::types::{AccountId, Address, Clock, CredentialId, PrincipalId, Random};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -210,7 +210,7 @@ fn own_password(principal: PrincipalId, fingerprint: [u8; 32]) -> Login {
 fn app_password(view: &View, user: Option<&str>, secret: &str) -> Option<Login> {
     let (id, row) = view.credential_by_hash(&credentials::hash(view, secret)?)?;
     let person = view.principal(row.principal)?;
-    let is_user = user.is_none_or(|user| person.email.key() == user.to_lowercase());
+    let is_user = user.is_none_or(|user| person.email.key() == Address::key_of(user));
     (is_user && !person.disabled).then_some(Login {
         principal: row.principal,
         inbox: row.inbox,

@@ -123,7 +123,7 @@ fn runs_in_circles(prepared: &Prepared, address: &Address) -> bool {
     let fields = prepared.message.fields().iter();
     let named = fields.filter(|field| {
         field.name.eq_ignore_ascii_case("Delivered-To")
-            && words::unfold(&field.value.0).trim().to_lowercase() == key
+            && Address::key_of(words::unfold(&field.value.0).trim()) == key
     });
     named.count() >= limits::DELIVERED_TO_MAX
 }

@@ -197,7 +197,7 @@ pub fn next_due(read: &dyn Read, now: Millis) -> StoreResult<Option<Millis>> {
 pub fn domain(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<String> {
     let row = load(read, account, id)?.map(|(row, _)| row);
     let waiting = row.iter().flat_map(|row| &row.recipients).find(|recipient| !recipient.settled);
-    Ok(waiting.map(|recipient| recipient.address.domain().to_lowercase()).unwrap_or_default())
+    Ok(waiting.map(|recipient| recipient.address.domain_key()).unwrap_or_default())
 }
 
 /// Everything in the queue.

@@ -2,6 +2,7 @@
 //! UTF-8 where RFC 6531 allows it.
 
 use super::limits::LOCAL_PART_BYTES_MAX;
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,11 +34,37 @@ impl Address {
         &self.0
     }
 
-    /// The form in which addresses are compared: all in lower case. RFC 5321 §2.4 lets only the
+    /// The form in which addresses are compared: the local part composed (NFC, as RFC 6531 §3.7.1 has
+    /// it) and in lower case, the domain as [`Address::domain_key`] gives it. RFC 5321 §2.4 lets only the
     /// owner of the domain fold the local part; for our own addresses we are that owner, and for
     /// customers' no known host tells them apart by case.
     pub fn key(&self) -> String {
-        self.0.to_lowercase()
+        let local = self.0.rsplit_once('@').map_or(self.0.as_str(), |(local, _)| local);
+        let local = match local.is_ascii() {
+            true => local.to_ascii_lowercase(),
+            // A letter in lower case may be another sequence: composed last.
+            false => ComposingNormalizerBorrowed::new_nfc().normalize(&local.to_lowercase()).into_owned(),
+        };
+        format!("{local}@{}", self.domain_key())
+    }
+
+    /// The key of what may be an address, such as a login name: in lower case where it is none.
+    pub fn key_of(text: &str) -> String {
+        Self::parse(text).map_or_else(|| text.to_lowercase(), |address| address.key())
+    }
+
+    /// The form in which domains are compared: A-labels (RFC 5890), by the mapping of UTS 46, so that
+    /// `MÜLLER.example`, `müller.example` and `xn--mller-kva.example` are one domain. What is no
+    /// internationalised name (an address literal, a broken A-label) is only in lower case.
+    pub fn domain_key(&self) -> String {
+        let domain = self.domain();
+        let lower = domain.to_ascii_lowercase();
+        // Most names have nothing to map.
+        let plain = lower.is_ascii() && !lower.split('.').any(|label| label.starts_with("xn--"));
+        if plain || domain.starts_with('[') {
+            return lower;
+        }
+        idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
     }
 
     /// The part after the `@`.
@@ -121,5 +148,38 @@ mod tests {
         ] {
             assert!(Address::parse(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_address_in_any_spelling_has_one_key() {
+        let key = |text: &str| Address::parse(text).unwrap_or_else(|| panic!("{text}")).key();
+        for (spellings, expected) in [
+            (&["Support@Example.COM", "SUPPORT@example.com"][..], "support@example.com"),
+            (
+                &[
+                    "a@müller.example",
+                    "A@MÜLLER.Example",
+                    "a@mu\u{308}ller.example",
+                    "a@XN--MLLER-KVA.example",
+                ],
+                "a@xn--mller-kva.example",
+            ),
+            // UTS 46 maps full width letters and the ideographic full stop.
+            (&["a@ｅｘａｍｐｌｅ。com", "a@example.com"], "a@example.com"),
+            (&["a@straße.example", "a@xn--strae-oqa.example"], "a@xn--strae-oqa.example"),
+            (&["jürgen@x.example", "JU\u{308}RGEN@X.example"], "jürgen@x.example"),
+            (&["*@bücher.example", "*@xn--bcher-kva.example"], "*@xn--bcher-kva.example"),
+            // What is no such name is left as it is, in lower case.
+            (&["a@[IPv6:2001:DB8::1]", "a@[ipv6:2001:db8::1]"], "a@[ipv6:2001:db8::1]"),
+            (&["a@XN--zzzzzzzz99999.example"], "a@xn--zzzzzzzz99999.example"),
+            (&["a@under_score.example"], "a@under_score.example"),
+        ] {
+            for spelling in spellings {
+                assert_eq!(key(spelling), expected, "{spelling}");
+            }
+        }
+        assert_ne!(key("a@strasse.example"), key("a@straße.example"), "two domains since IDNA 2008");
+        assert_eq!(Address::key_of("Ann"), "ann");
+        assert_eq!(Address::key_of("Ann@MÜLLER.example"), "ann@xn--mller-kva.example");
     }
 }

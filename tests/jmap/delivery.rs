@@ -180,3 +180,34 @@ async fn every_message_of_the_demo_is_delivered_and_readable() {
     }
     server.check();
 }
+
+#[tokio::test]
+async fn an_address_in_u_labels_and_in_a_labels_is_one_address() {
+    let server = crate::support::server::start().await;
+    server.person("ann@müller.example", "Ann");
+    server.inbox("hilfe@müller.example", &["ANN@xn--mller-kva.example:agent"]);
+    let taken = server.command(&["inbox", "add", "Hilfe@XN--mller-kva.example", "--name", "Again"], "");
+    assert!(!taken.status.success());
+    let told = String::from_utf8_lossy(&taken.stderr).into_owned();
+    assert!(told.contains("the address Hilfe@XN--mller-kva.example is taken"), "{told}");
+    let mut gateway = server.gateway().await;
+    let from = "marta@customer.example";
+    for (number, to, utf8) in [
+        (1, "hilfe@xn--mller-kva.example", ""),
+        (2, "hilfe@müller.example", " SMTPUTF8"),
+        (3, "HILFE+tag@MÜLLER.example", " SMTPUTF8"),
+    ] {
+        let text =
+            message(&format!("{number}@customer.example"), from, to, &format!("Letter {number}"), "Hello");
+        assert!(gateway.say(&format!("MAIL FROM:<{from}>{utf8}")).await.starts_with("250"));
+        let reply = gateway.say(&format!("RCPT TO:<{to}>")).await;
+        assert_eq!(reply, "250 2.1.5 Recipient ok", "{to}");
+        assert!(gateway.say("DATA").await.starts_with("354"));
+        gateway.send(format!("{text}.\r\n").as_bytes()).await.unwrap();
+        assert!(gateway.reply().await.starts_with("250 2.0.0"));
+    }
+    let ann = server.client("ann@XN--MLLER-KVA.example").await;
+    let found = ann.call("Email/query", json!({})).await;
+    assert_eq!(found["ids"].as_array().map(Vec::len), Some(3), "{found}");
+    server.check();
+}
