@@ -149,6 +149,11 @@ impl<'a> Ctx<'a> {
         result
     }
 
+    /// Lets others at the accounts before the next write, which takes their locks anew.
+    pub fn let_go(&mut self) {
+        self.locked = None;
+    }
+
     fn write_locked<R>(
         &mut self,
         locks: &Locked,

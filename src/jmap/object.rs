@@ -393,6 +393,17 @@ pub trait SetObject: Object {
     /// Takes the type's own arguments of /set.
     fn set_args(ctx: &Ctx, args: &mut Args) -> Result<Self::SetArgs, MethodError>;
 
+    /// Does, in transactions of its own, what the call asks for and one transaction can't hold, after it
+    /// has compared `ifInState`. Gives the state before; `None` where there was nothing to do.
+    fn prepare(
+        _ctx: &mut Ctx,
+        _account: &Account,
+        (_if_in_state, _destroy): (Option<&str>, &[String]),
+        _args: &Self::SetArgs,
+    ) -> Result<Option<String>, MethodError> {
+        Ok(None)
+    }
+
     /// Before the first object; an error refuses the whole call.
     fn before_set(_set: &mut SetCall<'_, '_, Self::SetArgs>) -> Result<(), MethodError> {
         Ok(())

@@ -1,6 +1,7 @@
 //! Foo/set (RFC 8620 §5.3), once for all types.
 //!
-//! One transaction, committed at the end. Each object is applied under a savepoint of it: first the
+//! One transaction, committed at the end; only what is too large for one is begun before, in steps
+//! (decision 013). Each object is applied under a savepoint of it: first the
 //! creates, each after those that it refers to, then the updates, then the destroys. Invariants: an
 //! object that is refused leaves nothing behind; every object of the request is in exactly one
 //! member of the response; a refusal of the call changes nothing. What the properties may be is
@@ -56,7 +57,7 @@ pub fn run<T: SetObject>(
     arguments: Map<String, Value>,
 ) -> Result<(), MethodError> {
     let mut args = Args::new(arguments);
-    let plan = plan::<T>(ctx, method, &mut args)?;
+    let mut plan = plan::<T>(ctx, method, &mut args)?;
     let own = T::set_args(ctx, &mut args)?;
     args.finish()?;
     let of_nobody = Account::of_nobody();
@@ -67,8 +68,14 @@ pub fn run<T: SetObject>(
     if plan.create.len() + plan.update.len() + plan.destroy.len() > OBJECTS_IN_SET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
+    let begun_at = T::prepare(ctx, account, (plan.if_in_state.as_deref(), &plan.destroy), &own)?;
+    if begun_at.is_some() {
+        // What was to be compared with it has been.
+        plan.if_in_state = None;
+    }
     let ((outcome, old_state), committed) =
         ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own))?;
+    let old_state = begun_at.unwrap_or(old_state);
     let new_state = match T::IN_ACCOUNTS {
         true => T::state_after_set(ctx, account, &committed, &old_state)?,
         false => String::new(),

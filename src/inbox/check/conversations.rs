@@ -8,7 +8,7 @@ use crate::store::keys::{self, Kind};
 use crate::store::list::{self, List, Place};
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{PrincipalRow, TeamRow};
-use crate::store::rows::mail::EmailRow;
+use crate::store::rows::mail::{EmailRow, Origin};
 use crate::store::rows::team::*;
 use crate::store::{Row, StoreResult};
 use crate::types::*;
@@ -31,8 +31,9 @@ pub(super) fn check(check: &mut Check<'_>, account: AccountId) -> StoreResult<()
         listed(check, account, id, &row, &mut entries)
     })?;
     lists(check, account, &entries)?;
-    emails(check, account)?;
-    notes_of(check, account, &state)?;
+    let messages = emails(check, account)?;
+    let notes = notes_of(check, account, &state)?;
+    counts(check, account, &messages, &notes)?;
     locks(check, account, &state)?;
     gate(check, account, &state)
 }
@@ -135,14 +136,38 @@ fn lists(check: &mut Check<'_>, account: AccountId, entries: &Entries) -> StoreR
     Ok(())
 }
 
-/// Conversations ↔ Emails, and the Threads that lead to conversations.
-fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
+/// How many of something each conversation has.
+type Had = BTreeMap<ConversationId, u32>;
+
+/// What a conversation says of how much it has.
+fn counts(check: &mut Check<'_>, account: AccountId, messages: &Had, notes: &Had) -> StoreResult<()> {
+    check.each::<ConversationRow>(account, Kind::Conversation, |check, key, row| {
+        let id = ConversationId(keys::last_id(key).unwrap_or_default());
+        for (what, said, had) in [("messages", row.message_count, messages), ("notes", row.note_count, notes)]
+        {
+            let truth = had.get(&id).copied().unwrap_or_default();
+            if said != truth {
+                check.fault(account, format_args!("{id} counts {said} {what} and has {truth}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Conversations ↔ Emails, and the Threads that lead to conversations. Gives how many messages each
+/// has, drafts not among them.
+fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
+    let mut had = Had::new();
     check.each::<ConversationEmailRow>(account, Kind::ConversationEmail, |check, key, _| {
         let id = ConversationId(keys::first_id(key).unwrap_or_default());
         let email = EmailId(keys::last_id(key).unwrap_or_default());
-        let row: Option<EmailRow> = check.row(account, email)?;
-        if row.is_none_or(|row| row.conversation != Some(id)) {
-            check.fault(account, format_args!("{id} has {email}, which is elsewhere or doesn't exist"));
+        match check.row::<EmailRow>(account, email)? {
+            Some(row) if row.conversation == Some(id) => {
+                let draft = row.origin == Origin::Client
+                    && row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT);
+                *had.entry(id).or_default() += u32::from(!draft);
+            }
+            _ => check.fault(account, format_args!("{id} has {email}, which is elsewhere or doesn't exist")),
         }
         Ok(())
     })?;
@@ -171,11 +196,13 @@ fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
             check.fault(account, format_args!("{thread} leads to {id}, which doesn't exist"));
         }
         Ok(())
-    })
+    })?;
+    Ok(had)
 }
 
-/// Notes, their places in conversations, and the content that they keep.
-fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<()> {
+/// Notes, their places in conversations, and the content that they keep. Gives how many each has.
+fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<Had> {
+    let mut had = Had::new();
     check.each::<NoteRow>(account, Kind::Note, |check, key, row| {
         let id = NoteId(keys::last_id(key).unwrap_or_default());
         if id.0 > state.next.note {
@@ -195,14 +222,16 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         let of = ConversationId(keys::first_id(key).unwrap_or_default());
         let id = NoteId(keys::last_id(key).unwrap_or_default());
         let row: Option<NoteRow> = check.row(account, id)?;
-        if row.is_none_or(|row| row.conversation != of) {
-            check.fault(account, format_args!("{of} has {id}, which is elsewhere or doesn't exist"));
+        match row.is_some_and(|row| row.conversation == of) {
+            true => *had.entry(of).or_default() += 1,
+            false => check.fault(account, format_args!("{of} has {id}, which is elsewhere or doesn't exist")),
         }
         if !check.read.has(&ConversationRow::key(account, of))? {
             check.fault(account, format_args!("{id} is on {of}, which doesn't exist"));
         }
         Ok(())
-    })
+    })?;
+    Ok(had)
 }
 
 fn locks(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<()> {

@@ -8,7 +8,7 @@ use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
 use crate::jmap::changes::ChangedIds;
 use crate::jmap::context::Ctx;
-use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
+use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{
     Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, Target, TypeTable, Update,
 };
@@ -17,7 +17,7 @@ use crate::jmap::set::Outcome;
 use crate::mail::mailbox::{MailboxError, MailboxRefusal, Tree};
 use crate::mail::{ingest, mailbox, message, viewer, words};
 use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
-use crate::store::{List, Read, StoreResult, list};
+use crate::store::{List, Read, StoreResult, Txn, list};
 use crate::types::{DataType, EmailId, MailboxId, MailboxRole, MemberRole, PrincipalId, limits};
 use serde_json::{Map, Value, json};
 use std::cell::OnceCell;
@@ -185,6 +185,38 @@ impl SetObject for Mailbox {
         Ok(MailboxSetArgs { on_destroy_remove_emails, before: OnceCell::new() })
     }
 
+    fn prepare(
+        ctx: &mut Ctx,
+        account: &Account,
+        (if_in_state, destroy): (Option<&str>, &[String]),
+        args: &MailboxSetArgs,
+    ) -> Result<Option<String>, MethodError> {
+        let doomed: Vec<MailboxId> = destroy.iter().filter_map(|id| MailboxId::parse(id)).collect();
+        if !args.on_destroy_remove_emails || !account.allows(MemberRole::Agent) {
+            return Ok(None);
+        }
+        let all = mailbox::all(ctx.reader(), account.id)?;
+        let mut large = Vec::new();
+        for (id, row) in all.iter().filter(|(id, row)| doomed.contains(id) && row.kept.is_none()) {
+            let stays = |below: MailboxId| !doomed.contains(&below);
+            let blocked = all.iter().any(|(other, row)| row.parent == Some(*id) && stays(*other));
+            if !blocked && list::total(ctx.reader(), account.id, List::Mailbox(*id))? as usize > STEP_EMAILS {
+                large.push((*id, row.name.clone()));
+            }
+        }
+        if large.is_empty() {
+            return Ok(None);
+        }
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        if if_in_state.is_some_and(|wanted| wanted != state) {
+            return Err(MethodErrorKind::StateMismatch.into());
+        }
+        for (id, name) in large {
+            empty_in_steps(ctx, account, id, &name)?;
+        }
+        Ok(Some(state))
+    }
+
     fn before_set(set: &mut Set<'_, '_>) -> Result<(), MethodError> {
         if set.args.before.get().is_none() {
             let all = mailbox::all(set.reader(), set.account.id)?;
@@ -271,7 +303,7 @@ impl SetObject for Mailbox {
         let has_child =
             mailbox::all(set.reader(), set.account.id)?.iter().any(|(_, other)| other.parent == Some(id));
         if set.args.on_destroy_remove_emails && row.kept.is_none() && !has_child {
-            remove_emails(set, id)?;
+            remove_emails(set.ctx, set.txn, set.account, id, usize::MAX)?;
         }
         mailbox::destroy(set.txn, set.account.id, id, &row).map_err(refused)?;
         Ok(())
@@ -342,37 +374,74 @@ fn fill(set: &Set<'_, '_>, row: &mut MailboxRow, properties: &Map<String, Value>
     Err(SetError::properties(wrong, "These can't have the given values.").into())
 }
 
-/// Takes all Emails out of a mailbox that is about to go; those that were in no other are
+/// How many Emails go out of a large mailbox in one transaction.
+const STEP_EMAILS: usize = 250;
+
+/// Takes Emails out of a large mailbox that is about to go, in transactions of bounded size between which
+/// others get their turn. It is itself as long as it has any: a client that syncs meanwhile sees it
+/// emptied, and what a crash leaves is a mailbox with fewer Emails, which can be asked away again.
+fn empty_in_steps(ctx: &mut Ctx, account: &Account, id: MailboxId, name: &str) -> Result<(), MethodError> {
+    loop {
+        let left = list::total(ctx.reader(), account.id, List::Mailbox(id))? as usize;
+        if left <= STEP_EMAILS {
+            return Ok(());
+        }
+        tracing::debug!(account = %account.id, mailbox = %id, name, left, "a large mailbox is being emptied");
+        let ((), _) = ctx.write(account.id, |ctx, txn| {
+            match remove_emails(ctx, txn, account, id, STEP_EMAILS) {
+                Ok(()) => Ok(()),
+                Err(Refusal::Call(error)) => Err(error),
+                // The rules that an Email's move obeys hold in the call's own transaction, too.
+                Err(_) => Err(MethodErrorKind::Forbidden.into()),
+            }
+        })?;
+        ctx.let_go();
+    }
+}
+
+/// Takes Emails, at most so many, out of a mailbox that is about to go; those that were in no other are
 /// destroyed (RFC 8621 §2.5), in an inbox moved to the Trash, where only a lead destroys.
-fn remove_emails(set: &mut Set<'_, '_>, id: MailboxId) -> Result<(), Refusal> {
-    let account = set.account.id;
-    let trash = mailbox::roles(set.txn, account)?.with_role(MailboxRole::Trash);
-    for entry in list::page(set.txn, account, List::Mailbox(id), 0, usize::MAX, false)? {
+fn remove_emails(
+    ctx: &Ctx,
+    txn: &mut Txn<'_>,
+    account: &Account,
+    id: MailboxId,
+    max: usize,
+) -> Result<(), Refusal> {
+    let trash = mailbox::roles(txn, account.id)?.with_role(MailboxRole::Trash);
+    for entry in list::page(txn, account.id, List::Mailbox(id), 0, max, false)? {
         let email = EmailId(entry.place.id);
-        let Some(before) = set.reader().row::<EmailRow>(account, email)? else { continue };
+        let read: &dyn Read = txn;
+        let Some(before) = read.row::<EmailRow>(account.id, email)? else { continue };
         let mut rest: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
         rest.remove(&id);
-        if rest.is_empty() && set.account.is_inbox() {
-            rest = refuge(set, &before)?.or(trash.map(|trash| BTreeSet::from([trash]))).unwrap_or_default();
+        if rest.is_empty() && account.is_inbox() {
+            let placed = refuge(ctx, txn, account, &before)?;
+            rest = placed.or(trash.map(|trash| BTreeSet::from([trash]))).unwrap_or_default();
         }
         if rest.is_empty() {
-            let stored = set.reader().row::<StoredMessage>(account, email)?;
+            let stored = (txn as &dyn Read).row::<StoredMessage>(account.id, email)?;
             let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-            message::destroy(set.txn, account, email, &before, &keys)?;
+            message::destroy(txn, account.id, email, &before, &keys)?;
         } else {
             let after = EmailRow { mailboxes: rest.into_iter().collect(), ..before.clone() };
-            message::change(set.txn, account, email, &before, &after)?;
+            message::change(txn, account.id, email, &before, &after)?;
         }
     }
     Ok(())
 }
 
 /// Where an Email of an inbox stands by its conversation, when its last folder goes.
-fn refuge(set: &mut Set<'_, '_>, row: &EmailRow) -> Result<Option<BTreeSet<MailboxId>>, Refusal> {
+fn refuge(
+    ctx: &Ctx,
+    txn: &mut Txn<'_>,
+    account: &Account,
+    row: &EmailRow,
+) -> Result<Option<BTreeSet<MailboxId>>, Refusal> {
     let Some(conversation) = row.conversation else { return Ok(None) };
-    let staff = (set.ctx.host.staff)(set.account.id);
-    let actor = super::team::actor(set.ctx, set.account);
-    let mut desk = Desk::open(set.txn, set.account.id, actor, &staff)?;
+    let staff = (ctx.host.staff)(account.id);
+    let actor = super::team::actor(ctx, account);
+    let mut desk = Desk::open(txn, account.id, actor, &staff)?;
     let Some(row) = desk.conversation(conversation)? else { return Ok(None) };
     let placed: StoreResult<BTreeSet<MailboxId>> = desk.place(&BTreeSet::new(), &row);
     Ok(Some(placed?))

@@ -307,3 +307,45 @@ pub fn applied(ids: &Value, changes: &Value) -> Value {
     }
     ids.into()
 }
+
+/// Decision 013.
+#[test]
+fn a_large_mailbox_goes_in_steps_and_each_state_between_is_true() {
+    let world = World::new();
+    let large = world.made("large", None, 0);
+    let keep = world.made("keep", None, 0);
+    let numbers = [&large, &keep].map(|id| MailboxId::parse(id).unwrap().0);
+    for number in 0..600 {
+        let raw = format!("Message-ID: <{number}@x.example>\r\nSubject: {number}\r\n\r\nText\r\n");
+        let count = if number % 3 == 0 { 2 } else { 1 };
+        world.add(raw.as_bytes(), &numbers[..count], &[], i64::from(number));
+    }
+    let state = |kind: &str| world.answer(&format!("{kind}/get"), json!({"ids": []}))["state"].clone();
+    let (mailboxes_at, emails_at) = (state("Mailbox"), state("Email"));
+    let set = |more: Value| {
+        let mut arguments = json!({"destroy": [large], "onDestroyRemoveEmails": true});
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        arguments
+    };
+    assert_eq!(world.error("Mailbox/set", set(json!({"ifInState": "s999"}))), "stateMismatch");
+    assert_eq!(state("Email"), emails_at, "nothing was begun");
+    let answer = world.answer("Mailbox/set", set(json!({"ifInState": mailboxes_at})));
+    assert_eq!((&answer["destroyed"], &answer["oldState"]), (&json!([large]), &mailboxes_at));
+    assert_eq!(answer["newState"], state("Mailbox"));
+    let got = world.answer("Mailbox/get", json!({"ids": [large, keep], "properties": ["totalEmails"]}));
+    assert_eq!(got["notFound"], json!([large]));
+    assert_eq!(got["list"], json!([{"id": keep, "totalEmails": 200}]));
+    // More than one step, each with changes that can be followed.
+    let mut since = emails_at;
+    let (mut destroyed, mut updated) = (0, 0);
+    loop {
+        let changes = world.answer("Email/changes", json!({"sinceState": since, "maxChanges": 150}));
+        destroyed += changes["destroyed"].as_array().unwrap().len();
+        updated += changes["updated"].as_array().unwrap().len();
+        since = changes["newState"].clone();
+        if changes["hasMoreChanges"] == json!(false) {
+            break;
+        }
+    }
+    assert_eq!((destroyed, updated, &since), (400, 200, &state("Email")));
+}
