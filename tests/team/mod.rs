@@ -8,6 +8,7 @@ mod moves_away;
 mod no_note_leaves;
 mod presence;
 mod queues;
+mod roles;
 mod seen;
 mod siblings;
 
