@@ -1,9 +1,14 @@
 //! The command line: words in, a request to the server or the folder, words or JSON out.
 
 mod configuration;
+mod exchange;
+mod export;
+mod import;
 mod queue;
 
 use self::configuration::Configuration;
+use self::export::Export;
+use self::import::Import;
 use self::queue::Queue;
 use crate::app;
 use crate::auth::Directory;
@@ -82,6 +87,19 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
         /// The backup's folder.
         from: PathBuf,
     },
+    /// Bring mail in from mbox files, Maildirs and folders of .eml, with dates, flags and folders.
+    #[command(after_help = "Examples:
+  postroom import --into ann@example.com ~/Maildir
+  postroom import --into support@example.com --mailbox Customers/2024 old-support.mbox
+
+What is there already is known by its content: an import that was interrupted is run again. In an inbox
+old mail begins conversations that are closed.")]
+    Import(Import),
+    /// Write all mail of an account to files, with dates, flags and folders.
+    #[command(after_help = "Examples:
+  postroom export ann@example.com ./ann
+  postroom export support@example.com ./support --format mbox")]
+    Export(Export),
     /// The configuration file: is it right, and what may stand in it.
     #[command(subcommand)]
     Config(Configuration),
@@ -272,6 +290,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => run_server(cli.data, serve),
         Command::Restore { from } => restore(&from, &cli.data),
+        Command::Import(options) => exchange_mail(&cli.data, cli.json, |ask| import::run(&options, ask)),
+        Command::Export(options) => exchange_mail(&cli.data, cli.json, |ask| export::run(&options, ask)),
         Command::Config(command) => Ok(configuration::run(&command, &cli.data, cli.json)),
         command => {
             begin_logging("warn", LogFormat::Text);
@@ -379,7 +399,11 @@ fn request(command: Command) -> Result<AdminRequest, String> {
         }
         Command::Team(team) => AdminRequest::Team(team_request(team)),
         Command::Check => AdminRequest::Check,
-        Command::Serve(_) | Command::Restore { .. } | Command::Config(_) => {
+        Command::Serve(_)
+        | Command::Restore { .. }
+        | Command::Config(_)
+        | Command::Import(_)
+        | Command::Export(_) => {
             return Err("that is no request".to_owned());
         }
     })
@@ -424,12 +448,33 @@ impl PasswordFrom {
 }
 
 /// Has the request done, by the server that runs on the folder or on the folder itself.
+fn done(data: &Path, request: AdminRequest) -> Result<AdminReply, String> {
+    match admin_socket::ask(data, &request) {
+        Ok(Some(reply)) => reply,
+        Ok(None) => offline(data, request),
+        Err(error) => Err(format!("the server on {} doesn't answer: {error}", data.display())),
+    }
+}
+
+/// Runs a command of many requests, and prints what it says in the end.
+fn exchange_mail(
+    data: &Path,
+    json: bool,
+    command: impl FnOnce(exchange::Ask<'_>) -> Result<serde_json::Value, String>,
+) -> Result<ExitCode, String> {
+    begin_logging("warn", LogFormat::Text);
+    let told = command(&|request| done(data, request))?;
+    if json {
+        println!("{told:#}");
+    } else {
+        let members = told.as_object().into_iter().flatten();
+        members.for_each(|(name, value)| println!("{name}: {value}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn administer(data: &Path, request: AdminRequest, json: bool) -> Result<ExitCode, String> {
-    let reply = match admin_socket::ask(data, &request) {
-        Ok(Some(reply)) => reply?,
-        Ok(None) => offline(data, request)?,
-        Err(error) => return Err(format!("the server on {} doesn't answer: {error}", data.display())),
-    };
+    let reply = done(data, request)?;
     if json {
         let text = serde_json::to_string_pretty(&reply).map_err(|error| error.to_string())?;
         println!("{text}");
@@ -508,7 +553,7 @@ fn print(reply: &AdminReply) {
         AdminReply::Queue(report) => queue::print(report),
         AdminReply::Quota(quota) => print_quota(quota),
         AdminReply::Checked(check) => print_check(check),
-        AdminReply::Done => println!("done"),
+        AdminReply::Done | AdminReply::Imported(_) | AdminReply::Exported(_) => println!("done"),
     }
 }
 

@@ -5,6 +5,7 @@
 mod cli;
 mod corpus;
 mod crash;
+mod exchange;
 mod http;
 mod jmap;
 mod model;

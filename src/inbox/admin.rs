@@ -5,6 +5,7 @@ use crate::auth::accounts::{self, NewInbox};
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::admin_check::{self, CheckLine};
+use crate::inbox::admin_import::{self, ExportPage, ExportRequest, ImportReport, ImportRequest};
 use crate::inbox::admin_member;
 use crate::inbox::admin_queue::{self, QueueReport, QueueRequest};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
@@ -71,6 +72,8 @@ pub enum AdminRequest {
     Backup {
         to: PathBuf,
     },
+    Import(ImportRequest),
+    Export(ExportRequest),
     Queue(QueueRequest),
     QuotaSet(QuotaChange),
     QuotaShow {
@@ -112,6 +115,8 @@ pub enum AdminReply {
     AppPasswords {
         passwords: Vec<PasswordLine>,
     },
+    Imported(ImportReport),
+    Exported(ExportPage),
     Queue(QueueReport),
     Quota(QuotaReport),
     Teams {
@@ -214,6 +219,8 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
             make_backup(office, &to)?;
             Ok(AdminReply::Done)
         }
+        AdminRequest::Import(request) => admin_import::import(office, &request).map(AdminReply::Imported),
+        AdminRequest::Export(request) => admin_import::export(office, &request).map(AdminReply::Exported),
         AdminRequest::Queue(request) => admin_queue::run(office, &request).map(AdminReply::Queue),
         AdminRequest::QuotaSet(wanted) => admin_quota::set(office, &wanted).map(AdminReply::Quota),
         AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),

@@ -8,6 +8,7 @@ pub mod activity;
 pub mod addressing;
 pub mod admin;
 pub mod admin_check;
+pub mod admin_import;
 mod admin_member;
 pub mod admin_queue;
 pub mod admin_quota;

@@ -306,6 +306,10 @@ pub const LOG_MARK_SECONDS: u64 = 24 * 60 * 60;
 pub const SWEEP_INTERVAL_SECONDS: u64 = 60 * 60;
 /// Rows that one commit of a sweep takes away.
 pub const SWEEP_ROWS_MAX: usize = 1000;
+/// Octets of one request to the admin socket: the largest message in base64, and some.
+pub const ADMIN_REQUEST_BYTES_MAX: usize = 80 * 1024 * 1024;
+/// Octets of messages after which a page of an export ends.
+pub const EXPORT_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a blob that nothing refers to is kept.
 pub const BLOB_GRACE_SECONDS: u64 = 24 * 60 * 60;
 /// How long a gateway's repeated delivery is recognised.

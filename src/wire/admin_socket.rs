@@ -6,6 +6,7 @@
 use super::http::stopped;
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
 use crate::inbox::server::Server;
+use crate::types::limits::ADMIN_REQUEST_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -20,8 +21,6 @@ use tokio::sync::watch;
 const NAME: &str = "admin.sock";
 /// What `sun_path` holds, less its end.
 const PATH_BYTES_MAX: usize = 100;
-/// A request is short.
-const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 
 /// An answer as it is written.
 #[derive(Serialize, Deserialize)]
@@ -71,7 +70,7 @@ pub async fn serve(listener: UnixListener, server: Arc<Server>, mut stopping: wa
 async fn one(stream: UnixStream, server: Arc<Server>) {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    let mut read = tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX));
+    let mut read = tokio::io::BufReader::new(read.take(ADMIN_REQUEST_BYTES_MAX as u64));
     if read.read_line(&mut line).await.is_err() {
         return;
     }

@@ -1,0 +1,286 @@
+//! Mail of before, brought in and taken out by the command line: pages of whole messages with their
+//! dates, keywords and folders.
+//!
+//! A message is known by its content: what the account has already is not stored again, so that an import
+//! that was interrupted can be run again from its beginning. In an inbox old mail is recorded, and begins
+//! conversations that are closed (nothing is answered, nothing reopens).
+
+use super::admin::{AdminError, Office};
+use super::desk::Desk;
+use super::intake::{self, Brought};
+use super::machine::Actor;
+use super::server;
+use crate::auth::AuthError;
+use crate::mail::ingest::{self, Prepared};
+use crate::mail::quota::{self, Room};
+use crate::mail::{headers, mailbox, message};
+use crate::store::blobs::{self, Referrer};
+use crate::store::rows::directory::AccountKind;
+use crate::store::rows::mail::{EmailRow, MailboxRow};
+use crate::store::rows::team::Cause;
+use crate::store::{Read, Txn, keys};
+use crate::types::*;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// Some messages to bring in, in one transaction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportRequest {
+    /// The address of the account.
+    pub into: String,
+    pub messages: Vec<MessageLine>,
+}
+
+/// A message outside the store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageLine {
+    /// The octets, in base64.
+    pub content: String,
+    /// The mailboxes it is in, each by the names that lead to it from the top. None, or a name such as
+    /// INBOX or Sent, is the mailbox with that role.
+    pub folders: Vec<Vec<String>>,
+    pub keywords: Vec<String>,
+    /// Seconds since 1970; without it the message tells.
+    pub received_at: Option<i64>,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportReport {
+    pub added: u64,
+    /// Those that the account had.
+    pub known: u64,
+}
+
+/// A page of an account's messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRequest {
+    pub from: String,
+    /// What `next` of the page before said; 0 begins.
+    pub after: u32,
+}
+
+/// The page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportPage {
+    pub messages: Vec<MessageLine>,
+    /// `None`: that was the last one.
+    pub next: Option<u32>,
+    /// How many messages the account has.
+    pub total: u64,
+}
+
+/// Brings messages in.
+pub fn import(office: Office<'_>, request: &ImportRequest) -> Result<ImportReport, AdminError> {
+    let account = account(office, &request.into)?;
+    let mut all = Vec::with_capacity(request.messages.len());
+    for line in &request.messages {
+        let content = BASE64_STANDARD.decode(&line.content);
+        let content = content.map_err(|_| AdminError::Rule("a message isn't base64".to_owned()))?;
+        all.push((line, ingest::prepare(&content, false)?));
+    }
+    office.store.check_space()?;
+    let view = office.directory.current();
+    let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
+    let staff = server::staff(&view, account);
+    let locked = office.store.lock_blocking(&[account]);
+    let mut txn = office.store.begin(&locked);
+    let mut report = ImportReport::default();
+    for (line, prepared) in &all {
+        let folders = folders(&mut txn, account, is_inbox, &line.folders)?;
+        if known(&mut txn, account, is_inbox, prepared, &folders)? {
+            report.known += 1;
+            continue;
+        }
+        if quota::room(&txn, account, office.store.quotas(), u64::from(prepared.content.size))? == Room::None
+        {
+            return Err(AdminError::Rule(format!("{} is over its quota", request.into)));
+        }
+        let sent = || prepared.summary.sent_at.as_deref()?.parse::<Timestamp>().ok();
+        let received = line.received_at.map(UtcDate).or_else(|| headers::received_at(&prepared.message));
+        let received = received.or_else(|| sent().map(|at| UtcDate(at.as_second())));
+        let brought = Brought {
+            mailboxes: folders,
+            keywords: line.keywords.iter().filter_map(|keyword| Keyword::parse(keyword)).collect(),
+            received_at: received.unwrap_or_else(|| office.store.clock.now().date()),
+            trace: Vec::new(),
+        };
+        if is_inbox {
+            let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::User), &staff)?;
+            intake::bring_inbox(&mut desk, prepared, brought)?;
+        } else {
+            intake::bring_personal(&mut txn, account, prepared, brought)?;
+        }
+        report.added += 1;
+    }
+    let ticket = txn.commit()?.ticket;
+    drop(locked);
+    office.store.durable_blocking(ticket)?;
+    Ok(report)
+}
+
+/// Gives a page of at most [`limits::EXPORT_PAGE_BYTES_MAX`] octets, or one message.
+pub fn export(office: Office<'_>, request: &ExportRequest) -> Result<ExportPage, AdminError> {
+    let account = account(office, &request.from)?;
+    let snapshot = office.store.snapshot();
+    let read: &dyn Read = &snapshot;
+    let tree = mailbox::all(read, account)?;
+    let mut page =
+        ExportPage { messages: Vec::new(), next: None, total: quota::usage(read, account)?.messages };
+    let (mut octets, mut last, mut failed) = (0, request.after, None);
+    let range = keys::rows_after(account, keys::Kind::Email, request.after);
+    read.scan_rows::<EmailRow>(&range, |key, row| {
+        if octets >= limits::EXPORT_PAGE_BYTES_MAX {
+            page.next = Some(last);
+            return ControlFlow::Break(());
+        }
+        last = keys::last_id(key).unwrap_or_default();
+        match message::raw(read, account, EmailId(last)) {
+            Ok(raw) => {
+                let raw = raw.unwrap_or_default();
+                octets += raw.len();
+                page.messages.push(MessageLine {
+                    content: BASE64_STANDARD.encode(raw),
+                    folders: row.mailboxes.iter().map(|one| path(&tree, *one)).collect(),
+                    keywords: row.keywords.iter().map(|keyword| keyword.as_str().to_owned()).collect(),
+                    received_at: Some(row.received_at.0),
+                });
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(page),
+    }
+}
+
+fn account(office: Office<'_>, email: &str) -> Result<AccountId, AdminError> {
+    let address = Address::parse(email).ok_or_else(|| AdminError::Address(email.to_owned()))?;
+    let account = office.directory.current().account_by_address(&address);
+    account.ok_or_else(|| AuthError::UnknownInbox(email.to_owned()).into())
+}
+
+/// Whether the account has a message of this content; if so, it is in these folders too, where it is a
+/// person's own. In an inbox it stays where its conversation has put it.
+fn known(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    is_inbox: bool,
+    prepared: &Prepared,
+    folders: &BTreeSet<MailboxId>,
+) -> Result<bool, AdminError> {
+    let Some(email) =
+        blobs::referrers(txn, account, &prepared.content.hash, Referrer::Email)?.first().copied()
+    else {
+        return Ok(false);
+    };
+    let email = EmailId(email);
+    if let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)?.filter(|_| !is_inbox) {
+        let all: BTreeSet<MailboxId> = before.mailboxes.iter().chain(folders).copied().collect();
+        let after = EmailRow { mailboxes: all.into_iter().collect(), ..before.clone() };
+        message::change(txn, account, email, &before, &after)?;
+    }
+    Ok(true)
+}
+
+/// The mailboxes that folders of elsewhere are here; those that aren't there are made.
+fn folders(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    is_inbox: bool,
+    wanted: &[Vec<String>],
+) -> Result<BTreeSet<MailboxId>, AdminError> {
+    let roles = mailbox::roles(txn, account)?;
+    let mut out = BTreeSet::new();
+    for names in wanted {
+        let role = usual(names);
+        // What is old waits for nobody.
+        let role =
+            if is_inbox && role == Some(MailboxRole::Inbox) { Some(MailboxRole::Archive) } else { role };
+        let found = match role.and_then(|role| roles.with_role(role)) {
+            Some(mailbox) => mailbox,
+            None => made(txn, account, names)?,
+        };
+        out.insert(found);
+    }
+    if out.is_empty() {
+        let role = if is_inbox { MailboxRole::Archive } else { MailboxRole::Inbox };
+        out.extend(roles.with_role(role));
+    }
+    Ok(out)
+}
+
+/// What a folder is for, by the names that programs give to theirs.
+fn usual(names: &[String]) -> Option<MailboxRole> {
+    let [name] = names else { return names.is_empty().then_some(MailboxRole::Inbox) };
+    Some(match name.to_lowercase().as_str() {
+        "inbox" => MailboxRole::Inbox,
+        "archive" | "archives" => MailboxRole::Archive,
+        "drafts" | "draft" => MailboxRole::Drafts,
+        "sent" | "sent items" | "sent mail" | "sent messages" => MailboxRole::Sent,
+        "junk" | "junk e-mail" | "spam" => MailboxRole::Junk,
+        "trash" | "deleted items" | "deleted messages" => MailboxRole::Trash,
+        _ => return None,
+    })
+}
+
+/// The mailbox at the end of these names, made where it isn't there.
+fn made(txn: &mut Txn<'_>, account: AccountId, names: &[String]) -> Result<MailboxId, AdminError> {
+    let mut parent = None;
+    for name in names {
+        let all = mailbox::all(txn, account)?;
+        let there = all.iter().find(|(_, row)| row.parent == parent && row.name == *name);
+        let next = match there {
+            Some((id, _)) => *id,
+            None => {
+                let row = MailboxRow {
+                    name: name.clone(),
+                    parent,
+                    role: None,
+                    sort_order: 0,
+                    unsubscribed: Vec::new(),
+                    kept: None,
+                    subscribed: Vec::new(),
+                };
+                let made = mailbox::create(txn, account, row.clone());
+                let made = made.map_err(|_| AdminError::Rule(format!("no mailbox can be named {name:?}")))?;
+                let mut after = all;
+                after.push((made, row));
+                if !mailbox::misfits(&Vec::new(), &after).is_empty() {
+                    return Err(AdminError::Rule(format!("{name:?} is one mailbox too many, or too deep")));
+                }
+                made
+            }
+        };
+        parent = Some(next);
+    }
+    parent.ok_or_else(|| AdminError::Rule("a folder has no name".to_owned()))
+}
+
+/// The names that lead to a mailbox.
+fn path(tree: &mailbox::Tree, mailbox: MailboxId) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut at = Some(mailbox);
+    while let Some((_, row)) = at.and_then(|at| tree.iter().find(|(id, _)| *id == at)) {
+        // The Inbox is nameless outside: each program calls it otherwise.
+        if row.role != Some(MailboxRole::Inbox) {
+            names.insert(0, row.name.clone());
+        }
+        at = row.parent.filter(|_| names.len() <= limits::MAILBOX_DEPTH_MAX);
+    }
+    names
+}

@@ -1,0 +1,189 @@
+//! `postroom import` and `postroom export`: mail of before comes in once and goes out whole.
+
+use crate::support::{Client, TestServer, message};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// All messages of an account by subject: mailboxes by name, keywords, date, size.
+async fn mail(client: &Client) -> BTreeMap<String, Value> {
+    let calls = json!([
+        ["Email/query", {"accountId": client.account}, "q"],
+        ["Email/get", {
+            "accountId": client.account, "#ids": {"resultOf": "q", "name": "Email/query", "path": "/ids"},
+            "properties": ["subject", "mailboxIds", "keywords", "receivedAt", "size", "blobId"]
+        }, "g"],
+        ["Mailbox/get", {"accountId": client.account, "ids": null, "properties": ["name"]}, "m"]
+    ]);
+    let told = client.request(crate::support::client::PLAIN, calls).await;
+    let names: BTreeMap<&str, &str> = told["methodResponses"][2][1]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["id"].as_str().unwrap(), one["name"].as_str().unwrap()))
+        .collect();
+    let list = told["methodResponses"][1][1]["list"].as_array().unwrap();
+    let mut out = BTreeMap::new();
+    for one in list {
+        let mut mailboxes: Vec<&str> =
+            one["mailboxIds"].as_object().unwrap().keys().map(|id| names[id.as_str()]).collect();
+        mailboxes.sort_unstable();
+        let blob = one["blobId"].as_str().unwrap();
+        let raw = client.get(&format!("/jmap/download/{}/{blob}/x?type=a/b", client.account)).await.body;
+        let about = json!({
+            "in": mailboxes, "keywords": one["keywords"], "at": one["receivedAt"],
+            "raw": String::from_utf8_lossy(&raw)
+        });
+        out.insert(one["subject"].as_str().unwrap_or_default().to_owned(), about);
+    }
+    out
+}
+
+fn letter(subject: &str, body: &str) -> String {
+    format!(
+        "From: Marta <marta@c.example>\nTo: ann@x.example\nSubject: {subject}\n\
+         Message-ID: <{subject}@c.example>\nDate: Tue, 3 Mar 2020 10:00:00 +0100\n\n{body}\n"
+    )
+}
+
+fn write(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// A Maildir++ with a folder, flags and something thrown away.
+fn maildir(at: &Path) {
+    for part in ["cur", "new", "tmp", ".Sent/cur", ".Sent/new", ".Work.Acme/cur"] {
+        fs::create_dir_all(at.join(part)).unwrap();
+    }
+    write(&at.join("new/1.new"), &letter("new", "unread"));
+    write(&at.join("cur/2.read:2,FRS"), &letter("read", "answered"));
+    write(&at.join("cur/3.gone:2,ST"), &letter("gone", "thrown away"));
+    write(&at.join(".Sent/cur/4.sent:2,S"), &letter("sent", "by us"));
+    write(&at.join(".Work.Acme/cur/5.acme:2,S"), &letter("acme", "in a folder"));
+}
+
+#[tokio::test]
+async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
+    let server = TestServer::office(&[]).await;
+    let path = server.beside("Maildir");
+    maildir(&path);
+    let path = path.to_str().unwrap().to_owned();
+    let import = ["import", "--into", "ann@x.example", &path];
+    assert_eq!(server.json(&import), json!({"added": 5, "known": 0, "leftOut": []}));
+    let ann = server.client("ann@x.example").await.own();
+    let first = mail(&ann).await;
+    let of = |subject: &str, what: &str| first[subject][what].clone();
+    assert_eq!(of("new", "in"), json!(["Inbox"]));
+    assert_eq!(of("new", "keywords"), json!({}));
+    assert_eq!(of("read", "keywords"), json!({"$answered": true, "$flagged": true, "$seen": true}));
+    assert_eq!(of("gone", "in"), json!(["Trash"]));
+    assert_eq!(of("sent", "in"), json!(["Sent"]));
+    assert_eq!(of("acme", "in"), json!(["Acme"]));
+    assert_eq!(of("acme", "raw"), json!(letter("acme", "in a folder").replace('\n', "\r\n")));
+    // What was interrupted is run again; what is there is known.
+    assert_eq!(server.json(&import), json!({"added": 0, "known": 5, "leftOut": []}));
+    assert_eq!(mail(&ann).await, first);
+    assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn an_mbox_is_read_with_dates_quotes_and_states() {
+    let mut server = TestServer::office(&[]).await;
+    let mbox = server.beside("Clients.mbox");
+    let (one, two) = (letter("one", "From here\n>From there"), letter("two", "last"));
+    let quoted = one.replace("\nFrom here\n>From", "\n>From here\n>>From");
+    let two = two.replace("Subject:", "Status: RO\nX-Status: F\nSubject:");
+    write(
+        &mbox,
+        &format!(
+            "From marta@c.example Fri Jan  3 04:05:06 2020\n{quoted}\n\
+             From marta@c.example Sat Jan  4 04:05:06 2020\n{two}\n"
+        ),
+    );
+    // On a folder that nobody serves, too.
+    assert!(server.stop().await.success());
+    let path = mbox.to_str().unwrap().to_owned();
+    let told = server.json(&["import", "--into", "ann@x.example", &path]);
+    assert_eq!(told, json!({"added": 2, "known": 0, "leftOut": []}));
+    server.start().await;
+    let ann = server.client("ann@x.example").await.own();
+    let all = mail(&ann).await;
+    assert_eq!(all["one"]["raw"], json!(one.replace('\n', "\r\n")));
+    assert_eq!(all["one"]["at"], json!("2020-01-03T04:05:06Z"));
+    assert_eq!(all["one"]["in"], json!(["Clients"]));
+    assert_eq!(all["two"]["keywords"], json!({"$flagged": true, "$seen": true}));
+    assert_eq!(all["two"]["at"], json!("2020-01-04T04:05:06Z"));
+    assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn what_goes_out_comes_in_again_octet_for_octet() {
+    let server = TestServer::office(&[]).await;
+    let path = server.beside("Maildir");
+    maildir(&path);
+    server.json(&["import", "--into", "ann@x.example", path.to_str().unwrap()]);
+    let delivered =
+        message("d@c.example", "marta@c.example", "ann@x.example", "delivered", "From: no header");
+    assert!(server.deliver("marta@c.example", &["ann@x.example"], &delivered).await.starts_with("250 "));
+    let ann = server.client("ann@x.example").await.own();
+    let before = mail(&ann).await;
+    assert_eq!(before.len(), 6);
+    for (format, into) in [("maildir", "bob@x.example"), ("mbox", "cat@x.example")] {
+        let to = server.beside(format);
+        let to = to.to_str().unwrap().to_owned();
+        let told = server.json(&["export", "ann@x.example", &to, "--format", format]);
+        assert_eq!(told["messages"], json!(6), "{format}");
+        let again = server.command(&["export", "ann@x.example", &to], "");
+        assert!(!again.status.success(), "the folder isn't empty");
+        // A folder of mboxes is given file by file.
+        let mut paths = vec![to.clone()];
+        if format == "mbox" {
+            paths = fs::read_dir(&to).unwrap().map(|one| one.unwrap().path().display().to_string()).collect();
+            paths.extend(
+                fs::read_dir(format!("{to}/Work"))
+                    .unwrap()
+                    .map(|one| one.unwrap().path().display().to_string()),
+            );
+            paths.retain(|path| path.ends_with(".mbox"));
+        }
+        let mut import = vec!["import", "--into", into];
+        import.extend(paths.iter().map(String::as_str));
+        assert_eq!(server.json(&import)["added"], json!(6), "{format}");
+        let after = mail(&server.client(into).await.own()).await;
+        for (subject, was) in &before {
+            let is = &after[subject];
+            assert_eq!(is["raw"], was["raw"], "{format} {subject}");
+            assert_eq!((&is["in"], &is["at"]), (&was["in"], &was["at"]), "{format} {subject}");
+            if format == "maildir" {
+                assert_eq!(is["keywords"], was["keywords"], "{subject}");
+            }
+        }
+    }
+    assert_eq!(server.check()["faults"], json!([]));
+}
+
+/// Old mail waits for nobody: it is closed, and no answer goes out.
+#[tokio::test]
+async fn old_mail_of_an_inbox_begins_closed_conversations() {
+    let server = TestServer::office(&[]).await;
+    let folder = server.beside("old");
+    write(&folder.join("a.eml"), &letter("old question", "Hello?"));
+    write(&folder.join("b.eml"), "");
+    write(&folder.join("Spam/c.eml"), "no header at all\n");
+    let told = server.json(&["import", "--into", "support@x.example", folder.to_str().unwrap()]);
+    assert_eq!((&told["added"], &told["known"]), (&json!(2), &json!(0)), "{told}");
+    assert!(told["leftOut"][0].as_str().unwrap().ends_with("b.eml is empty"), "{told}");
+    let ann = server.client("ann@x.example").await;
+    let all = mail(&ann).await;
+    assert_eq!(all["old question"]["in"], json!(["Archive"]));
+    assert_eq!(all["old question"]["at"], json!("2020-03-03T09:00:00Z"));
+    assert_eq!(all[""]["in"], json!(["Junk"]), "what can't be parsed is there all the same");
+    let open = json!({"accountId": ann.account, "filter": {"status": "closed"}, "calculateTotal": true});
+    let told = ann.call_with(crate::support::TEAM, "Conversation/query", open).await;
+    assert_eq!(told["total"], json!(2), "{told}");
+    let wrong = server.command(&["import", "--into", "nobody@x.example", folder.to_str().unwrap()], "");
+    assert!(!wrong.status.success());
+    assert_eq!(server.check()["faults"], json!([]));
+}
