@@ -298,6 +298,7 @@ fn answer(delivery: Delivery) -> DeliveryAnswer {
         Delivery::Circling => {
             DeliveryAnswer::Refused("the message runs in circles: it was delivered here before".to_owned())
         }
+        Delivery::Refused(why) => DeliveryAnswer::Refused(why),
         Delivery::OverQuota => DeliveryAnswer::OverQuota,
         Delivery::NoSpace => DeliveryAnswer::NoSpace,
         Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),

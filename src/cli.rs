@@ -4,11 +4,13 @@ mod configuration;
 mod exchange;
 mod export;
 mod import;
+mod list;
 mod queue;
 
 use self::configuration::Configuration;
 use self::export::Export;
 use self::import::Import;
+use self::list::Lists;
 use self::queue::Queue;
 use crate::app;
 use crate::auth::Directory;
@@ -72,6 +74,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
     /// Teams: groups of people that conversations can be given to.
     #[command(subcommand)]
     Team(Team),
+    /// Distribution lists: addresses whose mail goes to each of their members.
+    #[command(subcommand)]
+    List(Lists),
     /// The relay queue: what waits, and why.
     #[command(subcommand)]
     Queue(Queue),
@@ -376,6 +381,7 @@ fn request(command: Command) -> Result<AdminRequest, String> {
         Command::AppPassword(AppPassword::List { email }) => AdminRequest::AppPasswordList { email },
         Command::AppPassword(AppPassword::Revoke { id }) => AdminRequest::AppPasswordRevoke { id },
         Command::Queue(queue) => AdminRequest::Queue(queue.request()),
+        Command::List(list) => AdminRequest::List(list.request()),
         Command::Quota(Quota::Show { email }) => AdminRequest::QuotaShow { email },
         Command::Quota(Quota::Set {
             email,
@@ -551,6 +557,7 @@ fn print(reply: &AdminReply) {
             }
         }
         AdminReply::Queue(report) => queue::print(report),
+        AdminReply::Lists { lists } => list::print(lists),
         AdminReply::Quota(quota) => print_quota(quota),
         AdminReply::Checked(check) => print_check(check),
         AdminReply::Done | AdminReply::Imported(_) | AdminReply::Exported(_) => println!("done"),

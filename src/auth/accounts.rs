@@ -84,7 +84,7 @@ pub(super) fn write_new(txn: &mut Txn<'_>, id: AccountId, new: NewAccount) -> Au
 
 /// Moves the directory's modseq where no person is concerned. Number 0 is nobody's, so the entry
 /// is dropped again by whoever reads the log: it names a Principal that doesn't exist.
-fn mark(txn: &mut Txn<'_>) -> AuthResult<()> {
+pub(super) fn mark(txn: &mut Txn<'_>) -> AuthResult<()> {
     touch(txn, PrincipalId(0))
 }
 
@@ -154,7 +154,7 @@ fn inbox_row(read: &dyn Read, id: AccountId) -> AuthResult<(AccountRow, Vec<Memb
     match row {
         Some(row) => match row.kind.clone() {
             AccountKind::Inbox(members) => Ok((row, members)),
-            AccountKind::Personal(_) => Err(AuthError::UnknownInbox(id.to_string())),
+            AccountKind::Personal(_) | AccountKind::List(_) => Err(AuthError::UnknownInbox(id.to_string())),
         },
         None => Err(AuthError::UnknownInbox(id.to_string())),
     }

@@ -101,6 +101,7 @@ fn owners(check: &mut Check<'_>, id: AccountId, kind: &AccountKind) -> StoreResu
                 );
             }
         }
+        AccountKind::List(terms) => list(check, id, terms),
         AccountKind::Inbox(members) => {
             let mut seen = BTreeSet::new();
             for member in members {
@@ -115,6 +116,21 @@ fn owners(check: &mut Check<'_>, id: AccountId, kind: &AccountKind) -> StoreResu
         }
     }
     Ok(())
+}
+
+fn list(check: &mut Check<'_>, id: AccountId, terms: &ListTerms) {
+    if !terms.subscribers.is_sorted_by(|a, b| a.number < b.number)
+        || terms.subscribers.last().is_some_and(|last| last.number > terms.last)
+    {
+        check.fault(
+            HERE,
+            format_args!("the members of list {id} aren't numbered in order, or beyond the last"),
+        );
+    }
+    let keys: BTreeSet<String> = terms.subscribers.iter().map(|one| one.address.key()).collect();
+    if keys.len() < terms.subscribers.len() {
+        check.fault(HERE, format_args!("an address is a member of list {id} twice"));
+    }
 }
 
 fn push(check: &mut Check<'_>) -> StoreResult<()> {

@@ -113,6 +113,14 @@ impl View {
         self.accounts.iter().map(|(id, row)| (*id, row))
     }
 
+    /// The distribution list that an account is.
+    pub fn list(&self, id: AccountId) -> Option<&ListTerms> {
+        match &self.accounts.get(&id)?.kind {
+            AccountKind::List(terms) => Some(terms),
+            AccountKind::Personal(_) | AccountKind::Inbox(_) => None,
+        }
+    }
+
     pub fn credential(&self, id: CredentialId) -> Option<&CredentialRow> {
         self.credentials.get(&id)
     }

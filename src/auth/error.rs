@@ -37,6 +37,14 @@ pub enum AuthError {
     UnknownTeam(String),
     #[error("a team has at most {max} members")]
     TeamTooLarge { max: usize },
+    #[error("there is no distribution list {0}")]
+    UnknownList(String),
+    #[error("a distribution list has at most {max} members")]
+    ListTooLarge { max: usize },
+    #[error("{0} is the list itself")]
+    ListInItself(Address),
+    #[error("{0} is no member of the list")]
+    NotSubscribed(Address),
     /// The inbox has other members and would be left without an admin.
     #[error("{person} is the last admin of {inbox}; make somebody else {admin} first", admin = MemberRole::Admin.name())]
     LastAdmin { person: Address, inbox: Address },

@@ -6,6 +6,7 @@ use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::admin_check::{self, CheckLine};
 use crate::inbox::admin_import::{self, ExportPage, ExportRequest, ImportReport, ImportRequest};
+use crate::inbox::admin_list::{self, ListLine, ListRequest};
 use crate::inbox::admin_member;
 use crate::inbox::admin_queue::{self, QueueReport, QueueRequest};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
@@ -80,6 +81,7 @@ pub enum AdminRequest {
         email: String,
     },
     Team(TeamRequest),
+    List(ListRequest),
     Check,
 }
 
@@ -121,6 +123,9 @@ pub enum AdminReply {
     Quota(QuotaReport),
     Teams {
         teams: Vec<TeamLine>,
+    },
+    Lists {
+        lists: Vec<ListLine>,
     },
     Checked(CheckLine),
     Done,
@@ -225,11 +230,12 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
         AdminRequest::QuotaSet(wanted) => admin_quota::set(office, &wanted).map(AdminReply::Quota),
         AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),
         AdminRequest::Team(request) => admin_team::run(office, request),
+        AdminRequest::List(request) => admin_list::run(office, request),
         AdminRequest::Check => admin_check::checked(office),
     }
 }
 
-fn address(text: &str) -> Result<Address, AdminError> {
+pub(super) fn address(text: &str) -> Result<Address, AdminError> {
     Address::parse(text).ok_or_else(|| AdminError::Address(text.to_owned()))
 }
 
@@ -263,7 +269,7 @@ fn commit<T>(
 
 /// Makes a change that adds an account, whose lock has to be held before its number is known, and
 /// that writes these other ones.
-fn change_with_account<T>(
+pub(super) fn change_with_account<T>(
     office: Office<'_>,
     others: &[AccountId],
     work: impl FnOnce(&mut Txn<'_>, AccountId) -> Result<T, AdminError>,

@@ -4,6 +4,7 @@
 use super::addressing::{self, Target};
 use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
+use super::lists;
 use super::machine::Actor;
 use super::server::{self, ReturnPath, Server};
 use super::siblings;
@@ -13,11 +14,11 @@ use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::quota::{self, Room};
 use crate::mail::{reports, vacation, words};
-use crate::store::rows::directory::AccountKind;
+use crate::store::rows::directory::{AccountKind, Posting};
 use crate::store::rows::team::Cause;
 use crate::store::{Read, StoreError, StoreResult, Ticket};
-use crate::types::{AccountId, Address, EmailId, Millis, limits};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::types::{AccountId, Address, EmailId, Millis, SubmissionId, limits};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Whether a recipient can be delivered to.
@@ -39,6 +40,8 @@ pub enum Delivery {
     Unknown,
     /// It was delivered here so often that it runs in circles.
     Circling,
+    /// It isn't taken, for that reason.
+    Refused(String),
     /// The account has no room for it.
     OverQuota,
     NoSpace,
@@ -54,7 +57,13 @@ pub fn recipient(server: &Server, address: &Address) -> Known {
     if server.store.check_space().is_err() {
         return Known::NoSpace;
     }
-    let Some(target) = addressing::resolve(&server.directory.current(), address) else { return Known::No };
+    let view = server.directory.current();
+    let Some(target) = addressing::resolve(&view, address) else { return Known::No };
+    if view.list(target.account).is_some_and(|terms| terms.posting == Posting::Nobody)
+        && target.returned.is_none()
+    {
+        return Known::No;
+    }
     match quota::room(&server.store.snapshot(), target.account, server.store.quotas(), 0) {
         Ok(Room::None) => Known::OverQuota,
         // What can't be read now is found out when the message is delivered.
@@ -68,27 +77,33 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let view = server.directory.current();
     let accounts = accounts(&view, &envelope);
     let (null_path, from_gateway) = (envelope.mail_from.is_none(), envelope.from_gateway);
+    let is_listed = accounts.iter().any(|(_, target)| view.list(target.account).is_some());
     let prepared = server.blocking(move |server| {
         let trust = &server.settings.trust;
-        let mut prepared = ingest::prepare(&trust.strip(content, from_gateway), null_path)?;
+        let content = trust.strip(content, from_gateway);
+        let mut prepared = ingest::prepare(&content, null_path)?;
         prepared.trust = trust.read(&prepared.message, from_gateway);
-        Ok::<Prepared, StoreError>(prepared)
+        // A list passes the octets on; nobody else needs them any more.
+        Ok::<_, StoreError>((prepared, if is_listed { content } else { Vec::new() }))
     });
     let prepared = prepared.await;
     let envelope = Arc::new(envelope);
     let mut outcome: Outcomes = BTreeMap::new();
-    let mut circling = BTreeSet::new();
+    let mut refused = BTreeMap::new();
     match prepared {
-        Ok(prepared) => {
-            let prepared = Arc::new(prepared);
+        Ok((prepared, content)) => {
+            let (prepared, content) = (Arc::new(prepared), Arc::new(content));
             let mut last = Ticket::default();
             for (address, target) in accounts {
                 let account = target.account;
-                if runs_in_circles(&prepared, &address) {
-                    circling.insert(account);
+                if let Some(why) = refusal(&view, &target, &address, &prepared, null_path) {
+                    refused.insert(account, why);
                     continue;
                 }
-                let done = deliver_to(server, target, &address, &prepared, &envelope).await;
+                let done = match view.list(account) {
+                    Some(_) => pass_on(server, target, &address, &prepared, &content, &envelope).await,
+                    None => deliver_to(server, target, &address, &prepared, &envelope).await,
+                };
                 outcome.insert(
                     account,
                     done.map(|(email, ticket)| {
@@ -113,7 +128,22 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
         }
         Err(error) => tracing::error!(%error, "a message could not be prepared"),
     }
-    answers(&view, &envelope, &outcome, &circling)
+    answers(&view, &envelope, &outcome, &refused)
+}
+
+/// Why an account doesn't take a message, found out before anything is written.
+fn refusal(
+    view: &View,
+    target: &Target,
+    address: &Address,
+    prepared: &Prepared,
+    null_path: bool,
+) -> Option<Delivery> {
+    if runs_in_circles(prepared, address) {
+        return Some(Delivery::Circling);
+    }
+    let terms = view.list(target.account).filter(|_| target.returned.is_none())?;
+    lists::refusal(view, view.account(target.account)?, terms, prepared, null_path)
 }
 
 /// Whether a message was delivered to this address several times already: whoever passes it on says
@@ -146,7 +176,7 @@ fn answers(
     view: &View,
     envelope: &Envelope,
     outcome: &Outcomes,
-    circling: &BTreeSet<AccountId>,
+    refused: &BTreeMap<AccountId, Delivery>,
 ) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
         let Some(Target { account, .. }) = addressing::resolve(view, recipient) else {
@@ -160,8 +190,7 @@ fn answers(
                 tracing::error!(%error, account = %account, "a message could not be delivered");
                 Delivery::TryLater
             }
-            None if circling.contains(&account) => Delivery::Circling,
-            None => Delivery::TryLater,
+            None => refused.get(&account).cloned().unwrap_or(Delivery::TryLater),
         }
     };
     envelope.recipients.iter().map(answer).collect()
@@ -188,7 +217,9 @@ async fn deliver_to(
         .blocking(move |server| {
             let mut txn = server.store.begin(&locked);
             let now = server.store.clock.now();
-            let prefix = trace(server, &envelope, &recipient, now);
+            let sender = envelope.mail_from.as_ref().map(Address::as_str).unwrap_or_default();
+            let mut prefix = format!("Return-Path: <{sender}>\r\n").into_bytes();
+            prefix.extend(trace(server, &envelope, &recipient, now));
             let mail_from = envelope.mail_from.as_ref();
             let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned, tag: tag.as_deref() };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
@@ -220,6 +251,56 @@ async fn deliver_to(
         .await
 }
 
+/// Passes a message on to the members of a list, or notes what came back from one of them. It isn't
+/// durable yet: wait for the ticket.
+async fn pass_on(
+    server: &Arc<Server>,
+    target: Target,
+    recipient: &Address,
+    prepared: &Arc<Prepared>,
+    content: &Arc<Vec<u8>>,
+    envelope: &Arc<Envelope>,
+) -> StoreResult<(Option<EmailId>, Ticket)> {
+    server.store.check_space()?;
+    let Target { account, returned, .. } = target;
+    let now = server.store.clock.now();
+    let (known, content) = (Arc::clone(prepared), Arc::clone(content));
+    let (of, recipient) = (Arc::clone(envelope), recipient.clone());
+    let copy = server.blocking(move |server| {
+        let view = server.directory.current();
+        let trace = trace(server, &of, &recipient, now);
+        let list = view.account(account).zip(view.list(account)).filter(|_| returned.is_none());
+        list.map(|(row, terms)| lists::copy(row, terms, &known, &content, &trace)).transpose()
+    });
+    let copy = copy.await?;
+    let locked = server.store.lock(&[account]).await;
+    let (prepared, envelope) = (Arc::clone(prepared), Arc::clone(envelope));
+    server
+        .blocking(move |server| {
+            let mut txn = server.store.begin(&locked);
+            let mail_from = envelope.mail_from.as_ref();
+            let arrival = Arrival { mail_from, prefix: &[], at: now, returned, tag: None };
+            if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
+                return Ok((Some(email), server.store.ticket_of(account)));
+            }
+            // The members as they are now: who changes them holds this account, too.
+            let view = server.directory.current();
+            let gone = || StoreError::Corrupt(format!("account {account} is no list any more"));
+            let (row, terms) = view.account(account).zip(view.list(account)).ok_or_else(gone)?;
+            let named = match (returned, &copy) {
+                (Some(SubmissionId(number)), _) => {
+                    lists::came_back(&mut txn, account, terms, number, &prepared, &arrival)?
+                }
+                (None, Some(copy)) => {
+                    lists::pass_on(&mut txn, account, row, terms, copy, &prepared, &arrival)?
+                }
+                (None, None) => return Err(gone()),
+            };
+            Ok((Some(named), txn.commit()?.ticket))
+        })
+        .await
+}
+
 /// The rules never refuse mail: a refusal here is a fault of ours, and the sender tries again.
 fn store_error(error: DeskError) -> StoreError {
     match error {
@@ -228,15 +309,14 @@ fn store_error(error: DeskError) -> StoreError {
     }
 }
 
-/// The trace header fields of RFC 5321 §4.4.
+/// The trace header fields of RFC 5321 §4.4, but for the Return-Path of a final delivery.
 fn trace(server: &Server, envelope: &Envelope, recipient: &Address, now: Millis) -> Vec<u8> {
-    let sender = envelope.mail_from.as_ref().map(Address::as_str).unwrap_or_default();
     let peer = envelope.peer.map(|peer| match peer {
         std::net::IpAddr::V4(peer) => format!(" ([{peer}])"),
         std::net::IpAddr::V6(peer) => format!(" ([IPv6:{peer}])"),
     });
     format!(
-        "Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\nReceived: from {helo}{peer}\r\n\tby {by} with {with}\r\n\tfor <{recipient}>; {date}\r\n",
+        "Delivered-To: {recipient}\r\nReceived: from {helo}{peer}\r\n\tby {by} with {with}\r\n\tfor <{recipient}>; {date}\r\n",
         helo = envelope.helo,
         peer = peer.unwrap_or_default(),
         by = server.settings.hostname,

@@ -5,6 +5,7 @@
 //! ([`Finished`]), and each is written down in one transaction with what it means.
 
 use super::desk::{Desk, DeskError, DeskResult};
+use super::lists;
 use super::machine::{Actor, Entry, Event, Value};
 use super::messages::{DeliveryFailed, First, Inbound};
 use super::returned;
@@ -64,6 +65,9 @@ pub fn tell(
     finished: &Finished,
 ) -> StoreResult<()> {
     let Some(row) = &finished.row else { return Ok(()) };
+    if view.list(account).is_some() {
+        return lists::tell(txn, view, account, finished);
+    }
     let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
     let told =
         [(What::Failed, &finished.failed), (What::Late, &finished.late), (What::Unsure, &finished.unsure)];

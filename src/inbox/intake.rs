@@ -360,7 +360,7 @@ pub fn participant(address: &MailAddress) -> Option<Participant> {
     Some(Participant { name: address.name.clone().filter(|name| !name.is_empty()), address: parsed })
 }
 
-fn remember(
+pub(super) fn remember(
     txn: &mut Txn<'_>,
     account: AccountId,
     prepared: &Prepared,

@@ -130,7 +130,7 @@ pub fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-fn ask(server: &Server, request: AdminRequest) -> AdminReply {
+pub fn ask(server: &Server, request: AdminRequest) -> AdminReply {
     let office =
         Office { store: &server.store, directory: &server.directory, search: None, hostname: "x.example" };
     admin::run(office, request).unwrap()

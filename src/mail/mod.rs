@@ -27,6 +27,7 @@ pub mod identity;
 pub mod indexer;
 pub mod ingest;
 pub mod keyed;
+pub mod list;
 pub mod mailbox;
 pub mod message;
 pub mod outbound;

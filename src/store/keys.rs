@@ -58,6 +58,7 @@
 //!   61 Queue mark               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
 //!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
+//!   6a Bounces of a subscriber  (account, number:4)            of a distribution list
 //!   70 Log marks                (account)                      when the log was where
 //! rows      ffffffff kind:1 …   tables of the whole server
 //!   40 Timer                    (due:8, account:4, kind:1, id:4)
@@ -171,6 +172,7 @@ pub enum Kind {
     QueueMark = 0x61,
     QueuePaused = 0x62,
     Evidence = 0x63,
+    ListBounce = 0x6a,
     LogMarks = 0x70,
     Timer = 0x40,
     Queue = 0x41,

@@ -173,6 +173,10 @@ pub const ARGON2_PARALLEL_MAX: usize = 2;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// A display name, in octets.
 pub const NAME_BYTES_MAX: usize = 255;
+/// Addresses that a distribution list passes its mail on to.
+pub const LIST_SUBSCRIBERS_MAX: usize = 1000;
+/// What is kept of what a mail system said.
+pub const LIST_BOUNCE_REPLY_BYTES_MAX: usize = 500;
 /// People in a team.
 pub const TEAM_MEMBERS_MAX: usize = 1000;
 /// Failed logins of one address or one account before further ones wait.

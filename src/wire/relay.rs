@@ -5,8 +5,8 @@
 //! process left in the middle is taken up again.
 
 use super::smtp_out::{self, RelayConfig};
-use crate::inbox::handover;
 use crate::inbox::server::{ReturnPath, Server};
+use crate::inbox::{handover, lists};
 use crate::mail::compose;
 use crate::mail::keyed::WireKeys;
 use crate::mail::outbound::{self, Due, Handover, Verdict};
@@ -185,9 +185,12 @@ async fn step<T: Send + 'static>(
 
 fn envelope(server: &Server, due: Due, row: &SubmissionRow) -> RelayEnvelope {
     let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
+    let view = server.directory.current();
+    let of_member =
+        row.recipients.first().and_then(|one| lists::returns_to(&view, due.account, &one.address));
     let keyed = |from: &Address| match server.settings.return_path {
-        ReturnPath::Keyed => WireKeys::of(&server.directory.current())
-            .return_path(due.account, due.submission, from.domain())
+        ReturnPath::Keyed => WireKeys::of(&view)
+            .return_path(due.account, of_member.unwrap_or(due.submission), from.domain())
             .unwrap_or_else(|| from.clone()),
         ReturnPath::Sender => from.clone(),
     };

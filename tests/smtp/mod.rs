@@ -1,4 +1,5 @@
-//! SMTP and LMTP over real sockets: `inbound.rs` in, `relay.rs` out.
+//! SMTP and LMTP over real sockets: `inbound.rs` in, `relay.rs` out, `lists.rs` through.
 
 mod inbound;
+mod lists;
 mod relay;

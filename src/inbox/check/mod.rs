@@ -17,6 +17,7 @@ use crate::mail::search::SearchIndex;
 use crate::store::blobs::Referrer;
 use crate::store::check::{self, Check, Floor, Reference, Report};
 use crate::store::keys::{self, Kind};
+use crate::store::rows::directory::{AccountKind, AccountRow, ListBounceRow, ListTerms};
 use crate::store::rows::team::{ConversationRow, InboxSettingsRow, NoteRow, ReplyLockRow};
 use crate::store::{Row, Store, StoreResult};
 use crate::types::*;
@@ -40,6 +41,7 @@ pub const FLOOR: Floor = Floor {
         Kind::ActivityHead,
         Kind::InboxSettings,
         Kind::DeliverySeen,
+        Kind::ListBounce,
         Kind::SubmissionSeen,
         Kind::PlainRefusal,
         Kind::Timer,
@@ -83,7 +85,19 @@ fn account(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
     conversations::check(check, account)?;
     history::check(check, account)?;
     check.each::<InboxSettingsRow>(account, Kind::InboxSettings, |_, _, _| Ok(()))?;
-    check.each::<super::intake::SeenRow>(account, Kind::DeliverySeen, |_, _, _| Ok(()))
+    check.each::<super::intake::SeenRow>(account, Kind::DeliverySeen, |_, _, _| Ok(()))?;
+    let directory: Option<AccountRow> = check.row(AccountId::DIRECTORY, account)?;
+    check.each::<ListBounceRow>(account, Kind::ListBounce, |check, key, _| {
+        let number = keys::last_id(key).unwrap_or_default();
+        let is_one = |terms: &ListTerms| terms.subscribers.iter().any(|one| one.number == number);
+        if !directory
+            .as_ref()
+            .is_some_and(|row| matches!(&row.kind, AccountKind::List(terms) if is_one(terms)))
+        {
+            check.fault(account, format_args!("something came back from member {number}, who is none"));
+        }
+        Ok(())
+    })
 }
 
 /// The timers of the whole server: each is of something that is there and waits for that moment.

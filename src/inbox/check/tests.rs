@@ -2,13 +2,16 @@
 //! nothing else.
 
 use super::*;
+use crate::inbox::admin::AdminRequest;
+use crate::inbox::admin_list::ListRequest;
 use crate::inbox::change::Change;
 use crate::inbox::desk;
+use crate::inbox::lists;
 use crate::inbox::lock::Ask;
 use crate::inbox::machine::{Event, Expect};
 use crate::inbox::notes::Text;
 use crate::inbox::sending::Submitted;
-use crate::inbox::support::{House, START, address};
+use crate::inbox::support::{House, START, address, ask};
 use crate::mail::{blob, identity, message, outbound, quota, viewer};
 use crate::store::changes::TypeStates;
 use crate::store::check::kinds;
@@ -28,6 +31,7 @@ use crate::store::{PreparedBlob, Read, Txn};
 
 /// A house in which everything that is stored is there at least once.
 struct Day {
+    list: AccountId,
     house: House,
     /// An attachment of the note.
     file: BlobHash,
@@ -135,14 +139,22 @@ fn day() -> Day {
         let id = PrincipalId(txn.allot(DIRECTORY, |next| &mut next.principal).unwrap());
         txn.insert(DIRECTORY, id, &team).unwrap();
     });
+    let (email, name, members) = ("all@x.example".into(), "All".into(), vec!["ann@x.example".into()]);
+    let all = ListRequest::Add { email, name, posting: "staff".into(), owner: None, members };
+    ask(&house.server, AdminRequest::List(all));
     let view = house.server.directory.current();
+    let list = view.account_by_address(&address("all@x.example")).unwrap();
+    house.write(list, |txn| {
+        txn.allot(list, |next| &mut next.submission).unwrap();
+        lists::note(txn, list, 1, "550 5.1.1 nobody").unwrap();
+    });
     crate::inbox::sweep::run(&house.server.store, &view, Retention::default()).unwrap();
-    Day { file: file.hash, detached: other.id, scheduled, lock, house }
+    Day { file: file.hash, detached: other.id, scheduled, lock, list, house }
 }
 
 /// What `check` says of the store with changes that are made behind the back of every floor.
 fn faults(day: &Day, change: impl FnOnce(&mut Txn<'_>)) -> Vec<String> {
-    let accounts = [DIRECTORY, day.house.own, day.house.inbox];
+    let accounts = [DIRECTORY, day.house.own, day.house.inbox, day.list];
     let locked = day.house.server.store.lock_blocking(&accounts);
     let mut txn = day.house.server.store.begin(&locked);
     change(&mut txn);
@@ -177,7 +189,8 @@ fn a_day_of_work_is_clean_and_has_every_kind_of_row() {
     assert_eq!(checked.unwrap().report.faults, Vec::<String>::new());
     let snapshot = day.house.server.store.snapshot();
     for kind in kinds::ALL {
-        let in_account = [DIRECTORY, day.house.own, day.house.inbox].map(|account| keys::all(account, *kind));
+        let in_account =
+            [DIRECTORY, day.house.own, day.house.inbox, day.list].map(|account| keys::all(account, *kind));
         let somewhere = in_account.iter().chain([&keys::due_all(*kind)]).any(|range| {
             let mut found = false;
             (&snapshot as &dyn Read)
@@ -205,7 +218,7 @@ fn a_row_that_cannot_be_read_is_told_and_ends_nothing() {
             continue;
         }
         let told = faults(&day, |txn| {
-            for account in [DIRECTORY, day.house.own, day.house.inbox] {
+            for account in [DIRECTORY, day.house.own, day.house.inbox, day.list] {
                 let mut found = Vec::new();
                 (&*txn as &dyn Read)
                     .scan(&keys::all(account, *kind), false, &mut |key, _| {
@@ -810,6 +823,30 @@ fn blobs_and_logs_that_disagree_are_told() {
     assert_eq!(told, [format!("account {inbox}: Note is at {at}, and its log at 0")]);
     let told = faults(&day, |txn| txn.put_at(keys::change(inbox, DataType::Note, at + 900), &1u8).unwrap());
     assert_eq!(told, [format!("account {inbox}: an entry of a log can't be read")]);
+}
+
+#[test]
+fn a_list_whose_members_do_not_add_up_is_told_of() {
+    let day = day();
+    let list = day.list;
+    let told = faults(&day, |txn| {
+        edit::<AccountRow>(txn, DIRECTORY, list, |row| {
+            let AccountKind::List(terms) = &mut row.kind else { panic!() };
+            let one = Subscriber { number: 3, address: address("ANN@x.example"), since: START };
+            terms.subscribers.insert(0, one);
+        });
+        txn.put_at(keys::row(list, Kind::ListBounce, 7), &1u8).unwrap();
+        lists::note(txn, list, 8, "").unwrap();
+    });
+    assert_eq!(
+        told,
+        [
+            format!("the directory: the members of list {list} aren't numbered in order, or beyond the last"),
+            format!("the directory: an address is a member of list {list} twice"),
+            format!("account {list}: bounces of a subscriber 7 can't be read"),
+            format!("account {list}: something came back from member 8, who is none"),
+        ]
+    );
 }
 
 #[test]

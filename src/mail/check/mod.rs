@@ -160,6 +160,8 @@ fn identities(check: &mut Check<'_>, mail: &Mail) -> StoreResult<()> {
         Ok(())
     })?;
     let directory: Option<AccountRow> = check.row(AccountId::DIRECTORY, account)?;
+    // Nobody writes as a distribution list.
+    let directory = directory.filter(|row| !matches!(row.kind, AccountKind::List(_)));
     for address in directory.map(|row| row.addresses).unwrap_or_default() {
         if !address.is_catch_all() && !addresses.contains(&address.key()) {
             check.fault(account, format_args!("the address {address} has no Identity"));

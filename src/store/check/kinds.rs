@@ -83,6 +83,7 @@ kinds! {
     QueuePaused "queue paused" One;
     Evidence "evidence" Octets(4);
     ShareNotification "ShareNotification" Octets(4);
+    ListBounce "bounces of a subscriber" Octets(4);
     LogMarks "log marks" One;
     Timer "timer" Octets(17);
     Queue "place in the relay queue" Octets(17);

@@ -47,6 +47,68 @@ pub enum AccountKind {
     Personal(PrincipalId),
     /// A shared address with its members.
     Inbox(Vec<Member>),
+    /// An address whose mail is passed on. It keeps none, and nobody sees it as an account.
+    List(ListTerms),
+}
+
+/// What a distribution list is: who may write to it, and who gets what was written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ListTerms {
+    pub posting: Posting,
+    /// Whom its members turn to (RFC 2369 §3.5).
+    pub owner: Option<Address>,
+    /// By number, each address once.
+    pub subscribers: Vec<Subscriber>,
+    /// The last number that was given; none is given again.
+    pub last: u32,
+}
+
+/// Whoever gets what is written to a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Subscriber {
+    /// The return path of what goes to them names it.
+    pub number: u32,
+    pub address: Address,
+    pub since: Millis,
+}
+
+/// Who may write to a list, by From.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Posting {
+    Anyone,
+    /// Its own subscribers.
+    Members,
+    /// The people of this server, and its inboxes.
+    Staff,
+    /// It is closed.
+    Nobody,
+}
+
+impl Posting {
+    /// All, with the words for them.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Anyone, "anyone"),
+        (Self::Members, "members"),
+        (Self::Staff, "staff"),
+        (Self::Nobody, "nobody"),
+    ];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(posting, _)| *posting)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(posting, _)| *posting == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// What came back from a subscriber of a list, by (list, number).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ListBounceRow {
+    pub count: u32,
+    pub last_at: Millis,
+    /// What the last report said, in the form of RFC 8621 §7, `smtpReply`.
+    pub last_reply: String,
 }
 
 /// A person's place in an inbox.

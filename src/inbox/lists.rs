@@ -1,0 +1,218 @@
+//! Distribution lists: what is written to one goes to each of its members, through the queue of the relay, in
+//! the transaction that takes it in: both or neither, once.
+//!
+//! Each member has a message of their own, with a return path that names list and member: what can't be
+//! delivered comes back to the list, which notes it, and never to the author. A member here gets it through
+//! the relay like anybody else.
+
+use super::delivery::Delivery;
+use super::intake::{self, Arrival};
+use crate::auth::View;
+use crate::mail::automatic::{self, AutomaticReason};
+use crate::mail::ingest::Prepared;
+use crate::mail::list::{self, ListFields};
+use crate::mail::params::Structured;
+use crate::mail::reports::Word;
+use crate::mail::{authentication, outbound};
+use crate::store::blobs::{self, Referrer};
+use crate::store::rows::directory::{AccountRow, ListBounceRow, ListTerms, Posting};
+use crate::store::rows::submission::{Delivered, Recipient, RelayState, SubmissionRow, UndoStatus};
+use crate::store::{PreparedBlob, Read, StoreError, StoreResult, Txn, keys, rows};
+use crate::types::*;
+
+/// Why a list doesn't take a message; `None`: it does.
+pub fn refusal(
+    view: &View,
+    row: &AccountRow,
+    terms: &ListTerms,
+    prepared: &Prepared,
+    null_path: bool,
+) -> Option<Delivery> {
+    if row.addresses.iter().any(|own| list::came_through(&prepared.message, own)) {
+        return Some(Delivery::Circling);
+    }
+    let why = if is_answer(prepared, null_path) {
+        "a list takes no automatic answers and no reports"
+    } else if prepared.trust.spam {
+        "a list takes no spam"
+    } else if terms.subscribers.is_empty() {
+        "the list has no members"
+    } else if !may_write(view, terms, prepared) {
+        "the list takes no mail from that sender"
+    } else {
+        return None;
+    };
+    Some(Delivery::Refused(why.to_owned()))
+}
+
+/// RFC 3834 §4: what answers or reports, in contrast to what a program has to say by itself.
+fn is_answer(prepared: &Prepared, null_path: bool) -> bool {
+    let replied = prepared
+        .message
+        .field("Auto-Submitted")
+        .is_some_and(|field| Structured::parse(&field.value.0).value.eq_ignore_ascii_case("auto-replied"));
+    let reason = automatic::is_automatic(&prepared.message, null_path);
+    replied
+        || matches!(
+            reason,
+            Some(
+                AutomaticReason::DeliveryReport
+                    | AutomaticReason::DispositionNotification
+                    | AutomaticReason::NullReturnPath
+            )
+        )
+}
+
+/// Who writes is who stands in From, unless the gateway found that it isn't them.
+fn may_write(view: &View, terms: &ListTerms, prepared: &Prepared) -> bool {
+    let [author] = &prepared.summary.from[..] else { return terms.posting == Posting::Anyone };
+    let Some(author) = Address::parse(&author.email) else { return terms.posting == Posting::Anyone };
+    let failed = prepared.trust.authentication.as_ref().is_some_and(authentication::has_failed);
+    let key = author.key();
+    match terms.posting {
+        Posting::Anyone => true,
+        Posting::Nobody => false,
+        Posting::Members => !failed && terms.subscribers.iter().any(|one| one.address.key() == key),
+        Posting::Staff => {
+            let person = view.principal_by_email(&key).and_then(|id| view.principal(id));
+            let of_inbox = || view.account_by_address(&author).is_some_and(|id| !view.members(id).is_empty());
+            !failed && (person.is_some_and(|person| !person.disabled) || of_inbox())
+        }
+    }
+}
+
+/// The message as it goes to the members, ready for the store.
+pub fn copy(
+    row: &AccountRow,
+    terms: &ListTerms,
+    prepared: &Prepared,
+    content: &[u8],
+    trace: &[u8],
+) -> StoreResult<PreparedBlob> {
+    let own = row.addresses.first().ok_or_else(|| StoreError::Corrupt("a list has no address".to_owned()))?;
+    let fields = ListFields { name: &row.name, address: own, owner: terms.owner.as_ref() };
+    let written = list::passed_on(content, &prepared.message, trace, fields);
+    PreparedBlob::of(
+        &written.map_err(|error| StoreError::Corrupt(format!("a list can't be named: {error}")))?,
+    )
+}
+
+/// Queues the copy for every member. What it gives names the delivery in logs.
+pub fn pass_on(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    row: &AccountRow,
+    terms: &ListTerms,
+    copy: &PreparedBlob,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> StoreResult<EmailId> {
+    txn.put_blob(copy)?;
+    let mut first = None;
+    for subscriber in &terms.subscribers {
+        let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
+        first = first.or(Some(EmailId(id.0)));
+        blobs::refer(txn, account, &copy.hash, Referrer::Submission, id.0)?;
+        let mut submission = submission(row, subscriber.address.clone(), copy.hash, arrival.at);
+        outbound::enqueue_detached(txn, account, id, &mut submission, arrival.at)?;
+    }
+    let first = first.unwrap_or(EmailId(0));
+    intake::remember(txn, account, prepared, arrival, first)?;
+    Ok(first)
+}
+
+fn submission(row: &AccountRow, to: Address, blob: BlobHash, at: Millis) -> SubmissionRow {
+    SubmissionRow {
+        identity: IdentityId(0),
+        email: EmailId(0),
+        thread: ThreadId(0),
+        blob,
+        mail_from: row.addresses.first().cloned(),
+        mail_from_parameters: Vec::new(),
+        recipients: vec![Recipient {
+            address: to,
+            parameters: Vec::new(),
+            smtp_reply: None,
+            delivered: Delivered::Queued,
+            settled: false,
+        }],
+        send_at: at.date(),
+        undo_status: UndoStatus::Final,
+        author: PrincipalId(0),
+        conversation: None,
+        created_at: at,
+        relay: RelayState::Queued { next: at },
+        attempts: 0,
+        idempotency_key: None,
+    }
+}
+
+/// What the return path of a copy names in place of its submission, which is gone when a report comes: the
+/// member.
+pub fn returns_to(view: &View, account: AccountId, recipient: &Address) -> Option<SubmissionId> {
+    let key = recipient.key();
+    let found = view.list(account)?.subscribers.iter().find(|one| one.address.key() == key)?;
+    Some(SubmissionId(found.number))
+}
+
+/// Notes what came back to the return path of a member.
+pub fn came_back(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    terms: &ListTerms,
+    number: u32,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+) -> StoreResult<EmailId> {
+    let Some(member) = terms.subscribers.iter().find(|one| one.number == number) else {
+        return Ok(EmailId(number));
+    };
+    let told = match (&prepared.report, &prepared.notice) {
+        (Some(report), _) => report.recipients.clone(),
+        (None, Some(notice)) => notice.of(&[&member.address]),
+        (None, None) => Vec::new(),
+    };
+    if let Some(failed) = told.iter().find(|one| one.word == Word::Failed) {
+        note(txn, account, number, &failed.reply)?;
+    }
+    intake::remember(txn, account, prepared, arrival, EmailId(number))?;
+    Ok(EmailId(number))
+}
+
+/// Notes that a member can't be reached.
+pub fn note(txn: &mut Txn<'_>, account: AccountId, number: u32, reply: &str) -> StoreResult<()> {
+    let before = bounces(txn, account, number)?;
+    let end = reply.floor_char_boundary(limits::LIST_BOUNCE_REPLY_BYTES_MAX);
+    let row = ListBounceRow {
+        count: before.map_or(0, |row| row.count).saturating_add(1),
+        last_at: txn.store().clock.now(),
+        last_reply: reply.get(..end).unwrap_or_default().to_owned(),
+    };
+    txn.put_at(keys::row(account, keys::Kind::ListBounce, number), &row)
+}
+
+/// What came back from a member.
+pub fn bounces(read: &dyn Read, account: AccountId, number: u32) -> StoreResult<Option<ListBounceRow>> {
+    match read.bytes(&keys::row(account, keys::Kind::ListBounce, number))? {
+        Some(bytes) => Ok(Some(rows::decode(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Notes whom the relay refused for good. Nobody else is told: the author wrote to the list, not to them.
+pub fn tell(
+    txn: &mut Txn<'_>,
+    view: &View,
+    account: AccountId,
+    finished: &outbound::Finished,
+) -> StoreResult<()> {
+    for failed in &finished.failed {
+        let reply = finished.row.iter().flat_map(|row| &row.recipients).find(|one| one.address == *failed);
+        let reply = reply.and_then(|one| one.smtp_reply.clone()).unwrap_or_default();
+        tracing::warn!(%account, %reply, "a member of a distribution list can't be reached");
+        if let Some(SubmissionId(number)) = returns_to(view, account, failed) {
+            note(txn, account, number, &reply)?;
+        }
+    }
+    Ok(())
+}
