@@ -25,6 +25,8 @@ pub enum Capability {
     WebSocketTicket,
     /// RFC 9749. Of the session alone.
     WebPushVapid,
+    /// draft-ietf-jmap-emailpush-03.
+    EmailPush,
     /// Owner, team, claim, hand-off, watchers of a conversation.
     Ownership,
     /// Status, category, tags, priority of a conversation.
@@ -48,7 +50,7 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 15] = [
+    pub const ALL: [Capability; 16] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
@@ -59,6 +61,7 @@ impl Capability {
         Capability::WebSocket,
         Capability::WebSocketTicket,
         Capability::WebPushVapid,
+        Capability::EmailPush,
         Capability::Ownership,
         Capability::Status,
         Capability::Notes,
@@ -89,6 +92,7 @@ impl Capability {
             // Named as by the first servers and clients that had tickets.
             Self::WebSocketTicket => "com:linagora:params:jmap:ws:ticket",
             Self::WebPushVapid => "urn:ietf:params:jmap:webpush-vapid",
+            Self::EmailPush => "urn:ietf:params:jmap:emailpush",
             Self::Ownership => vendor!("ownership"),
             Self::Status => vendor!("status"),
             Self::Notes => vendor!("notes"),

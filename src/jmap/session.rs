@@ -221,7 +221,11 @@ impl SessionData {
 
     fn account_capability(&self, account: &Account, capability: Capability) -> Value {
         match capability {
-            Capability::Core | Capability::Vacation | Capability::Quota | Capability::Activity => json!({}),
+            Capability::Core
+            | Capability::Vacation
+            | Capability::Quota
+            | Capability::EmailPush
+            | Capability::Activity => json!({}),
             // Of the session alone: no account has these.
             Capability::WebSocket | Capability::WebSocketTicket | Capability::WebPushVapid => json!({}),
             Capability::Mail => json!({

@@ -310,6 +310,14 @@ pub const LOG_MARK_SECONDS: u64 = 24 * 60 * 60;
 pub const SWEEP_INTERVAL_SECONDS: u64 = 60 * 60;
 /// Rows that one commit of a sweep takes away.
 pub const SWEEP_ROWS_MAX: usize = 1000;
+/// The newest Emails among which those are looked for that a push tells of.
+pub const EMAIL_PUSH_LOOKED_AT_MAX: usize = 100;
+/// Emails that one look pushes; of more that come at once the newest.
+pub const EMAIL_PUSH_EMAILS_MAX: usize = 20;
+/// Properties of an Email that a subscription may name.
+pub const EMAIL_PUSH_PROPERTIES_MAX: usize = 64;
+/// Octets of a subscription's filter.
+pub const EMAIL_PUSH_FILTER_BYTES_MAX: usize = 4096;
 /// Octets of one request to the admin socket: the largest message in base64, and some.
 pub const ADMIN_REQUEST_BYTES_MAX: usize = 80 * 1024 * 1024;
 /// Octets of messages after which a page of an export ends.

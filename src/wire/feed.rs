@@ -48,6 +48,15 @@ impl Types {
         Types::Named { stored: stored.collect(), presence }
     }
 
+    /// Whether nothing is told.
+    pub fn are_none(&self) -> bool {
+        match self {
+            Types::Nothing => true,
+            Types::Registered => false,
+            Types::Named { stored, presence } => stored.is_empty() && !presence,
+        }
+    }
+
     fn has(&self, data_type: DataType) -> bool {
         match self {
             Types::Nothing => false,
@@ -311,8 +320,15 @@ fn moment(states: &TypeStates) -> u64 {
     states.0.into_iter().max().unwrap_or_default()
 }
 
+/// The earlier of two positions, account by account: what was told in both.
+pub(super) fn earlier(one: &str, other: &str) -> String {
+    let (one, other) = (positions(one), positions(other));
+    let both = one.iter().filter_map(|(id, at)| Some(format!("{id}:{}", at.min(other.get(id)?))));
+    both.collect::<Vec<_>>().join(",")
+}
+
 /// Reads a position; what can't be read is left out, and so told anew.
-fn positions(text: &str) -> BTreeMap<AccountId, u64> {
+pub(super) fn positions(text: &str) -> BTreeMap<AccountId, u64> {
     let one = |part: &str| {
         let (id, modseq) = part.split_once(':')?;
         Some((AccountId::parse(id)?, modseq.parse().ok()?))
@@ -328,6 +344,7 @@ mod tests {
     fn a_position_reads_back_and_nonsense_knows_nothing() {
         let known = positions("ab:120,ac:7");
         assert_eq!(known, BTreeMap::from([(AccountId(1), 120), (AccountId(2), 7)]));
+        assert_eq!(earlier("ab:120,ac:7,ad:1", "ac:9,ab:100"), "ab:100,ac:7");
         assert_eq!(positions("ab:x,ab,:3,zz:1,,\u{fffd}"), BTreeMap::new());
     }
 

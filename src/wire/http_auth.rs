@@ -7,6 +7,7 @@
 use super::http::{Peer, Web};
 use super::problem::Problem;
 use crate::auth::{self, Credentials, Login, LoginError, View};
+use crate::inbox::server::Server;
 use crate::jmap::capability::{Capability, CapabilitySet};
 use crate::jmap::session::{Account, Owner, SessionData, Urls};
 use crate::jmap::types::email_query::SORT_OPTIONS;
@@ -173,6 +174,12 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     }
 }
 
+/// What a login sees now, for what the server does in its name; `None` where it doesn't hold any more.
+pub(super) fn session_of(server: &Server, login: &Login) -> Option<SessionData> {
+    let session = auth::Session::of(server.directory.current(), login.clone())?;
+    Some(session_data(&session, urls(""), String::new()).of_login(login.clone()))
+}
+
 /// The session in the words of JMAP.
 fn session_data(session: &auth::Session, urls: Urls, application_server_key: String) -> SessionData {
     let accounts = session.accounts().iter().map(|account| {
@@ -183,6 +190,7 @@ fn session_data(session: &auth::Session, urls: Urls, application_server_key: Str
             Capability::Principals,
             Capability::Blob,
             Capability::Quota,
+            Capability::EmailPush,
         ]);
         if role.is_some() {
             Capability::VENDOR.iter().for_each(|one| capabilities.insert(*one));

@@ -89,11 +89,27 @@ pub async fn answer(
 /// The response's text, and what must be durable before it is sent.
 fn run(
     server: &Arc<Server>,
-    (login, session): (&Login, &SessionData),
+    who: (&Login, &SessionData),
     request: Request,
     locked: Locked,
     to: Option<ws::RequestId>,
 ) -> (Ticket, String) {
+    let response = respond(server, who, request, locked);
+    let ticket = response.ticket;
+    let text = match to {
+        Some(id) => ws::response(response, id),
+        None => response.into_text(),
+    };
+    (ticket, text)
+}
+
+/// Runs a request as the login. May block.
+pub(super) fn respond(
+    server: &Arc<Server>,
+    (login, session): (&Login, &SessionData),
+    request: Request,
+    locked: Locked,
+) -> process::Response {
     let staff = |account| server.staff(account);
     let still = |account: &Account| {
         let now = Session::of(server.directory.current(), login.clone());
@@ -112,13 +128,7 @@ fn run(
         presences: &server.presences,
         hostname: &server.settings.hostname,
     };
-    let response = process::process(Ctx::new(host, session, request.using, locked), request);
-    let ticket = response.ticket;
-    let text = match to {
-        Some(id) => ws::response(response, id),
-        None => response.into_text(),
-    };
-    (ticket, text)
+    process::process(Ctx::new(host, session, request.using, locked), request)
 }
 
 /// Parsing a small request is quicker than going to another thread.

@@ -6,6 +6,7 @@ mod bounces;
 mod core;
 mod delivery;
 mod documents;
+mod email_push;
 mod eventsource;
 mod identity;
 mod low_disk;

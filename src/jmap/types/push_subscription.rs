@@ -6,15 +6,16 @@
 
 use crate::auth::Login;
 use crate::jmap::args::Args;
-use crate::jmap::capability::Capability::Core;
+use crate::jmap::capability::Capability::{Core, EmailPush};
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
 use crate::jmap::session::Account;
+use crate::jmap::types::email::Email;
 use crate::jmap::webpush::{ReceiverKeys, Target};
-use crate::jmap::{get, set};
-use crate::store::rows::push::{PushCreationsRow, PushSubscriptionRow};
+use crate::jmap::{get, query, set};
+use crate::store::rows::push::{EmailPushRow, PushCreationsRow, PushSubscriptionRow};
 use crate::store::{Read, StoreResult, keys};
 use crate::types::limits::*;
 use crate::types::{AccountId, MemberRole, Millis, PrincipalId, PushSubscriptionId, UtcDate};
@@ -45,6 +46,7 @@ static TABLE: TypeTable = TypeTable {
         Property::mutable("verificationCode", Kind::String, Initial::Null).or_null(),
         Property::mutable("expires", Kind::UtcDate, Initial::Computed).or_null(),
         Property::mutable("types", Kind::Strings, Initial::Null).or_null(),
+        Property::mutable("emailPush", Kind::Object, Initial::Null).or_null().of(EmailPush),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -127,6 +129,7 @@ fn to_json((_, id): Id, row: &PushSubscriptionRow, props: &Props) -> Map<String,
         "verificationCode" => json!(row.verified.then_some(&row.code)),
         "expires" => json!(row.expires.to_string()),
         "types" => json!(row.types),
+        "emailPush" => email_push_json(row),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
@@ -158,6 +161,7 @@ impl SetObject for PushSubscription {
         };
         check(&row, &new)?;
         row.types = types(&new)?;
+        row.email_push = email_push(set.ctx, &row, &new)?;
         count(set, login.principal, now)?;
         let id = free_id(set, login.principal)?;
         set.txn.insert(AccountId::DIRECTORY, (login.principal, id), &row)?;
@@ -187,6 +191,9 @@ impl SetObject for PushSubscription {
         }
         if update.new.contains_key("types") {
             row.types = types(update.new)?;
+        }
+        if update.new.contains_key("emailPush") {
+            row.email_push = email_push(set.ctx, &row, update.new)?;
         }
         if row != before {
             set.txn.update(AccountId::DIRECTORY, key, &row)?;
@@ -249,6 +256,78 @@ fn types(new: &Map<String, Value>) -> Result<Option<Vec<String>>, SetError> {
         return Err(SetError::properties(["types"], "There are too many types, or one is too long."));
     }
     Ok(Some(names))
+}
+
+/// draft-ietf-jmap-emailpush-03 §4: for each account the filter, the properties and the urgency with
+/// which new messages are pushed. Filters and properties are held to what Email/query and Email/get take.
+fn email_push(
+    ctx: &Ctx,
+    row: &PushSubscriptionRow,
+    new: &Map<String, Value>,
+) -> Result<Vec<(AccountId, EmailPushRow)>, SetError> {
+    let Some(Value::Object(wanted)) = new.get("emailPush") else { return Ok(Vec::new()) };
+    let wrong = |path: &str, why: &str| SetError::properties([format!("emailPush{path}")], why.to_owned());
+    if row.keys.is_none() && !wanted.is_empty() {
+        // §6: what is pushed is somebody's mail.
+        return Err(wrong("", "A subscription without keys is pushed no mail: it would not be encrypted."));
+    }
+    let mut out = Vec::new();
+    for (id, config) in wanted {
+        let account = AccountId::parse(id).and_then(|id| ctx.session.account(id));
+        let account = account.ok_or_else(|| wrong(&format!("/{id}"), "There is no such account."))?;
+        let at = |name: &str| format!("/{id}/{name}");
+        let Value::Object(config) = config else {
+            return Err(wrong(&format!("/{id}"), "An EmailPushConfig is an object."));
+        };
+        let unknown =
+            config.keys().find(|name| !matches!(name.as_str(), "filter" | "properties" | "urgency"));
+        if let Some(unknown) = unknown {
+            return Err(wrong(&at(unknown), "An EmailPushConfig has filter, properties and urgency."));
+        }
+        out.push((account.id, email_push_config(ctx, config).map_err(|(name, why)| wrong(&at(name), &why))?));
+    }
+    Ok(out)
+}
+
+/// One EmailPushConfig, or which of its members is wrong and why.
+fn email_push_config(ctx: &Ctx, config: &Map<String, Value>) -> Result<EmailPushRow, (&'static str, String)> {
+    let told = |name| {
+        move |error: MethodError| (name, error.description.map(|why| why.to_string()).unwrap_or_default())
+    };
+    let filter = config.get("filter").filter(|filter| !filter.is_null());
+    let mut args =
+        Args::new(filter.map(|filter| ("filter".to_owned(), filter.clone())).into_iter().collect());
+    query::query_args::<Email>(ctx, &mut args).map_err(told("filter"))?;
+    let filter = filter.map(Value::to_string);
+    if filter.as_ref().is_some_and(|filter| filter.len() > EMAIL_PUSH_FILTER_BYTES_MAX) {
+        return Err(("filter", "The filter is too long.".to_owned()));
+    }
+    let properties = config.get("properties").and_then(Value::as_array);
+    let properties: Option<Vec<String>> = properties
+        .filter(|all| all.len() <= EMAIL_PUSH_PROPERTIES_MAX)
+        .and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect());
+    let properties =
+        properties.ok_or_else(|| ("properties", "A list of properties of Email is needed.".to_owned()))?;
+    let props = get::props::<Email>(ctx, Some(properties.clone())).map_err(told("properties"))?;
+    Email::get_args(ctx, &mut Args::new(Map::new()), &props).map_err(told("properties"))?;
+    let urgency = match config.get("urgency") {
+        None => "normal",
+        Some(Value::String(word)) if matches!(word.as_str(), "very-low" | "low" | "normal" | "high") => word,
+        Some(_) => return Err(("urgency", "It is very-low, low, normal or high.".to_owned())),
+    };
+    Ok(EmailPushRow { filter, properties, urgency: urgency.to_owned() })
+}
+
+fn email_push_json(row: &PushSubscriptionRow) -> Value {
+    if row.email_push.is_empty() {
+        return Value::Null;
+    }
+    let config = |row: &EmailPushRow| {
+        let filter: Value =
+            row.filter.as_deref().map_or(Value::Null, |text| text.parse().unwrap_or_default());
+        json!({"filter": filter, "properties": row.properties, "urgency": row.urgency})
+    };
+    row.email_push.iter().map(|(account, row)| (account.to_string(), config(row))).collect()
 }
 
 /// RFC 8620 §7.2: passwords have no end of their own, so every subscription gets one, not too far off.

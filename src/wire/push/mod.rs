@@ -10,10 +10,11 @@
 //! what was told, so that a start goes on there; after a crash more is told, never less.
 
 pub mod guard;
+mod mail;
 pub mod pace;
 pub mod post;
 
-use super::feed::{Feed, Types};
+use super::feed::{self, Feed, Types};
 use super::http::stopped;
 use crate::auth::{Login, Session};
 use crate::inbox::server::Server;
@@ -21,7 +22,7 @@ use crate::jmap::webpush::{ReceiverKeys, TEXT_BYTES_MAX, Target, Vapid};
 use crate::store::rows::push::PushSubscriptionRow;
 use crate::store::{Read, StoreResult, keys};
 use crate::types::metrics::count;
-use crate::types::{AccountId, PrincipalId, PushSubscriptionId, limits};
+use crate::types::{AccountId, DataType, PrincipalId, PushSubscriptionId, limits};
 use guard::Guard;
 use pace::{Answer, Pace, Verdict};
 use post::Message;
@@ -223,6 +224,13 @@ struct Subscription {
     pace: Pace,
 }
 
+/// What a subscription has to do.
+enum Woken {
+    Change,
+    Mail,
+    Row,
+}
+
 /// Why a subscription's work ends.
 enum End {
     /// It is over: its row goes.
@@ -263,7 +271,7 @@ impl Subscription {
                 "verificationCode": row.code
             });
             self.rest().await?;
-            if self.post(&row, text.to_string()).await == Verdict::Over {
+            if self.post(&row, text.to_string(), "normal").await == Verdict::Over {
                 return Err(End::Over);
             }
             if self.pace.is_kept() {
@@ -281,31 +289,71 @@ impl Subscription {
         let server = Arc::clone(&self.shared.server);
         let mut types = types(&row);
         let login = Login::from_row(&row.login);
-        let Ok(mut feed) = Feed::open(server, login, types.clone(), since.as_deref()).await else {
-            return End::Over;
-        };
+        let opened = Feed::open(Arc::clone(&server), login.clone(), types.clone(), since.as_deref()).await;
+        let Ok(mut feed) = opened else { return End::Over };
+        let mut of_mail = mail_types(&row);
+        let opened = Feed::open(server, login, of_mail.clone(), since.as_deref()).await;
+        let Ok(mut mail) = opened else { return End::Over };
         loop {
             let woken = tokio::select! {
-                ready = feed.ready() => ready.map_err(|_| End::Over).map(|()| true),
-                changed = self.row_changes() => changed.map(|()| false),
+                ready = feed.ready() => ready.map_err(|_| End::Over).map(|()| Woken::Change),
+                ready = mail.ready() => ready.map_err(|_| End::Over).map(|()| Woken::Mail),
+                changed = self.row_changes() => changed.map(|()| Woken::Row),
             };
-            match woken {
-                Ok(true) => {
-                    if let Err(end) = self.tell(&mut feed, &types).await {
-                        return end.at(&feed);
-                    }
-                }
-                Ok(false) => {
-                    let wanted = self::types(&self.row.borrow_and_update());
+            let done = match woken {
+                Ok(Woken::Change) => self.tell(&mut feed, &types).await,
+                Ok(Woken::Mail) => self.tell_of_mail(&mut mail, &of_mail).await,
+                Ok(Woken::Row) => {
+                    let (wanted, wanted_of_mail) = {
+                        let row = self.row.borrow_and_update();
+                        (self::types(&row), mail_types(&row))
+                    };
                     if wanted != types {
-                        let position = feed.position();
                         types = wanted;
-                        feed.want(types.clone(), Some(&position));
+                        feed.want(types.clone(), Some(&feed.position()));
                     }
+                    if wanted_of_mail != of_mail {
+                        of_mail = wanted_of_mail;
+                        // What came before anybody asked for it is no news.
+                        mail.want(of_mail.clone(), None);
+                    }
+                    Ok(())
                 }
-                Err(end) => return end.at(&feed),
+                Err(end) => Err(end),
+            };
+            if let Err(end) = done {
+                // A feed that tells nothing doesn't move.
+                return match (types.are_none(), of_mail.are_none()) {
+                    (_, true) => end.at(&feed.position()),
+                    (true, false) => end.at(&mail.position()),
+                    (false, false) => end.at(&feed::earlier(&feed.position(), &mail.position())),
+                };
             }
         }
+    }
+
+    /// Posts what of new messages was asked for; what wasn't taken is posted again.
+    async fn tell_of_mail(&mut self, feed: &mut Feed, types: &Types) -> Result<(), End> {
+        self.rest().await?;
+        let before = feed.position();
+        if feed.take().map_err(|_| End::Over)?.is_none() {
+            return Ok(());
+        }
+        let row = self.row.borrow().clone();
+        let (login, since, about) = (Login::from_row(&row.login), before.clone(), row.clone());
+        let server = Arc::clone(&self.shared.server);
+        let news = server.blocking(move |server| mail::news(server, &login, &about, &since)).await;
+        for (text, urgency) in news {
+            match self.post(&row, text, urgency).await {
+                Verdict::Done => {}
+                Verdict::Again => {
+                    feed.want(types.clone(), Some(&before));
+                    return Ok(());
+                }
+                Verdict::Over => return Err(End::Over),
+            }
+        }
+        Ok(())
     }
 
     /// Posts all that is new, once it may; what wasn't taken is new again.
@@ -315,7 +363,7 @@ impl Subscription {
         let Some(change) = feed.take().map_err(|_| End::Over)? else { return Ok(()) };
         let row = self.row.borrow().clone();
         for text in change.pieces(TEXT_BYTES_MAX) {
-            match self.post(&row, text).await {
+            match self.post(&row, text, "normal").await {
                 Verdict::Done => {}
                 Verdict::Again => {
                     feed.want(types.clone(), Some(&before));
@@ -342,9 +390,9 @@ impl Subscription {
         }
     }
 
-    async fn post(&mut self, row: &PushSubscriptionRow, text: String) -> Verdict {
+    async fn post(&mut self, row: &PushSubscriptionRow, text: String, urgency: &'static str) -> Verdict {
         let server = &self.shared.server;
-        let answer = match self.message(row, text) {
+        let answer = match self.message(row, text, urgency) {
             Some((target, message)) => {
                 // Never closed.
                 let _slot = self.shared.slots.acquire().await;
@@ -364,7 +412,12 @@ impl Subscription {
         verdict
     }
 
-    fn message(&self, row: &PushSubscriptionRow, text: String) -> Option<(Target, Message)> {
+    fn message(
+        &self,
+        row: &PushSubscriptionRow,
+        text: String,
+        urgency: &'static str,
+    ) -> Option<(Target, Message)> {
         let target = Target::parse(&row.url)?;
         let store = &self.shared.server.store;
         let body = match &row.keys {
@@ -378,7 +431,7 @@ impl Subscription {
         };
         let authorization =
             self.shared.vapid.authorization(&target.origin(), &self.shared.config.subject, store.clock.now());
-        let message = Message { body, encrypted: row.keys.is_some(), authorization, urgency: "normal" };
+        let message = Message { body, encrypted: row.keys.is_some(), authorization, urgency };
         Some((target, message))
     }
 
@@ -409,9 +462,9 @@ impl Subscription {
 }
 
 impl End {
-    fn at(self, feed: &Feed) -> Self {
+    fn at(self, position: &str) -> Self {
         match self {
-            End::Stopped(_) => End::Stopped(Some(feed.position())),
+            End::Stopped(_) => End::Stopped(Some(position.to_owned())),
             End::Over => End::Over,
         }
     }
@@ -420,6 +473,14 @@ impl End {
 /// Waits until the manager has dropped the row.
 async fn gone(mut row: watch::Receiver<PushSubscriptionRow>) {
     while row.changed().await.is_ok() {}
+}
+
+/// What wakes who is pushed new messages.
+fn mail_types(row: &PushSubscriptionRow) -> Types {
+    match row.email_push.is_empty() {
+        true => Types::Nothing,
+        false => Types::named([DataType::EmailDelivery.name()]),
+    }
 }
 
 fn types(row: &PushSubscriptionRow) -> Types {

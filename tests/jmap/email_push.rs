@@ -1,0 +1,147 @@
+//! New messages in the push itself (draft-ietf-jmap-emailpush-03).
+
+use crate::support::push_service::{PushService, Subscriber};
+use crate::support::{CORE, Client, TestServer, message};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const EMAIL_PUSH: &str = "urn:ietf:params:jmap:emailpush";
+
+async fn set(client: &Client, arguments: Value) -> Value {
+    let calls = json!([["PushSubscription/set", arguments, "c"]]);
+    let using = [CORE, "urn:ietf:params:jmap:mail", EMAIL_PUSH];
+    client.request(&using, calls).await["methodResponses"][0][1].take()
+}
+
+/// A verified subscription that is pushed nothing else.
+async fn subscribe(service: &PushService, client: &Client, path: &str, config: Value) -> String {
+    let wanted = json!({
+        "deviceClientId": "phone", "url": service.url(path), "keys": Subscriber::new().keys(), "types": [],
+        "emailPush": {&client.account: config}
+    });
+    let made = set(client, json!({"create": {"s": wanted}})).await;
+    let id = made["created"]["s"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let code = Subscriber::new().read(&service.nth(path, 0).await)["verificationCode"].clone();
+    let done = set(client, json!({"update": {&id: {"verificationCode": code}}})).await;
+    assert_eq!(done["updated"], json!({&id: null}), "{done}");
+    id
+}
+
+async fn deliver(server: &TestServer, id: &str, subject: &str) {
+    let text = message(id, "marta@customer.example", "support@x.example", subject, "Where is it?");
+    let reply = server.deliver("marta@customer.example", &["support@x.example"], &text).await;
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+async fn office() -> (TestServer, PushService, tempfile::TempDir) {
+    let service = PushService::start().await;
+    let (folder, config) = service.config();
+    (TestServer::office(&["--config", &config]).await, service, folder)
+}
+
+#[tokio::test]
+async fn a_message_that_matches_is_pushed_with_what_was_asked_for() {
+    let (server, service, _folder) = office().await;
+    let ann = server.client("ann@x.example").await;
+    assert_eq!(ann.session["capabilities"][EMAIL_PUSH], json!({}));
+    assert_eq!(ann.session["accounts"][&ann.account]["accountCapabilities"][EMAIL_PUSH], json!({}));
+    deliver(&server, "before@customer.example", "Invoice of before").await;
+    let config = json!({
+        "filter": {"subject": "invoice"}, "properties": ["subject", "from", "id"], "urgency": "high"
+    });
+    let id = subscribe(&service, &ann, "/a", config.clone()).await;
+    let calls = json!([["PushSubscription/get", {"ids": [id], "properties": ["emailPush"]}, "c"]]);
+    let shown = ann.request(&[CORE, EMAIL_PUSH], calls).await;
+    assert_eq!(shown["methodResponses"][0][1]["list"][0]["emailPush"], json!({&ann.account: config}));
+
+    deliver(&server, "other@customer.example", "A question").await;
+    deliver(&server, "one@customer.example", "The invoice").await;
+    let pushed = service.nth("/a", 1).await;
+    assert_eq!(pushed.header("urgency"), "high");
+    let text = Subscriber::new().read(&pushed);
+    let found =
+        ann.call("Email/query", json!({"filter": {"subject": "The invoice"}})).await["ids"][0].clone();
+    let state = ann.call("Email/get", json!({"ids": []})).await["state"].clone();
+    assert_eq!(
+        text,
+        json!({
+            "@type": "EmailPush",
+            "accountId": ann.account,
+            "emails": [{
+                "subject": "The invoice",
+                "from": [{"name": null, "email": "marta@customer.example"}],
+                "id": found
+            }],
+            "state": state
+        })
+    );
+    // What a client brings itself was not delivered, and what was told is told once.
+    let drafts = ann.mailbox("drafts").await;
+    let draft = json!({"mailboxIds": {drafts: true}, "keywords": {"$draft": true}, "subject": "My invoice"});
+    ann.call("Email/set", json!({"create": {"d": draft}})).await;
+    deliver(&server, "two@customer.example", "Another invoice").await;
+    let text = Subscriber::new().read(&service.nth("/a", 2).await);
+    assert_eq!(text["emails"].as_array().unwrap().len(), 1, "{text}");
+    assert_eq!(text["emails"][0]["subject"], "Another invoice");
+    // A restart repeats nothing.
+    let mut server = server;
+    assert!(server.stop().await.success());
+    server.start().await;
+    deliver(&server, "three@customer.example", "Third invoice").await;
+    let text = Subscriber::new().read(&service.nth("/a", 3).await);
+    assert_eq!((&text["emails"][0]["subject"], service.pushed("/a").len()), (&json!("Third invoice"), 4));
+}
+
+#[tokio::test]
+async fn whoever_left_the_inbox_is_pushed_none_of_its_mail() {
+    let (server, service, _folder) = office().await;
+    let bob = server.client("bob@x.example").await;
+    subscribe(&service, &bob, "/b", json!({"filter": null, "properties": ["subject"]})).await;
+    deliver(&server, "one@customer.example", "For the team").await;
+    let text = Subscriber::new().read(&service.nth("/b", 1).await);
+    assert_eq!(text["emails"], json!([{"subject": "For the team"}]));
+    server.json(&["inbox", "member", "remove", "support@x.example", "bob@x.example"]);
+    deliver(&server, "two@customer.example", "Not for bob").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(service.pushed("/b").len(), 2, "nothing since");
+}
+
+#[tokio::test]
+async fn a_config_that_could_not_be_kept_is_refused_by_its_path() {
+    let (server, service, _folder) = office().await;
+    let ann = server.client("ann@x.example").await;
+    let account = ann.account.clone();
+    let keys = Subscriber::new().keys();
+    for (path, push, keys) in [
+        ("emailPush".to_owned(), json!({&account: {"properties": ["subject"]}}), Value::Null),
+        ("emailPush/azz".to_owned(), json!({"azz": {"properties": ["subject"]}}), keys.clone()),
+        (format!("emailPush/{account}"), json!({&account: 1}), keys.clone()),
+        (format!("emailPush/{account}/properties"), json!({&account: {}}), keys.clone()),
+        (format!("emailPush/{account}/properties"), json!({&account: {"properties": ["x"]}}), keys.clone()),
+        (
+            format!("emailPush/{account}/filter"),
+            json!({&account: {"properties": ["id"], "filter": {"x": 1}}}),
+            keys.clone(),
+        ),
+        (
+            format!("emailPush/{account}/urgency"),
+            json!({&account: {"properties": ["id"], "urgency": "now"}}),
+            keys.clone(),
+        ),
+        (format!("emailPush/{account}/more"), json!({&account: {"properties": ["id"], "more": 1}}), keys),
+    ] {
+        let wanted =
+            json!({"deviceClientId": "d", "url": service.url("/x"), "keys": keys, "emailPush": push});
+        let done = set(&ann, json!({"create": {"s": wanted}})).await;
+        let error = &done["notCreated"]["s"];
+        assert_eq!(
+            (&error["type"], &error["properties"]),
+            (&json!("invalidProperties"), &json!([path])),
+            "{done}"
+        );
+    }
+    // A client that doesn't know the capability has no such property.
+    let wanted = json!({"deviceClientId": "d", "url": service.url("/x"), "emailPush": null});
+    let done = crate::support::push_service::set(&ann, json!({"create": {"s": wanted}})).await;
+    assert_eq!(done["notCreated"]["s"]["properties"], json!(["emailPush"]));
+}
