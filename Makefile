@@ -49,7 +49,7 @@ agents: need ## a hundred agents work ten thousand conversations for two minutes
 
 # RUSTC_BOOTSTRAP lets a stable compiler take the flags that fuzzing needs; a nightly one doesn't mind. No
 # sanitizer: what is ours is safe Rust, and without one more inputs are tried. RocksDB isn't built for it.
-fuzz: need ## run one fuzz target (TARGET=mime, smtp_session, jmap_request, patch, keys; FUZZ_SECONDS=60)
+fuzz: need ## run one fuzz target (TARGET=mime, smtp_session, bdat, dsn, message_id, jmap_request, patch, keys; FUZZ_SECONDS=60)
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	cd fuzz && RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/fuzz" \
 	  cargo fuzz run --fuzz-dir . --sanitizer none '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)' $(FUZZ_ARGS)

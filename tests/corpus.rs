@@ -4,10 +4,16 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[path = "../fuzz/drive/bdat.rs"]
+mod bdat;
+#[path = "../fuzz/drive/dsn.rs"]
+mod dsn;
 #[path = "../fuzz/drive/jmap_request.rs"]
 mod jmap_request;
 #[path = "../fuzz/drive/keys.rs"]
 mod keys;
+#[path = "../fuzz/drive/message_id.rs"]
+mod message_id;
 #[path = "../fuzz/drive/mime.rs"]
 mod mime;
 #[path = "../fuzz/drive/patch.rs"]
@@ -39,6 +45,21 @@ fn every_patch_of_the_corpus_does_what_the_words_of_the_rfc_say() {
 #[test]
 fn every_key_of_the_corpus_is_read_and_stands_in_order() {
     replay("fuzz/corpus/keys", keys::drive);
+}
+
+#[test]
+fn every_message_in_chunks_of_the_corpus_is_delivered_as_it_was() {
+    replay("fuzz/corpus/bdat", bdat::drive);
+}
+
+#[test]
+fn every_bounce_of_the_corpus_is_read() {
+    replay("fuzz/corpus/dsn", dsn::drive);
+}
+
+#[test]
+fn every_message_id_of_the_corpus_is_told_from_ours() {
+    replay("fuzz/corpus/message_id", message_id::drive);
 }
 
 fn replay(folder: &str, drive: fn(&[u8])) {

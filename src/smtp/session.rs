@@ -14,6 +14,8 @@
 
 mod access;
 mod chunks;
+#[cfg(test)]
+mod order_tests;
 mod replies;
 
 pub use self::access::Rights;
@@ -156,8 +158,8 @@ enum State {
     /// The octets of a BDAT are awaited.
     Chunk(Envelope, Chunks, Chunk),
     /// So many octets of a refused BDAT are thrown away before its reply; then the transaction goes on
-    /// where there is one.
-    Skipping(Option<Envelope>, u64, Reply),
+    /// where there is one, with what [`State::Open`] has.
+    Skipping(Option<(Envelope, bool)>, u64, Reply),
     /// [`Action::Deliver`] waits for the answers of this many recipients.
     Delivering(usize),
     /// [`Action::StartTls`] is carried out.

@@ -61,11 +61,13 @@ impl Session {
             State::Open(envelope, true) => {
                 let code = if self.dialect == super::Dialect::Lmtp { 503 } else { 554 };
                 let reply = Reply::new(code, "5.5.1", "No valid recipients");
-                self.state = State::Skipping(Some(envelope), size, reply);
+                self.state = State::Skipping(Some((envelope, true)), size, reply);
             }
-            _ => {
+            before => {
                 let reply = Reply::new(503, "5.5.1", "MAIL and RCPT come before BDAT");
-                self.state = State::Skipping(None, size, reply);
+                // A transaction that is open stays so: its recipients may follow.
+                let open = if let State::Open(envelope, _) = before { Some((envelope, false)) } else { None };
+                self.state = State::Skipping(open, size, reply);
             }
         }
     }
@@ -97,13 +99,13 @@ impl Session {
 
     fn chunk_ended(&mut self) {
         match self.take_state() {
-            State::Skipping(envelope, _, reply) => {
-                let known = envelope.is_some();
-                if let Some(envelope) = envelope {
-                    self.state = State::Open(envelope, true);
+            State::Skipping(open, _, reply) => {
+                let refused = matches!(open, Some((_, true)));
+                if let Some((envelope, refused)) = open {
+                    self.state = State::Open(envelope, refused);
                 }
                 // A client that pipelines knows of refused recipients too late: no mistake.
-                if known { self.reply(reply) } else { self.mistake(reply) }
+                if refused { self.reply(reply) } else { self.mistake(reply) }
             }
             State::Chunk(envelope, chunks, chunk) => self.chunk_taken(envelope, chunks, &chunk),
             other => self.state = other,
