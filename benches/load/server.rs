@@ -26,8 +26,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts on a fresh folder with one person and one inbox.
-    pub fn start_fresh() -> Outcome<Self> {
+    /// Starts on a fresh folder with one person and one inbox, which has that many messages.
+    pub fn start_fresh(messages: usize) -> Outcome<Self> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { folder: TempDir::new()?, child: None, smtp: nowhere, http: nowhere };
         server.administer(&[
@@ -48,6 +48,9 @@ impl Server {
             "--member",
             "ann@bench.example:admin",
         ])?;
+        if messages > 0 {
+            crate::synthetic::fill(server.folder.path(), messages)?;
+        }
         server.start()?;
         Ok(server)
     }
