@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test run lint bench agents fuzz clients postfix need
+.PHONY: help demo test run lint bench agents fuzz clients postfix faults need
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/postroom/target
@@ -22,6 +22,8 @@ ARGS ?=
 TARGET ?= mime
 FUZZ_SECONDS ?= 60
 FUZZ_ARGS ?=
+# `make faults FAULT_ROUNDS=24`.
+FAULT_ROUNDS ?= 200
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -53,6 +55,9 @@ fuzz: need ## run one fuzz target (TARGET=mime, smtp_session, bdat, dsn, message
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	cd fuzz && RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/fuzz" \
 	  cargo fuzz run --fuzz-dir . --sanitizer none '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)' $(FUZZ_ARGS)
+
+faults: need ## kill -9 at every named point, FAULT_ROUNDS=200 times, under load and a flaky relay
+	FAULT_ROUNDS='$(FAULT_ROUNDS)' cargo test --locked --test main faults:: -- --nocapture
 
 postfix: need ## the server between a real Postfix as gateway and as relay; installs it on Debian, needs root
 	scripts/postfix.sh

@@ -39,7 +39,7 @@ async fn deliver_until_broken(smtp: String, name: String, taken: Arc<Mutex<Vec<S
 }
 
 /// How often each Message-ID is in the account.
-async fn message_ids(client: &Client) -> BTreeMap<String, usize> {
+pub async fn message_ids(client: &Client) -> BTreeMap<String, usize> {
     let mut seen = BTreeMap::new();
     let mut position = 0;
     loop {
@@ -95,7 +95,7 @@ async fn a_kill_under_parallel_delivery_loses_and_doubles_nothing() {
 }
 
 /// Imports a message from support@ to an outside address and submits it; the submission's answer.
-async fn reply(client: &Client, id: &str, drafts: &str, identity: &str) -> Value {
+pub async fn reply(client: &Client, id: &str, drafts: &str, identity: &str) -> Value {
     let create = json!({"create": {"r": {
         "mailboxIds": {drafts: true},
         "keywords": {"$draft": true},
@@ -146,7 +146,7 @@ async fn a_kill_while_replies_go_out_sends_each_of_them_once() {
     server.check();
 }
 
-fn recipients(relay: &Relay) -> BTreeMap<String, usize> {
+pub fn recipients(relay: &Relay) -> BTreeMap<String, usize> {
     let mut seen = BTreeMap::new();
     for taken in relay.messages() {
         for to in taken.rcpts {

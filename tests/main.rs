@@ -6,6 +6,7 @@ mod cli;
 mod corpus;
 mod crash;
 mod exchange;
+mod faults;
 mod http;
 mod jmap;
 mod model;

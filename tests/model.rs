@@ -6,7 +6,7 @@
 #[path = "model/counts.rs"]
 mod counts;
 #[path = "model/dice.rs"]
-mod dice;
+pub mod dice;
 #[path = "model/queries.rs"]
 mod queries;
 #[path = "model/steps.rs"]

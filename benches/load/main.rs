@@ -13,6 +13,7 @@
 //! 25 KB however long that takes.
 
 mod http;
+mod idle;
 mod letters;
 mod operations;
 mod server;
@@ -46,6 +47,7 @@ fn main() -> Outcome<()> {
         fill(&server, &mut load, *size)?;
         operations::measure(&server, &mut load, *size)?;
     }
+    idle::measure(&server, &mut load)?;
     storage(&mut server, &mut load)
 }
 
