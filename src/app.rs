@@ -1,9 +1,10 @@
 //! The server from start to stop: what is opened in which order, which tasks run, how they end.
 
 use crate::auth::{Authenticator, Credentials, Directory};
-use crate::config::Config;
+use crate::config::{Config, RelayEntry};
 use crate::inbox::delivery::{self, Delivery, Known};
 use crate::inbox::server::{Server, ServerSettings};
+use crate::mail::relays::RelayRule;
 use crate::mail::search::SearchIndex;
 use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::rows::quota::{QuotaLimit, Quotas};
@@ -13,7 +14,7 @@ use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
 use crate::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener};
-use crate::wire::smtp_out::RelayConfig;
+use crate::wire::smtp_out::{RelayConfig, RelayLink};
 use crate::wire::supervisor::{self, Moment};
 use crate::wire::tls::{self, Certificate, TlsError};
 use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
@@ -78,7 +79,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
 }
 
 async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
-    let relay = relay_config(config)?;
+    let relays = relay_configs(config)?;
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose()?;
     let addresses = Addresses {
         http: config.http,
@@ -93,11 +94,12 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let (stop, stopping) = watch::channel(false);
     write_addresses(config, &sockets)?;
     let mut tasks = chores(&server, &stopping);
-    match relay {
-        Some(relay) => {
-            tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), relay, stopping.clone()))));
-        }
-        None => tracing::warn!("no relay is configured: replies wait in the queue until one is"),
+    if relays.is_empty() {
+        tracing::warn!("no relay is configured: replies wait in the queue until one is");
+    } else {
+        let limits = config.relays.iter().map(|entry| entry.connections_max);
+        let links = relays.into_iter().zip(limits).map(|(relay, max)| RelayLink::new(relay, max)).collect();
+        tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), links, stopping.clone()))));
     }
     let push = push::run(Arc::clone(&server), push_config(config)?, stopping.clone());
     tasks.push(("push", tokio::spawn(push)));
@@ -164,6 +166,7 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
         cors_origins: config.cors_origins.clone(),
         return_path: config.return_path,
         queue: config.queue,
+        relays: relay_rules(config)?,
         http_wait: config.http_wait,
         trust: config.trust.clone(),
     };
@@ -209,11 +212,22 @@ fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     std::fs::rename(part, path)
 }
 
-fn relay_config(config: &Config) -> Result<Option<RelayConfig>, AppError> {
-    let Some(url) = &config.relay else { return Ok(None) };
-    RelayConfig::parse(url, &config.hostname, config.relay_roots.as_deref())
-        .map(Some)
-        .map_err(|error| AppError::Relay(error.to_string()))
+fn relay_configs(config: &Config) -> Result<Vec<RelayConfig>, AppError> {
+    let read = |url: &str| RelayConfig::parse(url, &config.hostname, config.relay_roots.as_deref());
+    let all = config.relays.iter().map(|entry| read(&entry.url));
+    all.collect::<Result<_, _>>().map_err(|error| AppError::Relay(error.to_string()))
+}
+
+/// What is known of the relays without a socket, in the order of [`relay_configs`].
+fn relay_rules(config: &Config) -> Result<Vec<RelayRule>, AppError> {
+    let rule = |(relay, entry): (RelayConfig, &RelayEntry)| RelayRule {
+        name: relay.name(),
+        senders: entry.senders.clone(),
+        priority: entry.priority,
+        connections_max: entry.connections_max,
+        connections_per_destination_max: entry.connections_per_destination_max,
+    };
+    Ok(relay_configs(config)?.into_iter().zip(&config.relays).map(rule).collect())
 }
 
 /// What the start would fail of in files and URLs that a configuration names, by key.
@@ -221,7 +235,7 @@ pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose();
     let tls = certificate.and_then(|certificate| smtp_config(config, certificate.as_ref()).map(drop));
     [
-        ("relay", relay_config(config).map(drop)),
+        ("relay", relay_configs(config).map(drop)),
         ("push_roots", push_config(config).map(drop)),
         ("tls_certificate", tls.map_err(AppError::from)),
     ]

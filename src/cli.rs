@@ -504,7 +504,8 @@ fn offline(data: &Path, request: AdminRequest) -> Result<AdminReply, String> {
         _ => None,
     };
     let hostname = config.hostname.as_str();
-    let office = Office { store: &store, directory: &directory, search: search.as_ref(), hostname };
+    let office =
+        Office { store: &store, directory: &directory, search: search.as_ref(), relays: None, hostname };
     let reply = admin::run(office, request).map_err(|error| error.to_string());
     drop(search);
     store.close();

@@ -11,7 +11,10 @@ pub use reference::reference;
 use crate::inbox::server::ReturnPath;
 use crate::mail::authentication::TrustRules;
 use crate::mail::outbound::QueueRules;
-use crate::types::limits::HTTP_WAIT_SECONDS_DEFAULT;
+use crate::mail::relays::domain_key;
+use crate::types::limits::{
+    HTTP_WAIT_SECONDS_DEFAULT, RELAY_CONNECTIONS_MAX, RELAY_CONNECTIONS_PER_DESTINATION_MAX,
+};
 use crate::wire::listeners::LmtpAddress;
 use crate::wire::smtp_in::PeerRules;
 use crate::wire::smtp_limits::IpNetwork;
@@ -48,7 +51,10 @@ pub struct RawConfig {
     /// Where replies go: `smtp://HOST:PORT`, `smtp+starttls://USER:PASSWORD@HOST:587` or
     /// `smtps://USER:PASSWORD@HOST`. Without it they wait in the queue.
     pub relay: Option<String>,
-    /// Certificates in PEM that the relay is trusted by, beside the public ones.
+    /// Several relays, each a table `[[relays]]`. A `relay` beside them is the first.
+    #[serde(default)]
+    pub relays: Vec<RawRelay>,
+    /// Certificates in PEM that relays are trusted by, beside the public ones.
     pub relay_roots: Option<PathBuf>,
     /// After so long the sender of a message that isn't relayed yet is told so. Default 14400.
     pub relay_warn_seconds: Option<u64>,
@@ -113,6 +119,25 @@ pub struct RawConfig {
     pub log_format: Option<LogFormat>,
 }
 
+/// One of several relays.
+#[derive(Clone, Default, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRelay {
+    /// Where it is, as in `relay`. The only key that a relay needs.
+    pub url: String,
+    /// Domains of senders. Their mail goes through the relays that name them and no other; mail of any other
+    /// domain goes through the relays that name none.
+    #[serde(default)]
+    pub senders: Vec<String>,
+    /// Of the relays that may carry a message and can be reached the one with the lowest number is taken,
+    /// among equals the one with the least to do. Default 0.
+    pub priority: Option<u32>,
+    /// Connections at once. Default 8.
+    pub connections_max: Option<usize>,
+    /// Of these, for recipients in one domain. Default 4.
+    pub connections_per_destination_max: Option<usize>,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,7 +160,7 @@ pub struct Config {
     pub smtp: SocketAddr,
     pub smtps: Option<SocketAddr>,
     pub lmtp: Option<LmtpAddress>,
-    pub relay: Option<String>,
+    pub relays: Vec<RelayEntry>,
     /// Certificates in PEM.
     pub relay_roots: Option<Vec<u8>>,
     pub queue: QueueRules,
@@ -159,6 +184,17 @@ pub struct Config {
     pub quota_messages: Option<u64>,
     pub log: String,
     pub log_format: LogFormat,
+}
+
+/// A relay as the configuration has it.
+#[derive(Clone, Debug)]
+pub struct RelayEntry {
+    pub url: String,
+    /// Domains, as domains compare.
+    pub senders: Vec<String>,
+    pub priority: u32,
+    pub connections_max: usize,
+    pub connections_per_destination_max: usize,
 }
 
 /// What is wrong with a configuration, in words for an operator.
@@ -202,6 +238,7 @@ impl RawConfig {
             https: over.https.or(self.https),
             smtp: over.smtp.or(self.smtp),
             lmtp: over.lmtp.or(self.lmtp),
+            relays: if over.relay.is_some() { Vec::new() } else { self.relays },
             relay: over.relay.or(self.relay),
             ..self
         }
@@ -228,7 +265,7 @@ impl RawConfig {
             http: wrong.of(http).unwrap_or(nowhere),
             smtp: wrong.of(smtp).unwrap_or(nowhere),
             lmtp: wrong.of(self.lmtp.map(lmtp).transpose()).flatten(),
-            relay: self.relay,
+            relays: relays(&mut wrong, self.relay, self.relays),
             relay_roots: wrong.of(read_pem("relay_roots", self.relay_roots)).flatten(),
             queue: queue_rules(self.relay_give_up_seconds, self.relay_warn_seconds),
             return_path: self.return_path.unwrap_or_default(),
@@ -343,6 +380,32 @@ fn spam_fields(given: Option<Vec<String>>) -> Result<Vec<(String, String)>, Conf
         _ => Err(wrong("spam_headers", text, "a header looks like X-Spam-Flag: YES")),
     };
     given.unwrap_or_else(|| usual.to_vec()).into_iter().map(field).collect()
+}
+
+/// All relays, the only one of `relay` first.
+fn relays(wrong: &mut Findings, only: Option<String>, several: Vec<RawRelay>) -> Vec<RelayEntry> {
+    let first = only.map(|url| RawRelay { url, ..RawRelay::default() });
+    first.into_iter().chain(several).filter_map(|raw| wrong.of(relay(raw))).collect()
+}
+
+fn relay(raw: RawRelay) -> Result<RelayEntry, ConfigError> {
+    let domain = |text: String| {
+        domain_key(&text).ok_or_else(|| wrong("relays", text, "senders are domains, such as example.com"))
+    };
+    let at_once = |number: Option<usize>, default: usize| match number {
+        Some(0) => Err(wrong("relays", "0".to_owned(), "a relay needs a connection at least")),
+        number => Ok(number.unwrap_or(default)),
+    };
+    Ok(RelayEntry {
+        senders: raw.senders.into_iter().map(domain).collect::<Result<_, _>>()?,
+        priority: raw.priority.unwrap_or_default(),
+        connections_max: at_once(raw.connections_max, RELAY_CONNECTIONS_MAX)?,
+        connections_per_destination_max: at_once(
+            raw.connections_per_destination_max,
+            RELAY_CONNECTIONS_PER_DESTINATION_MAX,
+        )?,
+        url: raw.url,
+    })
 }
 
 fn queue_rules(give_up: Option<u64>, warn: Option<u64>) -> QueueRules {
@@ -472,6 +535,30 @@ mod tests {
             error,
             "smtp = \"localhost\": an address looks like 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one"
         );
+    }
+
+    #[test]
+    fn several_relays_are_read_and_the_command_line_s_takes_their_place() {
+        let text = "relay = \"smtp://a\"\n[[relays]]\nurl = \"smtp://b\"\nsenders = [\"X.example\"]\n\
+                    priority = 5\nconnections_max = 2";
+        let raw: RawConfig = toml::from_str(text).unwrap();
+        let told = |raw: RawConfig| {
+            let relays = raw.check(PathBuf::from("x")).unwrap().relays;
+            let one = |one: RelayEntry| (one.url, one.senders.concat(), one.priority, one.connections_max);
+            relays.into_iter().map(one).collect::<Vec<_>>()
+        };
+        let first = ("smtp://a".to_owned(), String::new(), 0, RELAY_CONNECTIONS_MAX);
+        assert_eq!(told(raw.clone()), [first, ("smtp://b".to_owned(), "x.example".to_owned(), 5, 2)]);
+        let line = RawConfig { relay: Some("smtp://c".to_owned()), ..RawConfig::default() };
+        let only = ("smtp://c".to_owned(), String::new(), 0, RELAY_CONNECTIONS_MAX);
+        assert_eq!(told(raw.overlaid(line)), [only]);
+        for (wrong, why) in [
+            ("senders = [\"no domain\"]", "relays = \"no domain\": senders are domains, such as example.com"),
+            ("connections_max = 0", "relays = \"0\": a relay needs a connection at least"),
+        ] {
+            let raw: RawConfig = toml::from_str(&format!("[[relays]]\nurl = \"smtp://b\"\n{wrong}")).unwrap();
+            assert_eq!(raw.check(PathBuf::from("x")).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

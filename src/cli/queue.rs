@@ -47,7 +47,11 @@ impl Queue {
 /// Prints the queue for people.
 pub fn print(report: &QueueReport) {
     for entry in &report.entries {
-        let uncertain = if entry.uncertain > 0 { ", perhaps relayed already" } else { "" };
+        let uncertain = match (&entry.perhaps_at, entry.uncertain) {
+            (_, 0) => String::new(),
+            (None, _) => ", perhaps relayed already".to_owned(),
+            (Some(relay), _) => format!(", perhaps relayed already by {relay}"),
+        };
         println!(
             "{}\t{}{uncertain}\tnext {}\tattempts {}\tfrom {}\t{}",
             entry.id, entry.state, entry.next_at, entry.attempts, entry.from, entry.subject
@@ -55,6 +59,14 @@ pub fn print(report: &QueueReport) {
         for recipient in &entry.recipients {
             let reply = recipient.reply.as_deref().unwrap_or_default();
             println!("\t{}\t{}\t{reply}", recipient.state, recipient.email);
+        }
+    }
+    for relay in &report.relays {
+        let whose = if relay.senders.is_empty() { "others".to_owned() } else { relay.senders.join(" ") };
+        print!("relay {}\t{}\tfor {whose}\tpriority {}", relay.name, relay.state, relay.priority);
+        match (&relay.down_until, &relay.error) {
+            (Some(until), Some(error)) => println!("\tasked last until {until}: {error}"),
+            _ => println!(),
         }
     }
     println!("{} in the queue", report.entries.len());

@@ -1,19 +1,21 @@
 //! The reference of all keys, from the words beside them.
 
-use super::RawConfig;
-use schemars::schema_for;
+use super::{RawConfig, RawRelay};
+use schemars::{Schema, schema_for};
 use serde_json::Value;
 
 /// `spec/configuration.md`.
 pub fn reference() -> String {
-    let mut text = String::from(HEAD);
-    let schema = schema_for!(RawConfig);
+    format!("{HEAD}{}{RELAYS}{}", rows(&schema_for!(RawConfig)), rows(&schema_for!(RawRelay)))
+}
+
+fn rows(schema: &Schema) -> String {
     let keys = schema.get("properties").and_then(Value::as_object);
-    for (key, about) in keys.into_iter().flatten() {
+    let row = |(key, about): (&String, &Value)| {
         let words = about["description"].as_str().unwrap_or_default();
-        text.push_str(&format!("| `{key}` | {} | {} |\n", kind(about), words.replace('\n', " ")));
-    }
-    text
+        format!("| `{key}` | {} | {} |\n", kind(about), words.replace('\n', " "))
+    };
+    keys.into_iter().flatten().map(row).collect()
 }
 
 const HEAD: &str = "# Configuration
@@ -29,13 +31,22 @@ A network is written `10.0.0.0/8` or `fd00::/8`, or is one address. An address t
 |---|---|---|
 ";
 
+const RELAYS: &str = "
+Each `[[relays]]`:
+
+| key | kind | |
+|---|---|---|
+";
+
 /// A key's kind in TOML's words.
 fn kind(about: &Value) -> &'static str {
     let is = |kind: &str| match &about["type"] {
         Value::Array(kinds) => kinds.iter().any(|one| one == kind),
         one => one == kind,
     };
-    if is("array") {
+    if is("array") && about["items"].get("$ref").is_some() {
+        "array of tables"
+    } else if is("array") {
         "array of strings"
     } else if is("integer") {
         "integer"
@@ -73,6 +84,7 @@ mod tests {
         }
         assert!(text.contains("| `http_wait_seconds` | integer | "));
         assert!(text.contains("| `proxies` | array of strings | "));
+        assert!(text.contains("| `relays` | array of tables | "));
         assert!(text.contains("| `smtp_login` | boolean | "));
         assert!(text.contains("| `tls_key` | string | "));
     }

@@ -14,6 +14,7 @@ use crate::inbox::admin_team::{self, TeamLine, TeamRequest};
 use crate::inbox::desk::DeskError;
 use crate::inbox::{membership, server};
 use crate::mail::mailbox;
+use crate::mail::relays::Relays;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::{AccountKind, AccountRow};
@@ -196,6 +197,8 @@ pub struct Office<'a> {
     pub store: &'a Arc<Store>,
     pub directory: &'a Arc<Directory>,
     pub search: Option<&'a SearchIndex>,
+    /// Those of a running server.
+    pub relays: Option<&'a Relays>,
     /// Our name in what is sent.
     pub hostname: &'a str,
 }

@@ -4,6 +4,7 @@
 use super::admin::{self, AdminError, Office};
 use super::handover::{self, Postmaster};
 use crate::mail::outbound::{self, QueueRules};
+use crate::mail::relays::{RelayHealth, RelayRule, Relays};
 use crate::store::Read;
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::submission::{Delivered, RelayState, SubmissionRow};
@@ -28,8 +29,29 @@ pub enum QueueRequest {
 #[serde(rename_all = "camelCase")]
 pub struct QueueReport {
     pub paused: bool,
+    /// Those of the running server; none where none runs.
+    pub relays: Vec<RelayLine>,
     /// The longest waiting first.
     pub entries: Vec<QueueEntry>,
+}
+
+/// One relay.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayLine {
+    /// Without its password.
+    pub name: String,
+    /// The domains whose mail it takes; empty: those that no relay names.
+    pub senders: Vec<String>,
+    pub priority: u32,
+    /// `up` or `down`.
+    pub state: String,
+    /// Failures one after another.
+    pub failures: u32,
+    /// Until when others are preferred.
+    pub down_until: Option<String>,
+    /// What it last failed of.
+    pub error: Option<String>,
 }
 
 /// One submission on its way.
@@ -50,6 +72,8 @@ pub struct QueueEntry {
     pub attempts: u32,
     /// Handovers of which nobody knows whether the relay took the message.
     pub uncertain: u32,
+    /// The relay that perhaps took it. No other is given it.
+    pub perhaps_at: Option<String>,
     pub recipients: Vec<QueueRecipient>,
 }
 
@@ -146,7 +170,20 @@ fn report(office: Office<'_>, only: Option<(AccountId, SubmissionId)>) -> Result
             entries.push(entry(office, read, account, id, &row)?);
         }
     }
-    Ok(QueueReport { paused: outbound::is_paused(read)?, entries })
+    let relays = office.relays.map(Relays::states).unwrap_or_default().into_iter().map(relay_line);
+    Ok(QueueReport { paused: outbound::is_paused(read)?, relays: relays.collect(), entries })
+}
+
+fn relay_line((rule, health): (RelayRule, RelayHealth)) -> RelayLine {
+    RelayLine {
+        name: rule.name,
+        senders: rule.senders,
+        priority: rule.priority,
+        state: if health.down_until.is_some() { "down" } else { "up" }.to_owned(),
+        failures: health.failures,
+        down_until: health.down_until.map(|until| until.date().to_string()),
+        error: health.error,
+    }
 }
 
 fn entry(
@@ -166,6 +203,7 @@ fn entry(
         RelayState::Done => "done",
         RelayState::Scheduled { .. } => "scheduled",
     };
+    let note = outbound::note(read, account, id)?;
     let shown = |at: Option<Millis>| at.map(|at| at.date().to_string()).unwrap_or_default();
     let recipients = row.recipients.iter().map(|one| QueueRecipient {
         email: one.address.to_string(),
@@ -187,7 +225,8 @@ fn entry(
         queued_at: shown(Some(row.created_at)),
         next_at: shown(outbound::due_at(&row.relay)),
         attempts: row.attempts,
-        uncertain: outbound::note(read, account, id)?.uncertain,
+        uncertain: note.uncertain,
+        perhaps_at: note.handed_to.filter(|_| note.uncertain > 0),
         recipients: recipients.collect(),
     })
 }

@@ -44,6 +44,7 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
         cors_origins: Vec::new(),
         return_path: Default::default(),
         queue: Default::default(),
+        relays: Default::default(),
         http_wait: std::time::Duration::from_secs(60),
         trust: Default::default(),
     };
@@ -51,7 +52,13 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
 }
 
 fn office(server: &Server) -> Office<'_> {
-    Office { store: &server.store, directory: &server.directory, search: None, hostname: "mail.x.example" }
+    Office {
+        store: &server.store,
+        directory: &server.directory,
+        search: None,
+        relays: None,
+        hostname: "mail.x.example",
+    }
 }
 
 /// A folder with a person and two inboxes, and a first conversation in each.

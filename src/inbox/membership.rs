@@ -176,7 +176,13 @@ mod tests {
         let clock = Clock::manual(Millis(1_700_000_000_000));
         let store = Store::in_memory(options, clock, Random::seeded(1)).unwrap();
         let directory = Directory::open(&store).unwrap();
-        let office = Office { store: &store, directory: &directory, search: None, hostname: "x.example" };
+        let office = Office {
+            store: &store,
+            directory: &directory,
+            search: None,
+            relays: None,
+            hostname: "x.example",
+        };
         let run = |request| admin::run(office, request).unwrap();
         let (inbox, email) = ("support@x.example".to_owned(), "ann@x.example".to_owned());
         let (name, password) = ("Ann".to_owned(), Some("correct horse battery staple".to_owned()));

@@ -7,6 +7,7 @@ use super::presence::Presences;
 use crate::auth::{Authenticator, Directory, View};
 use crate::mail::authentication::TrustRules;
 use crate::mail::outbound::QueueRules;
+use crate::mail::relays::{RelayRule, Relays};
 use crate::mail::search::SearchIndex;
 use crate::store::Store;
 use crate::types::{AccountId, MemberRole, PrincipalId};
@@ -27,6 +28,8 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     pub return_path: ReturnPath,
     pub queue: QueueRules,
+    /// In the order of the configuration.
+    pub relays: Vec<RelayRule>,
     /// The patience with a client that sends nothing.
     pub http_wait: Duration,
     pub trust: TrustRules,
@@ -54,6 +57,8 @@ pub struct Server {
     pub settings: ServerSettings,
     /// Who is looking at what, in memory alone.
     pub presences: Presences,
+    /// Which relays there are, and which of them answer.
+    pub relays: Relays,
     blocking: Semaphore,
     /// Who works in which inbox, with the position of the directory that said so.
     staff: Mutex<HashMap<AccountId, (u64, Arc<Staff>)>>,
@@ -73,6 +78,7 @@ impl Server {
     ) -> Arc<Self> {
         let blocking = Semaphore::new(BLOCKING_MAX);
         let presences = Presences::new(store.clock.now().0.unsigned_abs());
+        let relays = Relays::new(settings.relays.clone());
         Arc::new(Self {
             store,
             directory,
@@ -80,6 +86,7 @@ impl Server {
             search,
             settings,
             presences,
+            relays,
             blocking,
             staff: Mutex::default(),
         })

@@ -43,6 +43,7 @@ impl House {
             cors_origins: Vec::new(),
             return_path: Default::default(),
             queue: Default::default(),
+            relays: Default::default(),
             http_wait: std::time::Duration::from_secs(60),
             trust: Default::default(),
         };
@@ -131,8 +132,13 @@ pub fn address(text: &str) -> Address {
 }
 
 pub fn ask(server: &Server, request: AdminRequest) -> AdminReply {
-    let office =
-        Office { store: &server.store, directory: &server.directory, search: None, hostname: "x.example" };
+    let office = Office {
+        store: &server.store,
+        directory: &server.directory,
+        search: None,
+        relays: None,
+        hostname: "x.example",
+    };
     admin::run(office, request).unwrap()
 }
 

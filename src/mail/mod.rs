@@ -35,6 +35,7 @@ pub mod params;
 pub mod parse;
 pub mod query;
 pub mod quota;
+pub mod relays;
 pub mod reports;
 pub mod search;
 pub mod sender;

@@ -5,8 +5,8 @@
 //! the relay is contacted, and a second mark is durable before the message's octets go out. So a
 //! process that ends leaves one of three things behind: nothing begun, begun and safe to begin
 //! again, or octets on their way, which is the only state in which nobody knows. Then the message
-//! is sent once more under the same Message-ID, and that is on record; where nobody knows a second
-//! time, it is left to people.
+//! is sent once more under the same Message-ID, to the same relay and no other, and that is on
+//! record; where nobody knows a second time, it is left to people.
 //!
 //! A submission that a client destroyed goes on its way all the same (RFC 8621 §7.5): its row is
 //! *detached*, kept where no client sees it, until it is done. What the server answers by itself
@@ -194,10 +194,9 @@ pub fn next_due(read: &dyn Read, now: Millis) -> StoreResult<Option<Millis>> {
 }
 
 /// The domain of the first recipient that waits, as domains compare; empty where nobody waits.
-pub fn domain(read: &dyn Read, account: AccountId, id: SubmissionId) -> StoreResult<String> {
-    let row = load(read, account, id)?.map(|(row, _)| row);
-    let waiting = row.iter().flat_map(|row| &row.recipients).find(|recipient| !recipient.settled);
-    Ok(waiting.map(|recipient| recipient.address.domain_key()).unwrap_or_default())
+pub fn domain(row: &SubmissionRow) -> String {
+    let waiting = row.recipients.iter().find(|recipient| !recipient.settled);
+    waiting.map(|recipient| recipient.address.domain_key()).unwrap_or_default()
 }
 
 /// Everything in the queue.
@@ -231,12 +230,25 @@ pub fn begin(
     Ok(Some(row))
 }
 
-/// Marks that the message's octets are about to go out. False where the lease is lost.
-pub fn handing(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<bool> {
+/// Marks that the message's octets are about to go out to this relay. False where the lease is lost,
+/// or where another relay may have the message.
+pub fn handing(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    id: SubmissionId,
+    relay: &str,
+    now: Millis,
+) -> StoreResult<bool> {
     let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(false) };
     if !matches!(row.relay, RelayState::Contacting { .. }) {
         return Ok(false);
     }
+    let mut note = note(txn, account, id)?;
+    if note.uncertain > 0 && note.handed_to.as_deref().is_some_and(|other| other != relay) {
+        return Ok(false);
+    }
+    note.handed_to = Some(relay.to_owned());
+    txn.put_at(note_key(account, id), &note)?;
     unplace(txn, account, id, &row);
     row.relay = RelayState::Handing { since: now };
     place(txn, account, id, &row)?;
@@ -257,9 +269,14 @@ pub fn finish(
     let mut note = note(txn, account, id)?;
     note.uncertain += u32::from(handover.unknown);
     let since = queued_since(&row);
+    if note.uncertain == 0 {
+        // What the relay said is certain: any other may be asked next.
+        note.handed_to = None;
+    }
     let fate = Fate {
         given_up: since.after(rules.give_up) <= now || note.uncertain > limits::UNCERTAIN_RESENDS_MAX,
-        unknown: handover.unknown,
+        // A relay that couldn't be asked again may still have taken it the time before.
+        unknown: note.uncertain > 0,
     };
     let mut finished = Finished { uncertain: handover.unknown, ..Finished::default() };
     let waiting = row.recipients.iter_mut().filter(|recipient| !recipient.settled);
@@ -377,6 +394,8 @@ fn write(
         txn.delete_at(note_key(account, id));
     } else if note != QueueMarkRow::default() {
         txn.put_at(note_key(account, id), &note)?;
+    } else {
+        txn.delete_at(note_key(account, id));
     }
     place(txn, account, id, &row)?;
     store(txn, account, id, &row, shown)?;

@@ -14,12 +14,17 @@
 //! - No CR or LF from an address or a parameter ever reaches a command line.
 //!
 //! Deliberately absent: PIPELINING (one round trip more for each recipient is no cost towards a
-//! relay nearby), CHUNKING, more than one message in a connection.
+//! relay nearby), CHUNKING. A client is about one message; the next one in the same connection has
+//! a client of its own, which resumes.
 
+mod outcome;
+
+use self::outcome::{ours, verdict_of};
 use super::reply::RelayReply;
-use crate::mail::outbound;
 use crate::types::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+
+pub use self::outcome::{Outcome, RecipientOutcome, Verdict};
 
 /// What is sent, beside the message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,54 +41,6 @@ pub struct RelayEnvelope {
 pub struct RelayRecipient {
     pub address: Address,
     pub params: Vec<(String, Option<String>)>,
-}
-
-/// What became of the message, for one recipient or on the whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// The relay has taken it over.
-    Accepted,
-    /// It never will.
-    Refused,
-    /// It didn't, and may later.
-    TryLater,
-    /// The message was sent to its end and no reply came: it may have been taken or not. Sending
-    /// it again may send it twice.
-    Unknown,
-}
-
-/// What became of the message for one recipient.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecipientOutcome {
-    pub address: Address,
-    pub verdict: Verdict,
-    pub reply: RelayReply,
-}
-
-/// What became of the message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// `Accepted` where the relay took it for at least one recipient.
-    pub verdict: Verdict,
-    /// The reply that decided it.
-    pub reply: RelayReply,
-    /// One for each recipient, in the order of the envelope.
-    pub recipients: Vec<RecipientOutcome>,
-}
-
-impl Outcome {
-    /// The outcome as the queue takes it down.
-    pub fn handover(&self) -> outbound::Handover {
-        let replies = self.recipients.iter().map(|one| outbound::RelayReply {
-            verdict: match one.verdict {
-                Verdict::Accepted => outbound::Verdict::Accepted,
-                Verdict::Refused => outbound::Verdict::Refused,
-                Verdict::TryLater | Verdict::Unknown => outbound::Verdict::TryLater,
-            },
-            text: one.reply.smtp_reply(),
-        });
-        outbound::Handover { replies: replies.collect(), unknown: self.verdict == Verdict::Unknown }
-    }
 }
 
 /// How the client introduces itself, and what it demands of the relay.
@@ -156,6 +113,10 @@ pub struct Client {
     offers: Vec<String>,
     state: State,
     answers: Vec<RelayReply>,
+    /// Set where the connection or the relay failed, whatever it was doing.
+    relay_failed: bool,
+    /// The dialogue ended where another message may begin.
+    in_step: bool,
 }
 
 /// What the message demands of the relay.
@@ -184,7 +145,21 @@ impl Client {
             offers: Vec::new(),
             state: State::Greeting,
             answers: Vec::new(),
+            relay_failed: false,
+            in_step: false,
         }
+    }
+
+    /// Begins at once over a connection that took a message before and has answered RSET since;
+    /// `offers` is what [`Client::leftover`] gave then.
+    pub fn resume(&mut self, offers: Vec<String>) -> Order {
+        self.offers = offers;
+        self.mail()
+    }
+
+    /// After [`Order::Finish`]: what the relay offers, where the connection can take another message.
+    pub fn leftover(&self) -> Option<Vec<String>> {
+        self.in_step.then(|| self.offers.clone())
     }
 
     /// True while the reply to DATA is awaited, which has a timeout of its own.
@@ -217,6 +192,9 @@ impl Client {
     /// The connection is lost: the outcome. [`Event::Lost`] is for where the dialogue can still
     /// choose.
     pub fn lost(&mut self, reason: &str) -> Outcome {
+        self.in_step = false;
+        // Where the attempt can't be recorded it is we that failed.
+        self.relay_failed = !matches!(self.state, State::Recording | State::Message);
         if self.state == State::Message {
             let text = format!("no reply after the message was sent: {reason}");
             return self.outcome(Verdict::Unknown, ours(451, "4.4.2", &text));
@@ -229,7 +207,10 @@ impl Client {
     pub fn lost_before_dot(&mut self, early: Option<RelayReply>, reason: &str) -> Outcome {
         match early.filter(|reply| (400..600).contains(&reply.code)) {
             Some(reply) => self.outcome(verdict_of(reply.code), reply),
-            None => self.outcome(Verdict::TryLater, ours(451, "4.4.2", reason)),
+            None => {
+                self.relay_failed = true;
+                self.outcome(Verdict::TryLater, ours(451, "4.4.2", reason))
+            }
         }
     }
 
@@ -237,8 +218,16 @@ impl Client {
         let positive = (200..300).contains(&reply.code);
         // RFC 5321 §3.8: 421 to anything says that the relay closes.
         if reply.code == 421 && self.state != State::Message {
+            (self.relay_failed, self.in_step) = (true, false);
             return self.finish(Verdict::TryLater, reply);
         }
+        // Any reply that the grammar has room for leaves both sides waiting for MAIL.
+        self.in_step = match self.state {
+            State::Mail | State::Rcpt(_) => true,
+            State::Data => (400..600).contains(&reply.code),
+            State::Message => reply.code != 421 && (positive || (400..600).contains(&reply.code)),
+            _ => false,
+        };
         match self.state {
             State::Greeting if positive => self.ehlo(false),
             State::Ehlo { encrypted, .. } if positive => self.greeted(encrypted, &reply),
@@ -260,7 +249,10 @@ impl Client {
             }
             State::Mail if positive => self.rcpt(0),
             // RFC 4954 §6: 530 asks for AUTH, which is the configuration's fault.
-            State::Mail if reply.code == 530 => self.finish(Verdict::TryLater, reply),
+            State::Mail if reply.code == 530 => {
+                self.relay_failed = true;
+                self.finish(Verdict::TryLater, reply)
+            }
             State::Mail => self.finish(verdict_of(reply.code), reply),
             State::Rcpt(number) => {
                 self.answers.push(reply);
@@ -465,6 +457,11 @@ impl Client {
     /// The end: recipients whose RCPT was accepted share the fate of the message, the others keep
     /// their own answer; those never asked share it too.
     fn outcome(&mut self, verdict: Verdict, reply: RelayReply) -> Outcome {
+        let began = matches!(
+            self.state,
+            State::Mail | State::Rcpt(_) | State::Data | State::Recording | State::Message
+        );
+        let relay_failed = verdict == Verdict::TryLater && (self.relay_failed || !began);
         self.state = State::Done { quit: self.state != State::Recording };
         let answers = std::mem::take(&mut self.answers);
         let recipients = self
@@ -481,7 +478,7 @@ impl Client {
                 _ => RecipientOutcome { address: rcpt.address.clone(), verdict, reply: reply.clone() },
             })
             .collect();
-        Outcome { verdict, reply, recipients }
+        Outcome { verdict, reply, recipients, relay_failed }
     }
 
     fn offered(&self, extension: &str) -> bool {
@@ -494,20 +491,6 @@ fn header_of(raw: &[u8]) -> &[u8] {
     let end =
         memchr::memmem::find(raw, b"\r\n\r\n").into_iter().chain(memchr::memmem::find(raw, b"\n\n")).min();
     end.and_then(|end| raw.get(..end)).unwrap_or(raw)
-}
-
-/// 5yz is for good, whatever else isn't 2yz is worth another try.
-fn verdict_of(code: u16) -> Verdict {
-    match code {
-        200..300 => Verdict::Accepted,
-        500..600 => Verdict::Refused,
-        _ => Verdict::TryLater,
-    }
-}
-
-/// What we say where the relay said nothing.
-fn ours(code: u16, enhanced: &str, text: &str) -> RelayReply {
-    RelayReply { code, enhanced: Some(enhanced.to_owned()), text: format!("Postroom: {text}") }
 }
 
 fn base64(text: &str) -> String {
@@ -557,6 +540,7 @@ fn xtext(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::outbound;
     use crate::smtp::reply::ReplyReader;
 
     fn address(text: &str) -> Address {

@@ -338,10 +338,22 @@ pub const RELAY_RETRY_SECONDS_MAX: u64 = 60 * 60;
 pub const RELAY_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 /// After this time the sender of a message that the relay doesn't take is told that it is late.
 pub const RELAY_WARN_SECONDS: u64 = 4 * 60 * 60;
-/// Handovers at once.
-pub const RELAY_HANDOVERS_MAX: usize = 8;
+/// Handovers at once, through all relays.
+pub const RELAY_HANDOVERS_MAX: usize = 64;
+/// Those through one relay, unless the configuration says otherwise.
+pub const RELAY_CONNECTIONS_MAX: usize = 8;
 /// Of these, to recipients in one domain.
-pub const RELAY_HANDOVERS_PER_DOMAIN_MAX: usize = 4;
+pub const RELAY_CONNECTIONS_PER_DESTINATION_MAX: usize = 4;
+/// How long a relay that failed is asked last; it doubles with every further failure.
+pub const RELAY_DOWN_SECONDS_MIN: u64 = 5;
+/// The longest such time.
+pub const RELAY_DOWN_SECONDS_MAX: u64 = 10 * 60;
+/// How long one message is waited for that shows whether a relay answers again.
+pub const RELAY_PROBE_SECONDS: u64 = 60;
+/// How long a connection to a relay is kept open for the next message.
+pub const RELAY_IDLE_SECONDS_MAX: u64 = 5;
+/// Messages over one connection to a relay.
+pub const RELAY_MESSAGES_PER_CONNECTION_MAX: u32 = 100;
 /// Due submissions that are looked at for one that may go now.
 pub const RELAY_LOOK_AHEAD_MAX: usize = 512;
 /// How often a message is sent again of which nobody knows whether the relay took it.

@@ -91,6 +91,7 @@ fn answer(server: &Arc<Server>, request: AdminRequest) -> Answer {
         store: &server.store,
         directory: &server.directory,
         search: server.search.as_ref(),
+        relays: Some(&server.relays),
         hostname: &server.settings.hostname,
     };
     match admin::run(office, request) {

@@ -3,20 +3,27 @@
 //! The begin of a handover is durable before the relay is contacted, and a second mark is durable
 //! before the message's last octets go out (`mail::outbound`). At start everything that an ended
 //! process left in the middle is taken up again.
+//!
+//! A relay that can't be reached passes the message on to the next one that may carry it, as long as
+//! no octet of it was sent. Once it was, no other relay gets it before it is known that this one
+//! hasn't taken it.
 
-use super::smtp_out::{self, RelayConfig};
+use super::smtp_out::RelayLink;
 use crate::inbox::server::{ReturnPath, Server};
 use crate::inbox::{handover, lists};
 use crate::mail::compose;
+use crate::mail::identity;
 use crate::mail::keyed::WireKeys;
 use crate::mail::outbound::{self, Due, Handover, Verdict};
-use crate::smtp::client::{RelayEnvelope, RelayRecipient};
+use crate::smtp::client::{self, Outcome, RelayEnvelope, RelayRecipient};
 use crate::store::blobs;
+use crate::store::rows::mail::IdentityRow;
 use crate::store::rows::submission::SubmissionRow;
 use crate::store::{Locked, Read, StoreResult, Ticket};
 use crate::types::metrics::count;
 use crate::types::{AccountId, Address, Millis, limits};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -25,19 +32,29 @@ use tokio::task::JoinSet;
 /// The longest that the worker sleeps, so that a moved clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
-/// The handovers that are going on, by submission, with the domain that each is for.
-type Running = Arc<Mutex<BTreeMap<(AccountId, u32), String>>>;
+/// The handovers that are going on, by submission.
+type Running = Arc<Mutex<BTreeMap<(AccountId, u32), Going>>>;
 
-/// What goes out now, with the domain that each is for.
-type Picked = Vec<(Due, String)>;
+/// Which way one handover goes.
+#[derive(Clone)]
+struct Going {
+    /// The domain of the recipient.
+    domain: String,
+    /// The relays that are asked, by number, one after another.
+    route: Vec<usize>,
+}
 
-/// Works on the queue until `stopping` says true; handovers that were begun end first.
-pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::Receiver<bool>) {
+/// What goes out now.
+type Picked = Vec<(Due, Going)>;
+
+/// Works on the queue until `stopping` says true; handovers that were begun end first. The links are
+/// those of the server's relays, in the same order.
+pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch::Receiver<bool>) {
     if let Err(error) = reclaim(&server).await {
         tracing::error!(%error, "the relay queue could not be taken up");
     }
     let bell = server.store.hub().bell();
-    let config = Arc::new(config);
+    let links = Arc::new(links);
     let running = Running::default();
     let ended = Arc::new(Notify::new());
     let mut handovers = JoinSet::new();
@@ -48,13 +65,15 @@ pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::
             tracing::error!(%error, "the relay queue could not be read");
             (Vec::new(), None)
         });
-        for (due, domain) in picked {
+        links.iter().for_each(|link| link.close_idle(false));
+        for (due, going) in picked {
             let key = (due.account, due.submission.0);
-            running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, domain);
-            let (server, config, running) = (Arc::clone(&server), Arc::clone(&config), Arc::clone(&running));
+            let route = going.route.clone();
+            running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, going);
+            let (server, links, running) = (Arc::clone(&server), Arc::clone(&links), Arc::clone(&running));
             let ended = Arc::clone(&ended);
             handovers.spawn(async move {
-                if let Err(error) = hand_over(&server, &config, due).await {
+                if let Err(error) = hand_over(&server, &links, &route, due).await {
                     tracing::error!(%error, submission = %due.submission, "a handover could not be written down");
                 }
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -71,10 +90,12 @@ pub async fn run(server: Arc<Server>, config: RelayConfig, mut stopping: watch::
         }
     }
     while handovers.join_next().await.is_some() {}
+    links.iter().for_each(|link| link.close_idle(true));
 }
 
-/// What goes out now, longest waiting first, with the domain that it is for, and when the next is
-/// due. No domain has more than its share of the handovers, so that a slow one holds up nobody.
+/// What goes out now, longest waiting first, and when the next is due. No relay has more than its
+/// share of the handovers, and no domain more than its share of a relay's, so that a slow one holds
+/// up nobody else.
 fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Millis>)> {
     let snapshot = server.store.snapshot();
     let read: &dyn Read = &snapshot;
@@ -92,14 +113,56 @@ fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Milli
         if taken.contains_key(&key) {
             continue;
         }
-        let domain = outbound::domain(read, due.account, due.submission)?;
-        let busy = taken.values().filter(|other| **other == domain).count();
-        if busy < limits::RELAY_HANDOVERS_PER_DOMAIN_MAX {
-            taken.insert(key, domain.clone());
-            picked.push((due, domain));
+        let going = way(server, read, due, &taken)?;
+        if has_room(server, &going, &taken) {
+            taken.insert(key, going.clone());
+            picked.push((due, going));
         }
     }
     Ok((picked, outbound::next_due(read, now)?))
+}
+
+/// Which relays a submission goes to, by its sender and by where it may be already.
+fn way(
+    server: &Server,
+    read: &dyn Read,
+    due: Due,
+    taken: &BTreeMap<(AccountId, u32), Going>,
+) -> StoreResult<Going> {
+    let Some((row, _)) = outbound::load(read, due.account, due.submission)? else {
+        return Ok(Going { domain: String::new(), route: Vec::new() });
+    };
+    let note = outbound::note(read, due.account, due.submission)?;
+    let only = note.handed_to.filter(|_| note.uncertain > 0);
+    let busy = |number: usize| taken.values().filter(|one| one.route.first() == Some(&number)).count();
+    let sender = sender_domain(read, due.account, &row)?;
+    let route = server.relays.route(&sender, only.as_deref(), server.store.clock.now(), busy);
+    Ok(Going { domain: outbound::domain(&row), route })
+}
+
+/// The domain that decides which relay carries a message: that of the envelope sender, and where it
+/// is null that of the Identity, or of the account, that the message speaks for.
+fn sender_domain(read: &dyn Read, account: AccountId, row: &SubmissionRow) -> StoreResult<String> {
+    if let Some(from) = &row.mail_from {
+        return Ok(from.domain_key());
+    }
+    if let Some(identity) = read.row::<IdentityRow>(account, row.identity)? {
+        return Ok(identity.email.domain_key());
+    }
+    let own = identity::addresses(read, account)?;
+    Ok(own.first().map(Address::domain_key).unwrap_or_default())
+}
+
+fn has_room(server: &Server, going: &Going, taken: &BTreeMap<(AccountId, u32), Going>) -> bool {
+    let Some((number, rule)) = going.route.first().and_then(|one| Some((one, server.relays.rule(*one)?)))
+    else {
+        // It goes nowhere, and takes nobody's place.
+        return true;
+    };
+    let same_relay = || taken.values().filter(|one| one.route.first() == Some(number));
+    same_relay().count() < rule.connections_max
+        && same_relay().filter(|one| one.domain == going.domain).count()
+            < rule.connections_per_destination_max
 }
 
 /// Takes up what an ended process left in the middle.
@@ -117,7 +180,7 @@ async fn reclaim(server: &Arc<Server>) -> StoreResult<()> {
 }
 
 /// One handover from its lease to its outcome.
-async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> StoreResult<()> {
+async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], due: Due) -> StoreResult<()> {
     let begun = step(server, due, move |server, locked| {
         let mut txn = server.store.begin(&locked);
         let row = outbound::begin(&mut txn, due.account, due.submission, server.store.clock.now())?;
@@ -132,25 +195,66 @@ async fn hand_over(server: &Arc<Server>, config: &RelayConfig, due: Due) -> Stor
     let Some((row, raw)) = begun else { return Ok(()) };
     let raw = compose::strip_bcc(&raw);
     let envelope = envelope(server, due, &row);
-    let mark = || async {
-        let marked = step(server, due, move |server, locked| {
-            let mut txn = server.store.begin(&locked);
-            let mine = outbound::handing(&mut txn, due.account, due.submission, server.store.clock.now())?;
-            Ok((mine, txn.commit()?.ticket))
-        });
-        match marked.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("the lease is lost".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    };
     let begun = Instant::now();
-    let outcome = smtp_out::hand_over(config, &envelope, &raw, mark).await;
+    let outcome = carry(server, links, route, due, &envelope, &raw).await;
     server.store.metrics.relay_seconds.observe(begun.elapsed().as_secs_f64());
     tracing::info!(submission = %due.submission, account = %due.account, outcome = ?outcome.verdict, "handed over");
     let handover = outcome.handover();
     note(server, &handover);
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
+}
+
+/// Asks the relays of a route one after another, until one has said something of the message.
+async fn carry(
+    server: &Arc<Server>,
+    links: &[RelayLink],
+    route: &[usize],
+    due: Due,
+    envelope: &RelayEnvelope,
+    raw: &[u8],
+) -> Outcome {
+    let ends = tokio::time::Instant::now() + Duration::from_secs(limits::RELAY_HANDOVER_SECONDS_MAX);
+    let relays = &server.relays;
+    let now = || server.store.clock.now();
+    let mut last = None;
+    for &number in route {
+        let (Some(link), Some(rule)) = (links.get(number), relays.rule(number)) else { continue };
+        relays.asked(number, now());
+        let handed = AtomicBool::new(false);
+        let mark = || {
+            handed.store(true, Ordering::Relaxed);
+            mark(server, due, rule.name.clone())
+        };
+        let outcome = link.hand_over(ends, envelope, raw, mark).await;
+        if outcome.relay_failed {
+            tracing::warn!(relay = rule.name, reason = outcome.reply.text, "a relay failed");
+            relays.failed(number, now(), outcome.reply.smtp_reply());
+        } else if outcome.verdict != client::Verdict::Unknown {
+            relays.answered(number);
+        }
+        // Once its octets are on their way the message goes nowhere else in this handover.
+        let goes_on = outcome.relay_failed && !handed.load(Ordering::Relaxed);
+        last = Some(outcome);
+        if !goes_on {
+            break;
+        }
+    }
+    last.unwrap_or_else(|| Outcome::unasked(envelope, "no relay that is configured may carry this message"))
+}
+
+/// Puts on record that a message's octets are about to go out to this relay.
+async fn mark(server: &Arc<Server>, due: Due, relay: String) -> Result<(), String> {
+    let marked = step(server, due, move |server, locked| {
+        let mut txn = server.store.begin(&locked);
+        let now = server.store.clock.now();
+        let mine = outbound::handing(&mut txn, due.account, due.submission, &relay, now)?;
+        Ok((mine, txn.commit()?.ticket))
+    });
+    match marked.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the lease is lost".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn note(server: &Server, handover: &Handover) {

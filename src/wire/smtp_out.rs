@@ -1,4 +1,4 @@
-//! One message to the relay: the socket, TLS and the patience around [`Client`].
+//! Messages to a relay: the sockets, TLS and the patience around [`Client`].
 //!
 //! Invariants:
 //! - `before_data` has returned `Ok` before the first octet of the message is written.
@@ -8,21 +8,26 @@
 //! - Every wait has an end, and all of them together end before the queue's lease does: nobody else
 //!   begins with a message while it is still being handed over.
 //! - Credentials never go over a connection without TLS.
+//! - A connection is used for another message only while both sides agree that none is under way, and
+//!   only after it has answered RSET (RFC 5321 §4.1.1.5). What has closed meanwhile costs a new
+//!   connection and nothing else.
 //!
-//! Deliberately absent: reuse of connections, MX lookups, delivery to anything but the one relay.
+//! Deliberately absent: MX lookups, the choice between relays.
 
 use crate::smtp::client::{Client, Event, Introduction, Order, Outcome, RelayEnvelope};
 use crate::smtp::data::{DotStuffer, FINAL_DOT};
 use crate::smtp::reply::{RelayReply, ReplyReader};
 use crate::types::limits::{
     RELAY_BLOCK_SECONDS_MAX, RELAY_CONNECT_SECONDS_MAX, RELAY_DATA_SECONDS_MAX, RELAY_FINAL_SECONDS_MAX,
-    RELAY_HANDOVER_SECONDS_MAX, RELAY_QUIT_SECONDS_MAX, RELAY_REPLY_SECONDS_MAX,
+    RELAY_HANDOVER_SECONDS_MAX, RELAY_IDLE_SECONDS_MAX, RELAY_MESSAGES_PER_CONNECTION_MAX,
+    RELAY_QUIT_SECONDS_MAX, RELAY_REPLY_SECONDS_MAX,
 };
 use lettre::transport::smtp::authentication::Credentials;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -35,6 +40,8 @@ pub struct RelayConfig {
     host: String,
     port: u16,
     security: Security,
+    /// The user's name in a login.
+    user: Option<String>,
     introduction: Introduction,
     tls: Arc<ClientConfig>,
     pub waits: RelayWaits,
@@ -109,13 +116,14 @@ impl RelayConfig {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (user, authority) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
         let (host, port) = host_and_port(authority, default_port).ok_or_else(form)?;
-        let credentials = match user {
-            None => None,
+        let (user, credentials) = match user {
+            None => (None, None),
             Some(_) if security == Security::None => return Err(RelayConfigError::PasswordWithoutTls),
             Some(user) => {
                 let (name, password) = user.split_once(':').ok_or_else(form)?;
                 let name = percent_decoded(name).ok_or_else(form)?;
-                Some(Credentials::new(name, percent_decoded(password).ok_or_else(form)?))
+                let password = percent_decoded(password).ok_or_else(form)?;
+                (Some(name.clone()), Some(Credentials::new(name, password)))
             }
         };
         if hello.is_empty() || !hello.bytes().all(|octet| octet.is_ascii_graphic()) {
@@ -124,7 +132,16 @@ impl RelayConfig {
         let starttls = security == Security::StartTls;
         let introduction = Introduction { hello: hello.to_owned(), starttls, credentials };
         let tls = Arc::new(tls_config(extra_roots_pem)?);
-        Ok(Self { host, port, security, introduction, tls, waits: RelayWaits::default() })
+        Ok(Self { host, port, security, user, introduction, tls, waits: RelayWaits::default() })
+    }
+}
+
+impl RelayConfig {
+    /// `HOST:PORT`, or `USER@HOST:PORT`, for logs and operators.
+    pub fn name(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{user}{host}:{}", self.port)
     }
 }
 
@@ -182,67 +199,161 @@ pub fn tls_config(extra_roots_pem: Option<&[u8]>) -> Result<ClientConfig, RelayC
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Hands one message to the relay. `before_data` is called once, when the relay has agreed to
-/// take the message (354) and before any of it is sent; it must put on record, durably, that the
-/// message may be delivered from now on. If it fails the message isn't sent: `TryLater`.
-pub async fn hand_over<F, E>(
-    relay: &RelayConfig,
-    envelope: &RelayEnvelope,
-    raw: &[u8],
-    before_data: impl FnOnce() -> F,
-) -> Outcome
-where
-    F: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    let mut client = Client::new(relay.introduction.clone(), envelope.clone(), raw);
-    let mut line = match connect(relay).await {
-        Ok(line) => line,
-        Err(reason) => return client.lost(&reason),
-    };
-    let mut before_data = Some(before_data);
-    let mut event = line.reply(relay.waits.reply).await;
-    loop {
-        event = match client.next(event) {
-            Order::Command(command) => {
-                let wait = if client.awaits_data_reply() { relay.waits.data } else { relay.waits.reply };
-                match line.send(&command, relay.waits.block).await {
-                    Ok(()) => line.reply(wait).await,
-                    Err(reason) => Event::Lost(reason),
+/// A relay with the connections to it.
+pub struct RelayLink {
+    config: RelayConfig,
+    permits: Semaphore,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that waits for the next message.
+struct Idle {
+    line: Line,
+    offers: Vec<String>,
+    since: Instant,
+}
+
+impl RelayLink {
+    /// A relay to which at most so many connections are open at once.
+    pub fn new(config: RelayConfig, connections_max: usize) -> Self {
+        let permits = Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS));
+        Self { config, permits, idle: Mutex::default() }
+    }
+
+    /// Hands one message to the relay, by `ends` at the latest. `before_data` is called once, when the
+    /// relay has agreed to take the message (354) and before any of it is sent; it must put on record,
+    /// durably, that the message may be delivered from now on. If it fails the message isn't sent:
+    /// `TryLater`.
+    pub async fn hand_over<F, E>(
+        &self,
+        ends: Instant,
+        envelope: &RelayEnvelope,
+        raw: &[u8],
+        before_data: impl FnOnce() -> F,
+    ) -> Outcome
+    where
+        F: Future<Output = Result<(), E>>,
+        E: std::fmt::Display,
+    {
+        let mut client = Client::new(self.config.introduction.clone(), envelope.clone(), raw);
+        // The semaphore is never closed.
+        let Ok(_permit) = tokio::time::timeout_at(ends, self.permits.acquire()).await else {
+            return client.lost("all connections to the relay were taken for too long");
+        };
+        let ends = ends.min(Instant::now() + self.config.waits.whole);
+        let (mut line, mut order) = match self.reused(ends).await {
+            Some((line, offers)) => (line, client.resume(offers)),
+            None => match connect(&self.config, ends).await {
+                Ok(mut line) => {
+                    let greeting = line.reply(self.config.waits.reply).await;
+                    (line, client.next(greeting))
                 }
-            }
-            Order::UpgradeTls => match line.upgrade(relay).await {
-                Ok(upgraded) => {
-                    line = upgraded;
-                    Event::TlsReady
-                }
-                // The line went with the failed handshake.
                 Err(reason) => return client.lost(&reason),
             },
-            Order::Record => match before_data.take() {
-                Some(record) => match record().await {
-                    Ok(()) => Event::OnRecord,
-                    Err(error) => Event::Lost(format!("the attempt could not be put on record: {error}")),
+        };
+        let mut before_data = Some(before_data);
+        loop {
+            let event = match order {
+                Order::Command(command) => self.ask(&mut line, &client, &command).await,
+                Order::UpgradeTls => match line.upgrade(&self.config).await {
+                    Ok(upgraded) => {
+                        line = upgraded;
+                        Event::TlsReady
+                    }
+                    // The line went with the failed handshake.
+                    Err(reason) => return client.lost(&reason),
                 },
-                None => Event::Lost("the attempt was to be recorded twice".to_owned()),
-            },
-            Order::SendMessage => match line.send_message(raw, relay.waits.block).await {
-                Ok(()) => match line.send(FINAL_DOT, relay.waits.block).await {
-                    Ok(()) => line.reply(relay.waits.last).await,
-                    Err(reason) => Event::Lost(reason),
+                Order::Record => match before_data.take() {
+                    Some(record) => match record().await {
+                        Ok(()) => Event::OnRecord,
+                        Err(error) => Event::Lost(format!("the attempt could not be put on record: {error}")),
+                    },
+                    None => Event::Lost("the attempt was to be recorded twice".to_owned()),
                 },
-                Err(reason) => {
-                    let early = line.early_reply().await;
-                    return client.lost_before_dot(early, &reason);
+                Order::SendMessage => match self.deliver(&mut line, raw).await {
+                    Ok(event) => event,
+                    Err(reason) => {
+                        let early = line.early_reply().await;
+                        return client.lost_before_dot(early, &reason);
+                    }
+                },
+                Order::Finish(outcome) => {
+                    self.put_away(line, &client);
+                    return outcome;
                 }
-            },
-            Order::Finish(outcome) => {
-                line.leave(client.may_say_quit());
-                return outcome;
+            };
+            order = client.next(event);
+        }
+    }
+
+    async fn ask(&self, line: &mut Line, client: &Client, command: &[u8]) -> Event {
+        let waits = &self.config.waits;
+        let wait = if client.awaits_data_reply() { waits.data } else { waits.reply };
+        match line.send(command, waits.block).await {
+            Ok(()) => line.reply(wait).await,
+            Err(reason) => Event::Lost(reason),
+        }
+    }
+
+    /// The message and its final dot; an error where the dot was never written.
+    async fn deliver(&self, line: &mut Line, raw: &[u8]) -> Result<Event, String> {
+        let waits = &self.config.waits;
+        line.send_message(raw, waits.block).await?;
+        Ok(match line.send(FINAL_DOT, waits.block).await {
+            Ok(()) => line.reply(waits.last).await,
+            Err(reason) => Event::Lost(reason),
+        })
+    }
+
+    /// A connection that took messages before and is still there.
+    async fn reused(&self, ends: Instant) -> Option<(Line, Vec<String>)> {
+        loop {
+            let Idle { mut line, offers, since } = self.idle().pop()?;
+            line.ends = ends;
+            if since.elapsed() >= idle_max() {
+                line.leave(true);
+            } else if line.send(RSET, self.config.waits.block).await.is_ok()
+                && let Event::Reply(reply) = line.reply(RSET_WAIT.min(self.config.waits.reply)).await
+                && (200..300).contains(&reply.code)
+            {
+                return Some((line, offers));
             }
         }
     }
+
+    fn put_away(&self, mut line: Line, client: &Client) {
+        line.messages += 1;
+        match client.leftover() {
+            Some(offers)
+                if line.messages < RELAY_MESSAGES_PER_CONNECTION_MAX && !line.reader.holds_octets() =>
+            {
+                self.idle().push(Idle { line, offers, since: Instant::now() });
+            }
+            _ => line.leave(client.may_say_quit()),
+        }
+    }
+
+    /// Closes the connections that have waited too long for another message, or all of them.
+    pub fn close_idle(&self, all: bool) {
+        let mut idle = self.idle();
+        let (old, kept) = idle.drain(..).partition(|one| all || one.since.elapsed() >= idle_max());
+        *idle = kept;
+        let old: Vec<Idle> = old;
+        old.into_iter().for_each(|one| one.line.leave(true));
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+fn idle_max() -> Duration {
+    Duration::from_secs(RELAY_IDLE_SECONDS_MAX)
+}
+
+const RSET: &[u8] = b"RSET\r\n";
+/// Who doesn't answer RSET by then is left for a new connection.
+const RSET_WAIT: Duration = Duration::from_secs(5);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -253,13 +364,14 @@ struct Line {
     reader: ReplyReader,
     /// When the handover is over, whatever is being waited for.
     ends: Instant,
+    /// Messages that were handed over, or tried to be.
+    messages: u32,
 }
 
 /// Octets of the message that are stuffed and written at once.
 const BLOCK_BYTES: usize = 32 * 1024;
 
-async fn connect(relay: &RelayConfig) -> Result<Line, String> {
-    let ends = Instant::now() + relay.waits.whole;
+async fn connect(relay: &RelayConfig, ends: Instant) -> Result<Line, String> {
     let address = (relay.host.as_str(), relay.port);
     let stream = timeout(relay.waits.connect.min(relay.waits.whole), TcpStream::connect(address))
         .await
@@ -267,7 +379,7 @@ async fn connect(relay: &RelayConfig) -> Result<Line, String> {
         .map_err(|error| format!("the relay can't be reached: {error}"))?;
     // The final dot is a write of its own and must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let line = Line { stream: Box::new(stream), reader: ReplyReader::default(), ends };
+    let line = Line { stream: Box::new(stream), reader: ReplyReader::default(), ends, messages: 0 };
     if relay.security == Security::Implicit { line.upgrade(relay).await } else { Ok(line) }
 }
 
@@ -290,7 +402,12 @@ impl Line {
             .await
             .map_err(|_| "the TLS handshake with the relay took too long".to_owned())?
             .map_err(|error| format!("the TLS handshake with the relay failed: {error}"))?;
-        Ok(Line { stream: Box::new(stream), reader: ReplyReader::default(), ends: self.ends })
+        Ok(Line {
+            stream: Box::new(stream),
+            reader: ReplyReader::default(),
+            ends: self.ends,
+            messages: self.messages,
+        })
     }
 
     async fn send(&mut self, octets: &[u8], wait: Duration) -> Result<(), String> {

@@ -93,11 +93,16 @@ async fn an_operator_sees_the_queue_stops_it_has_it_tried_and_takes_something_ou
     let entry = &told["entries"][0];
     let name = entry["id"].as_str().unwrap().to_owned();
     assert_eq!(name, format!("{}-{id}", it.bob.account));
+    let relays = json!([{
+        "name": relay.name(), "senders": [], "priority": 0, "state": "up", "failures": 0,
+        "downUntil": null, "error": null
+    }]);
     assert_eq!(
         told,
-        json!({"paused": false, "entries": [{
+        json!({"paused": false, "relays": relays, "entries": [{
             "id": name, "account": SUPPORT, "from": SUPPORT, "subject": "Re: Hello", "state": "waiting",
             "queuedAt": entry["queuedAt"], "nextAt": entry["nextAt"], "attempts": 1, "uncertain": 0,
+            "perhapsAt": null,
             "recipients": [{"email": MARTA, "state": "waiting", "reply": "451 4.3.0 come back later"}]
         }]})
     );
@@ -110,7 +115,7 @@ async fn an_operator_sees_the_queue_stops_it_has_it_tried_and_takes_something_ou
     assert_eq!(it.queue(&["resume"])["paused"], false);
     it.delivered(&id, "unknown").await;
     assert_eq!(relay.deliveries(), 1);
-    assert_eq!(it.queue(&["list"]), json!({"paused": false, "entries": []}));
+    assert_eq!(it.queue(&["list"]), json!({"paused": false, "relays": relays, "entries": []}));
     let gone = it.server.command(&["queue", "show", &name], "");
     assert!(!gone.status.success());
     assert!(String::from_utf8_lossy(&gone.stderr).contains("nothing in the queue is called"), "{gone:?}");

@@ -3,10 +3,11 @@
 use crate::support::relay::{CA_PEM, Hangup, Relay, Script};
 use postroom::smtp::client::{Outcome, RelayEnvelope, RelayRecipient, Verdict};
 use postroom::types::Address;
-use postroom::wire::smtp_out::{RelayConfig, hand_over};
+use postroom::wire::smtp_out::{RelayConfig, RelayLink};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn envelope(rcpts: &[&str]) -> RelayEnvelope {
     let address = |text: &str| Address::parse(text).expect("an address");
@@ -29,12 +30,28 @@ const MESSAGE: &[u8] = b"Subject: hi\r\n\r\n.dot\r\nend\r\n";
 /// Hands over `MESSAGE`; counts how often the attempt was put on record.
 async fn send(config: &RelayConfig, rcpts: &[&str]) -> (Outcome, usize) {
     let records = AtomicUsize::new(0);
-    let outcome = hand_over(config, &envelope(rcpts), MESSAGE, || async {
-        records.fetch_add(1, Ordering::SeqCst);
-        Ok::<(), Infallible>(())
-    })
-    .await;
+    let outcome = link(config)
+        .hand_over(far(), &envelope(rcpts), MESSAGE, || async {
+            records.fetch_add(1, Ordering::SeqCst);
+            Ok::<(), Infallible>(())
+        })
+        .await;
     (outcome, records.load(Ordering::SeqCst))
+}
+
+/// A relay that no connection goes to yet.
+fn link(config: &RelayConfig) -> RelayLink {
+    RelayLink::new(config.clone(), 1)
+}
+
+/// An end that no test reaches.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Hands over a message whose attempt is recorded without fault.
+async fn send_raw(link: &RelayLink, raw: &[u8]) -> Outcome {
+    link.hand_over(far(), &envelope(&["a@x"]), raw, || async { Ok::<(), Infallible>(()) }).await
 }
 
 fn each(outcome: &Outcome) -> Vec<(Verdict, String)> {
@@ -59,8 +76,7 @@ async fn a_message_arrives_as_it_was() {
 async fn a_large_message_arrives_as_it_was() {
     let relay = Relay::start().await;
     let raw = b".line of a large message\r\n".repeat(100_000);
-    let outcome =
-        hand_over(&config(&relay), &envelope(&["a@x"]), &raw, || async { Ok::<(), Infallible>(()) }).await;
+    let outcome = send_raw(&link(&config(&relay)), &raw).await;
     assert_eq!(outcome.verdict, Verdict::Accepted);
     assert!(relay.messages()[0].content == raw);
 }
@@ -114,8 +130,7 @@ async fn each_way_to_fail_has_its_verdict_and_only_354_has_the_attempt_recorded(
 async fn a_connection_that_breaks_within_the_message_leaves_no_doubt() {
     let relay = Relay::start_with(Script { hangup: Hangup::BeforeDot, ..Script::default() }).await;
     let raw = b"a line of a message that fills all socket buffers\r\n".repeat(400_000);
-    let outcome =
-        hand_over(&config(&relay), &envelope(&["a@x"]), &raw, || async { Ok::<(), Infallible>(()) }).await;
+    let outcome = send_raw(&link(&config(&relay)), &raw).await;
     assert_eq!(outcome.verdict, Verdict::TryLater, "{:?}", outcome.reply);
     assert_eq!(relay.deliveries(), 0);
 }
@@ -123,8 +138,8 @@ async fn a_connection_that_breaks_within_the_message_leaves_no_doubt() {
 #[tokio::test]
 async fn a_message_whose_attempt_cant_be_recorded_isnt_sent() {
     let relay = Relay::start().await;
-    let outcome =
-        hand_over(&config(&relay), &envelope(&["a@x"]), MESSAGE, || async { Err("disk full") }).await;
+    let link = link(&config(&relay));
+    let outcome = link.hand_over(far(), &envelope(&["a@x"]), MESSAGE, || async { Err("disk full") }).await;
     assert_eq!(outcome.verdict, Verdict::TryLater);
     assert!(outcome.reply.text.contains("disk full"));
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -207,4 +222,49 @@ async fn replies_injected_before_the_handshake_are_never_taken_for_the_relay_s()
     let (outcome, _) = send(&config, &["a@x"]).await;
     assert_eq!(outcome.verdict, Verdict::TryLater);
     assert!(outcome.reply.text.contains("in the clear"), "{:?}", outcome.reply);
+}
+
+#[tokio::test]
+async fn one_connection_carries_message_after_message_each_begun_anew() {
+    let rcpts = vec![("no@x".to_owned(), "550 5.1.1 no".to_owned())];
+    let relay = Relay::start_with(Script { rcpts, ..Script::default() }).await;
+    let link = link(&config(&relay));
+    for rcpt in ["a@x", "no@x", "c@x"] {
+        link.hand_over(far(), &envelope(&[rcpt]), MESSAGE, || async { Ok::<(), Infallible>(()) }).await;
+    }
+    assert_eq!((relay.connections(), relay.deliveries()), (1, 2));
+    let mail = "MAIL FROM:<support@us.example> SIZE=26";
+    let one = |rcpt: &str| [mail.to_owned(), format!("RCPT TO:<{rcpt}>"), "DATA".to_owned()];
+    let mut expected = vec!["EHLO us.example".to_owned()];
+    expected.extend(one("a@x"));
+    expected.push("RSET".to_owned());
+    expected.extend_from_slice(&one("no@x")[..2]);
+    expected.push("RSET".to_owned());
+    expected.extend(one("c@x"));
+    assert_eq!(relay.commands(), expected);
+    link.close_idle(true);
+    let last = || async { relay.commands().last().map(String::as_str) == Some("QUIT") };
+    for _ in 0..100 {
+        if last().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{:?}", relay.commands());
+}
+
+#[tokio::test]
+async fn a_connection_that_closed_meanwhile_or_ended_in_doubt_is_never_used_again() {
+    let relay = Relay::start().await;
+    let link = link(&config(&relay));
+    assert_eq!(send_raw(&link, MESSAGE).await.verdict, Verdict::Accepted);
+    // The next reply that it gives is the last one of the connection.
+    relay.script(Script { rset: Some("421 4.4.2 too long idle".to_owned()), ..Script::default() });
+    assert_eq!(send_raw(&link, MESSAGE).await.verdict, Verdict::Accepted);
+    assert_eq!((relay.connections(), relay.deliveries()), (2, 2));
+    relay.script(Script { hangup: Hangup::AfterTaking, ..Script::default() });
+    assert_eq!(send_raw(&link, MESSAGE).await.verdict, Verdict::Unknown);
+    relay.script(Script::default());
+    assert_eq!(send_raw(&link, MESSAGE).await.verdict, Verdict::Accepted);
+    assert_eq!((relay.connections(), relay.deliveries()), (3, 4));
 }

@@ -63,6 +63,7 @@ pub struct Script {
     /// Replies to RCPT by the address; others are accepted.
     pub rcpts: Vec<(String, String)>,
     pub data: Option<String>,
+    pub rset: Option<String>,
     /// The reply to the final dot. The message counts as taken only where it begins with 2.
     pub end: Option<String>,
     pub hangup: Hangup,
@@ -82,6 +83,7 @@ impl Default for Script {
             mail: None,
             rcpts: Vec::new(),
             data: None,
+            rset: None,
             end: None,
             hangup: Hangup::Never,
             pause: Duration::ZERO,
@@ -150,6 +152,11 @@ impl Relay {
             }
         });
         Self { address, shared, task }
+    }
+
+    /// `127.0.0.1:port`, as operators see it.
+    pub fn name(&self) -> String {
+        self.address.to_string()
     }
 
     /// `smtp://127.0.0.1:port`.
@@ -301,6 +308,9 @@ impl Dialogue<'_> {
         } else if upper == "QUIT" {
             self.say(None, "221 2.0.0 Bye").await?;
             return Ok(false);
+        } else if upper == "RSET" {
+            self.rcpts.clear();
+            self.say(script.rset, "250 2.0.0 Ok").await?;
         } else if upper.starts_with("AUTH") {
             self.say(None, "235 2.7.0 Welcome").await?;
         } else {

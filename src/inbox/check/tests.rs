@@ -87,7 +87,7 @@ fn day() -> Day {
         outbound::destroy(txn, house.inbox, other.id, &other.row).unwrap();
         let reports = ReportsRow { dsns: vec![EmailId(1)], ..ReportsRow::default() };
         txn.put_at(keys::row(house.inbox, Kind::SubmissionReports, sent.id.0), &reports).unwrap();
-        let note = QueueMarkRow { warned: true, uncertain: 0 };
+        let note = QueueMarkRow { warned: true, ..QueueMarkRow::default() };
         txn.put_at(keys::row(house.inbox, Kind::QueueMark, sent.id.0), &note).unwrap();
         let row = identity::all(txn, house.inbox).unwrap()[0].1.clone();
         identity::write_for(txn, house.inbox, IdentityId(1), house.bob, &row).unwrap();

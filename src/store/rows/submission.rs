@@ -112,10 +112,12 @@ pub struct ReturnPathRow {
 }
 
 /// What the queue notes of a submission until it is done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct QueueMarkRow {
     /// Its sender was told that it is late.
     pub warned: bool,
     /// Handovers of which nobody knows whether the relay took the message.
     pub uncertain: u32,
+    /// The relay that was given the message's octets and may have it. No other gets them.
+    pub handed_to: Option<String>,
 }
