@@ -12,8 +12,9 @@ use crate::mail::quota::{self, Room};
 use crate::store::{PreparedBlob, StoreError, uploads};
 use crate::types::{AccountId, BlobId, limits};
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
@@ -87,9 +88,15 @@ pub async fn download(
     State(web): State<Web>,
     caller: Caller,
     Path((account, blob_id, name)): Path<(String, String, String)>,
-    Query(query): Query<DownloadQuery>,
-    headers: HeaderMap,
+    query: Result<Query<DownloadQuery>, QueryRejection>,
+    method: Method,
+    mut headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    // RFC 9110 §14.2: only a GET knows ranges.
+    if method != Method::GET {
+        headers.remove(header::RANGE);
+    }
     let session = caller.session(&web)?;
     let account =
         AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
@@ -114,9 +121,14 @@ fn answer(
     media_type: Option<&str>,
     asked: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let etag = format!("\"{blob_id}\"");
+    // RFC 9110 §13.1.1 compares strongly: a weak tag is none of these octets.
+    if named(asked, header::IF_MATCH, |tag| tag == etag) == Some(false) {
+        let detail = "The blob is none of those that If-Match names.";
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
+    }
     let text =
         |value: String| HeaderValue::from_str(&value).map_err(|_| bad("The name or type can't be a header."));
-    let etag = format!("\"{blob_id}\"");
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::ETAG, text(etag.clone())?);
@@ -127,10 +139,9 @@ fn answer(
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let sandbox = HeaderValue::from_static("default-src 'none'; sandbox");
     headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
-    let unchanged = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     // RFC 9110 §13.1.2 compares weakly.
-    let is_it = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
-    if unchanged.is_some_and(|tags| tags.split(',').any(|tag| is_it(tag.trim()))) {
+    if named(asked, header::IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag) == Some(true)
+    {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
@@ -155,6 +166,15 @@ fn answer(
     Ok(response)
 }
 
+/// Whether a list of entity tags has the one that is meant, or `*`; `None` where there is no list. Its
+/// fields are one list (RFC 9110 §5.3), and no tag of ours has a comma.
+fn named(asked: &HeaderMap, field: HeaderName, is_it: impl Fn(&str) -> bool) -> Option<bool> {
+    let mut lists = asked.get_all(field).iter().peekable();
+    lists.peek()?;
+    let tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    Some(tags.map(str::trim).any(|tag| tag == "*" || is_it(tag)))
+}
+
 #[derive(PartialEq, Eq, Debug)]
 enum Asked {
     Whole,
@@ -164,10 +184,14 @@ enum Asked {
 
 /// One range of octets (RFC 9110 §14.2); several, or one that can't be read, give the whole.
 fn byte_range(header: &str, size: usize) -> Asked {
-    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+    // The unit's name has no case (RFC 9110 §14.1).
+    let range = header.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let Some((first, last)) = range.and_then(|(_, range)| range.split_once('-')) else {
         return Asked::Whole;
     };
-    let number = |text: &str| text.trim().parse::<usize>().ok();
+    // Digits alone: a sign is none (§14.1.1).
+    let digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+    let number = |text: &str| Some(text.trim()).filter(|text| digits(text))?.parse::<usize>().ok();
     let range = match (number(first), number(last), first.trim().is_empty(), last.trim().is_empty()) {
         (Some(first), Some(last), ..) if first <= last => first..last.saturating_add(1).min(size),
         (Some(first), None, _, true) => first..size,
@@ -232,6 +256,9 @@ mod tests {
             ("bytes=5-3", Asked::Whole),
             ("bytes=1-2,4-5", Asked::Whole),
             ("bytes=-", Asked::Whole),
+            ("bytes=+1-2", Asked::Whole),
+            ("bytes=1-+2", Asked::Whole),
+            ("Bytes=1-2", Asked::Part(1..3)),
             ("lines=1-2", Asked::Whole),
         ] {
             assert_eq!(byte_range(header, 10), asked, "{header}");

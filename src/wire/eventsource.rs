@@ -10,6 +10,7 @@ use super::problem::Problem;
 use crate::types::limits;
 use crate::types::metrics::Raised;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -33,9 +34,10 @@ pub struct Wanted {
 pub async fn open(
     State(web): State<Web>,
     caller: Caller,
-    Query(wanted): Query<Wanted>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Query(wanted) = wanted?;
     let close_after_state = match wanted.closeafter.as_deref().unwrap_or("no") {
         "state" => true,
         "no" => false,
@@ -108,11 +110,13 @@ impl Channel {
             // The header goes out at once with this comment, so that the client knows it's connected.
             return Some(Bytes::from_static(b": connected\n\n"));
         }
-        let ping = self.ping.map(Duration::from_secs);
+        // From the last event on: a change that isn't told doesn't put the ping off.
+        let ping = wait(self.ping.map(Duration::from_secs));
+        tokio::pin!(ping);
         loop {
             tokio::select! {
                 ready = self.feed.ready() => ready.ok()?,
-                () = wait(ping) => {
+                () = &mut ping => {
                     let data = json!({"interval": self.ping});
                     return Some(Bytes::from(format!("event: ping\ndata: {data}\n\n")));
                 }

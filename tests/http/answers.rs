@@ -15,6 +15,28 @@ async fn each_answer_has_an_id_of_its_own_or_that_of_a_proxy() {
     }
 }
 
+/// RFC 9110 §15.5.6: whoever asks in a wrong way is told the right ones.
+#[tokio::test]
+async fn a_method_that_is_not_there_is_refused_with_those_that_are() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    for (path, allowed) in [("/jmap/upload/a1/", "POST"), ("/jmap/ws/ticket", "POST")] {
+        let reply = ann.get(path).await;
+        assert_eq!((reply.status, reply.header("allow")), (405, vec![allowed]), "{path}");
+    }
+    for path in ["/.well-known/jmap", "/jmap/eventsource", "/jmap/download/a1/b/c"] {
+        let reply = ann.post(path, "application/json", Vec::new()).await;
+        assert_eq!((reply.status, reply.header("allow")), (405, vec!["GET,HEAD"]), "{path}");
+    }
+    let head = ann.head_with("/.well-known/jmap", &[]).await;
+    let get = ann.get("/.well-known/jmap").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    for name in ["content-type", "cache-control", "content-length"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+    assert!(!get.header("date").is_empty(), "RFC 9110 §6.6.1");
+}
+
 #[tokio::test]
 async fn browsers_may_call_from_the_configured_origins_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -70,6 +70,20 @@ async fn a_blob_goes_as_it_is() {
     assert_eq!(part.body, b"line");
 }
 
+/// A channel must not wait for a full buffer, and a secret's length must not tell of it.
+#[tokio::test]
+async fn a_channel_and_a_ticket_go_as_they_are() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let accept = [("Accept-Encoding", "gzip, br, zstd")];
+    let fields = [("Content-Type", "application/json"), accept[0]];
+    let ticket = ann.post_with("/jmap/ws/ticket", &fields, Vec::new()).await;
+    assert_eq!((ticket.status, ticket.header("content-encoding")), (200, vec![]));
+    assert_eq!(ticket.json()["username"], "ann@x.example");
+    let mut events = ann.events_after("types=*&closeafter=no&ping=0", &accept).await;
+    assert_eq!(events.next().await.unwrap(), ": connected", "readable as it came");
+}
+
 /// A small body could unfold to one without end.
 #[tokio::test]
 async fn a_body_that_comes_coded_is_refused() {

@@ -44,6 +44,79 @@ async fn what_is_uploaded_is_downloaded_whole_in_part_or_not_again() {
     }
 }
 
+/// RFC 9110 §9.3.2, §14.2: the header of the whole and no content, whatever range is asked for.
+#[tokio::test]
+async fn a_head_tells_of_the_whole_blob_and_knows_no_ranges() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let path = upload(&ann, b"0123456789").await;
+    let whole = ann.get(&path).await;
+    for fields in [&[][..], &[("Range", "bytes=3-5")], &[("Range", "bytes=10-")]] {
+        let head = ann.head_with(&path, fields).await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{fields:?}");
+        assert_eq!(head.header("content-length"), ["10"], "{fields:?}");
+        assert_eq!(head.header("content-range"), [""; 0], "{fields:?}");
+        for name in ["etag", "content-type", "content-disposition", "cache-control", "accept-ranges"] {
+            assert_eq!(head.header(name), whole.header(name), "{name}");
+        }
+    }
+    let known = ann.head_with(&path, &[("If-None-Match", "*")]).await;
+    assert_eq!(known.status, 304);
+}
+
+/// RFC 9110 §13.2.2: If-Match is judged before If-None-Match, and both before a range.
+#[tokio::test]
+async fn conditions_are_judged_in_their_order_and_lists_are_read_to_the_end() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let path = upload(&ann, b"0123456789").await;
+    let tag = ann.get(&path).await.header("etag")[0].to_owned();
+    let (weak, among) = (format!("W/{tag}"), format!("\"x\" , {tag}"));
+    for (fields, status) in [
+        (vec![("If-Match", tag.as_str())], 200),
+        (vec![("If-Match", "*")], 200),
+        (vec![("If-Match", among.as_str())], 200),
+        (vec![("If-Match", "\"x\""), ("If-Match", &tag)], 200),
+        (vec![("If-Match", "\"x\"")], 412),
+        // A weak tag is the same as no other where octets count (§13.1.1).
+        (vec![("If-Match", weak.as_str())], 412),
+        (vec![("If-Match", "\"x\""), ("If-None-Match", &tag)], 412),
+        (vec![("If-Match", "\"x\""), ("Range", "bytes=0-1")], 412),
+        (vec![("If-Match", tag.as_str()), ("If-None-Match", &tag)], 304),
+        (vec![("If-Match", tag.as_str()), ("Range", "bytes=0-1")], 206),
+        (vec![("If-None-Match", "\"x\""), ("If-None-Match", &tag)], 304),
+        (vec![("If-None-Match", &tag), ("Range", "bytes=0-1")], 304),
+        (vec![("If-None-Match", "\"x\""), ("Range", "BYTES=0-1")], 206),
+        // A blob has no date, so what compares dates is not there (§13.1.3, §13.1.4).
+        (vec![("If-Modified-Since", "Tue, 17 Nov 2037 10:00:00 GMT")], 200),
+        (vec![("If-Unmodified-Since", "Tue, 17 Nov 1998 10:00:00 GMT")], 200),
+    ] {
+        let reply = ann.get_with(&path, &fields).await;
+        assert_eq!(reply.status, status, "{fields:?}");
+        if status == 304 {
+            assert_eq!((reply.header("etag"), reply.body.len()), (vec![tag.as_str()], 0), "{fields:?}");
+        }
+        if status == 412 {
+            let problem = json!({
+                "type": "about:blank", "status": 412, "title": "Precondition Failed",
+                "detail": "The blob is none of those that If-Match names."
+            });
+            assert_eq!(reply.json(), problem, "{fields:?}");
+        }
+    }
+    // What isn't there has no conditions (§13.2.1).
+    let nothing = format!("/jmap/download/{}/nothing/x", ann.account);
+    assert_eq!(ann.get_with(&nothing, &[("If-Match", "\"x\"")]).await.status, 404);
+}
+
+/// The path of a blob with this content.
+async fn upload(client: &Client, content: &[u8]) -> String {
+    let reply =
+        client.post(&format!("/jmap/upload/{}/", client.account), "text/plain", content.to_vec()).await;
+    let blob = reply.json()["blobId"].as_str().unwrap().to_owned();
+    format!("/jmap/download/{}/{blob}/a.txt?type=text/plain", client.account)
+}
+
 #[tokio::test]
 async fn a_blob_of_another_account_does_not_exist() {
     let server = TestServer::office(&[]).await;

@@ -98,6 +98,42 @@ async fn a_ping_comes_as_often_as_the_server_says() {
     assert_eq!((name.as_str(), data), ("ping", json!({"interval": interval})));
 }
 
+/// RFC 8620 §7.3: a ping sets no id, and its interval is one that every client can live with.
+#[tokio::test]
+async fn a_ping_has_no_id_and_comes_also_where_what_changes_is_not_told() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=VacationResponse&closeafter=no&ping=1").await;
+    assert_eq!(events.next().await.unwrap(), ": connected");
+    let changes = async {
+        for number in 0.. {
+            deliver(&server, &format!("m{number}@customer.example")).await;
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    let ping = tokio::select! {
+        () = changes => unreachable!("they have no end"),
+        event = events.next() => event.unwrap(),
+    };
+    assert_eq!(ping, "event: ping\ndata: {\"interval\":5}");
+}
+
+#[tokio::test]
+async fn a_channel_that_is_asked_for_in_another_form_is_refused() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    for (query, detail) in [
+        ("types=*&closeafter=never&ping=0", "closeafter is \"state\" or \"no\"."),
+        ("types=*&closeafter=no&ping=-1", "A variable in the URL's query is of another type."),
+        ("types=*&closeafter=no&ping=often", "A variable in the URL's query is of another type."),
+    ] {
+        let reply = ann.get(&format!("/jmap/eventsource?{query}")).await;
+        assert_eq!(reply.header("content-type"), ["application/problem+json"], "{query}");
+        let problem = json!({"type": "about:blank", "status": 400, "title": "Bad Request", "detail": detail});
+        assert_eq!((reply.status, reply.json()), (400, problem), "{query}");
+    }
+}
+
 #[tokio::test]
 async fn a_revoked_app_password_ends_its_channel_at_once() {
     let server = TestServer::office(&[]).await;

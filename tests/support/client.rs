@@ -137,6 +137,15 @@ impl Client {
         whole(request.send().await.expect("a reply")).await
     }
 
+    /// A HEAD with these header fields.
+    pub async fn head_with(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let mut request = self.http.head(self.url(path)).headers(self.headers());
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        whole(request.send().await.expect("a reply")).await
+    }
+
     /// An OPTIONS with these header fields.
     pub async fn options_with(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
         let mut request = self.http.request(reqwest::Method::OPTIONS, self.url(path));
