@@ -5,6 +5,7 @@ mod exchange;
 mod export;
 mod import;
 mod list;
+mod logging;
 mod queue;
 
 use self::configuration::Configuration;
@@ -299,7 +300,7 @@ pub fn main() -> ExitCode {
         Command::Export(options) => exchange_mail(&cli.data, cli.json, |ask| export::run(&options, ask)),
         Command::Config(command) => Ok(configuration::run(&command, &cli.data, cli.json)),
         command => {
-            begin_logging("warn", LogFormat::Text);
+            logging::begin("warn", LogFormat::Text);
             request(command).and_then(|request| administer(&cli.data, request, cli.json))
         }
     };
@@ -314,7 +315,7 @@ pub fn main() -> ExitCode {
 
 fn run_server(data: PathBuf, serve: Serve) -> Result<ExitCode, String> {
     let config = server_config(data, serve)?;
-    begin_logging(&config.log, config.log_format);
+    logging::begin(&config.log, config.log_format);
     app::run(config).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -332,19 +333,6 @@ fn server_config(data: PathBuf, serve: Serve) -> Result<Config, String> {
         ..RawConfig::default()
     };
     file.overlaid(line).check(data).map_err(|error| error.to_string())
-}
-
-/// Lines go to standard error; `POSTROOM_LOG` wins over the configuration.
-fn begin_logging(level: &str, format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("POSTROOM_LOG")
-        .or_else(|_| tracing_subscriber::EnvFilter::try_new(level))
-        .unwrap_or_default();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call, in a test, changes nothing.
-    let _ = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
 }
 
 fn restore(from: &Path, data: &Path) -> Result<ExitCode, String> {
@@ -468,7 +456,7 @@ fn exchange_mail(
     json: bool,
     command: impl FnOnce(exchange::Ask<'_>) -> Result<serde_json::Value, String>,
 ) -> Result<ExitCode, String> {
-    begin_logging("warn", LogFormat::Text);
+    logging::begin("warn", LogFormat::Text);
     let told = command(&|request| done(data, request))?;
     if json {
         println!("{told:#}");

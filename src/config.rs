@@ -112,7 +112,7 @@ pub struct RawConfig {
     /// The same in messages. Default 10000000.
     pub quota_messages: Option<u64>,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing. `POSTROOM_LOG` wins over it.
-    /// Default `info`.
+    /// Libraries are heard from `info` on, since below it they show what passes through them. Default `info`.
     pub log: Option<String>,
     /// How log lines look: `text` or `json`. Default `text`.
     #[schemars(with = "Option<String>")]

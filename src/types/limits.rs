@@ -405,6 +405,8 @@ pub const HTTP_WAIT_SECONDS_DEFAULT: u64 = 60;
 pub const HTTP_BODY_SECONDS_MAX: u64 = 30 * 60;
 /// A request's id that a proxy gave.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// What a log line shows of a request's path.
+pub const LOGGED_PATH_BYTES_MAX: usize = 256;
 /// Octets of answers that wait on one HTTP/2 stream.
 pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Octets of a request's header.

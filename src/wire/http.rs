@@ -308,8 +308,7 @@ async fn known_by_id(State(web): State<Web>, mut request: Request, next: Next) -
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
     let id = given.cloned().unwrap_or_else(next_request_id);
     request.headers_mut().remove(&REQUEST_ID);
-    // The query may hold a ticket, and is told to nobody.
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), shown(request.uri().path()));
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
@@ -322,6 +321,18 @@ async fn known_by_id(State(web): State<Web>, mut request: Request, next: Next) -
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
     response
+}
+
+/// What log lines show of a path: enough to tell what was asked. A ticket and a file's name stand at the
+/// end of theirs and are told to nobody, as is the query.
+fn shown(path: &str) -> String {
+    let segments = if path.starts_with("/jmap/download/") { 4 } else { 3 };
+    let (end, more) = match path.match_indices('/').nth(segments) {
+        Some((end, _)) => (end, true),
+        None => (path.len(), false),
+    };
+    let bound = path.floor_char_boundary(end.min(limits::LOGGED_PATH_BYTES_MAX));
+    format!("{}{}", &path[..bound], if more || bound < end { "/…" } else { "" })
 }
 
 fn is_request_id(id: &[u8]) -> bool {
@@ -360,4 +371,28 @@ fn cors(origins: &[String]) -> CorsLayer {
             REQUEST_ID,
         ])
         .max_age(Duration::from_secs(3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_show_no_ticket_and_no_name_of_a_file() {
+        for (path, wanted) in [
+            ("/jmap", "/jmap"),
+            ("/", "/"),
+            ("*", "*"),
+            ("/.well-known/jmap", "/.well-known/jmap"),
+            ("/jmap/upload/ab", "/jmap/upload/ab"),
+            ("/jmap/upload/ab/", "/jmap/upload/ab/…"),
+            ("/jmap/download/ab/blob/salaries.pdf", "/jmap/download/ab/blob/…"),
+            ("/jmap/ws/ticket", "/jmap/ws/ticket"),
+            ("/jmap/ws/ticket/secret", "/jmap/ws/ticket/…"),
+        ] {
+            assert_eq!(shown(path), wanted);
+        }
+        let long = shown(&format!("/{}", "ä".repeat(1000)));
+        assert!(long.len() <= limits::LOGGED_PATH_BYTES_MAX + "/…".len(), "{long}");
+    }
 }

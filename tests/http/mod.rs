@@ -2,6 +2,7 @@
 
 mod answers;
 mod compression;
+mod logs;
 mod operators;
 mod patience;
 mod tls;

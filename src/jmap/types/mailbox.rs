@@ -197,11 +197,11 @@ impl SetObject for Mailbox {
         }
         let all = mailbox::all(ctx.reader(), account.id)?;
         let mut large = Vec::new();
-        for (id, row) in all.iter().filter(|(id, row)| doomed.contains(id) && row.kept.is_none()) {
+        for (id, _) in all.iter().filter(|(id, row)| doomed.contains(id) && row.kept.is_none()) {
             let stays = |below: MailboxId| !doomed.contains(&below);
             let blocked = all.iter().any(|(other, row)| row.parent == Some(*id) && stays(*other));
             if !blocked && list::total(ctx.reader(), account.id, List::Mailbox(*id))? as usize > STEP_EMAILS {
-                large.push((*id, row.name.clone()));
+                large.push(*id);
             }
         }
         if large.is_empty() {
@@ -211,8 +211,8 @@ impl SetObject for Mailbox {
         if if_in_state.is_some_and(|wanted| wanted != state) {
             return Err(MethodErrorKind::StateMismatch.into());
         }
-        for (id, name) in large {
-            empty_in_steps(ctx, account, id, &name)?;
+        for id in large {
+            empty_in_steps(ctx, account, id)?;
         }
         Ok(Some(state))
     }
@@ -380,13 +380,13 @@ const STEP_EMAILS: usize = 250;
 /// Takes Emails out of a large mailbox that is about to go, in transactions of bounded size between which
 /// others get their turn. It is itself as long as it has any: a client that syncs meanwhile sees it
 /// emptied, and what a crash leaves is a mailbox with fewer Emails, which can be asked away again.
-fn empty_in_steps(ctx: &mut Ctx, account: &Account, id: MailboxId, name: &str) -> Result<(), MethodError> {
+fn empty_in_steps(ctx: &mut Ctx, account: &Account, id: MailboxId) -> Result<(), MethodError> {
     loop {
         let left = list::total(ctx.reader(), account.id, List::Mailbox(id))? as usize;
         if left <= STEP_EMAILS {
             return Ok(());
         }
-        tracing::debug!(account = %account.id, mailbox = %id, name, left, "a large mailbox is being emptied");
+        tracing::debug!(account = %account.id, mailbox = %id, left, "a large mailbox is being emptied");
         let ((), _) = ctx.write(account.id, |ctx, txn| {
             match remove_emails(ctx, txn, account, id, STEP_EMAILS) {
                 Ok(()) => Ok(()),
