@@ -21,7 +21,7 @@ use crate::store::rows::directory::AccountKind;
 use crate::store::rows::mail::{EmailRow, Kept, Origin};
 use crate::store::rows::submission::SubmissionRow;
 use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
-use crate::store::{Change, Read, StoreError, StoreResult, Txn, blobs};
+use crate::store::{Read, StoreError, StoreResult, Txn, blobs};
 use crate::types::*;
 use std::collections::BTreeSet;
 
@@ -171,7 +171,6 @@ fn file(
     let at = txn.store().clock.now().date();
     let new = prepared.email(Vec::new(), mailboxes, BTreeSet::new(), at, Origin::Automatic, None);
     let added = message::add(txn, account, new)?;
-    txn.log(account, DataType::EmailDelivery, added.email.0, Change::Created)?;
     reports::keep_own(txn, account, id, added.email)?;
     Ok(added)
 }

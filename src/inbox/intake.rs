@@ -367,7 +367,6 @@ pub(super) fn remember(
     arrival: &Arrival<'_>,
     email: EmailId,
 ) -> StoreResult<()> {
-    txn.log(account, DataType::EmailDelivery, email.0, crate::store::Change::Created)?;
     txn.put_at(seen_key(account, prepared, arrival), &SeenRow { email, at: arrival.at })
 }
 

@@ -88,6 +88,8 @@ pub fn add(txn: &mut Txn<'_>, account: AccountId, new: NewEmail) -> StoreResult<
     txn.insert(account, email, &StoredMessage { prefix: new.prefix, message: new.message })?;
     place(txn, account, email, None, Some(&row))?;
     txn.insert(account, email, &row)?;
+    // RFC 8621 §1.5: whatever is added to the store, and nothing else.
+    txn.log(account, DataType::EmailDelivery, email.0, Change::Created)?;
     Ok(Added { email, thread, size })
 }
 

@@ -26,6 +26,36 @@ async fn a_delivered_message_is_told_with_the_states_that_get_gives() {
     );
 }
 
+/// RFC 8621 §1.5: what is added to the store changes EmailDelivery, and nothing else does.
+#[tokio::test]
+async fn a_delivery_is_told_as_a_type_of_its_own_and_reading_is_none() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let mut events = ann.events("types=EmailDelivery&closeafter=no&ping=0").await;
+    events.next().await.unwrap();
+    let mut last = json!(null);
+    for round in ["one", "two"] {
+        deliver(&server, &format!("{round}@customer.example")).await;
+        let (_, data) = events.event().await;
+        let state = data["changed"][&ann.account].clone();
+        assert!(state["EmailDelivery"].is_string() && state != last, "{data}");
+        assert_eq!(state.as_object().unwrap().len(), 1, "{data}");
+        last = state;
+        // Marking and destroying what is there is no delivery: the next event is that of the next one.
+        let id = ann.call("Email/query", json!({"limit": 1})).await["ids"][0].as_str().unwrap().to_owned();
+        let marked = ann.call("Email/set", json!({"update": {&id: {"keywords/$flagged": true}}})).await;
+        assert_eq!(marked["updated"], json!({&id: null}));
+    }
+    let drafts = ann.mailbox("drafts").await;
+    let draft = json!({"mailboxIds": {drafts: true}, "keywords": {"$draft": true}, "subject": "New"});
+    let made = ann.call("Email/set", json!({"create": {"d": draft}})).await["created"]["d"]["id"].clone();
+    let (_, data) = events.event().await;
+    assert_ne!(data["changed"][&ann.account], last, "a message of one's own is added, too");
+    ann.call("Email/set", json!({"destroy": [made]})).await;
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(700), events.event()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+}
+
 #[tokio::test]
 async fn a_star_tells_of_registered_types_only() {
     let server = TestServer::office(&[]).await;
