@@ -128,6 +128,10 @@ pub enum Event {
     Imported {
         email: EmailId,
     },
+    /// A client took `$draft` from a message that it made, or gave it back: drafts aren't counted.
+    DraftChanged {
+        is_draft: bool,
+    },
     /// A member destroyed a message (no draft).
     MessageDestroyed {
         email: EmailId,
@@ -291,6 +295,11 @@ pub fn apply(
         }
         Event::Internal { email } => messages::internal(&mut draft, *email),
         Event::Imported { email } => messages::imported(&mut draft, *email),
+        Event::DraftChanged { is_draft } => {
+            let count = draft.row.message_count;
+            draft.row.message_count = if *is_draft { count.saturating_sub(1) } else { count.saturating_add(1) };
+            draft.bump();
+        }
         Event::MessageDestroyed { email } => {
             draft.row.message_count = draft.row.message_count.saturating_sub(1);
             draft.bump();

@@ -43,6 +43,9 @@ pub fn change(
     }
     may_change(desk, before, after)?;
     let after: &EmailRow = &viewer::settled(before, after);
+    if let Some(id) = before.conversation.filter(|_| is_draft(before) != is_draft(after)) {
+        desk.apply(id, &Event::DraftChanged { is_draft: is_draft(after) }, Vec::new())?;
+    }
     let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
     let is: BTreeSet<MailboxId> = after.mailboxes.iter().copied().collect();
     let conversation = match before.conversation {

@@ -309,3 +309,25 @@ async fn a_category_has_its_place_in_the_archive_and_the_definition_of_done_is_a
     assert_eq!(places(&bob, email).await, set(&["Archive", "Archive/billing"]));
     server.check();
 }
+
+/// What has lost `$draft` is a message of the conversation, and one that has it again is none.
+#[tokio::test]
+async fn a_draft_that_is_none_any_more_counts_as_a_message() {
+    let server = office().await;
+    deliver(&server, "one", None, "Help").await;
+    let bob = server.client("bob@x.example").await;
+    let first = bob.call("Email/get", json!({"ids": emails(&bob).await, "properties": ["messageId"]})).await;
+    let drafts = bob.mailbox("drafts").await;
+    let draft = json!({
+        "mailboxIds": {drafts: true}, "keywords": {"$draft": true}, "subject": "Re: Help",
+        "inReplyTo": first["list"][0]["messageId"], "references": first["list"][0]["messageId"]
+    });
+    let made = bob.call("Email/set", json!({"create": {"d": draft}})).await["created"]["d"]["id"].clone();
+    let draft = made.as_str().unwrap();
+    for (keywords, count) in [(json!({}), 2), (json!({"$draft": true}), 1), (json!({"$flagged": true}), 2)] {
+        let told = bob.call("Email/set", json!({"update": {draft: {"keywords": keywords}}})).await;
+        assert_eq!(told["updated"], json!({draft: null}), "{told}");
+        assert_eq!(conversation(&bob).await["messageCount"], json!(count), "{keywords}");
+        server.check();
+    }
+}
