@@ -374,7 +374,10 @@ fn person_disable(office: Office<'_>, email: &str) -> Result<AdminReply, AdminEr
         let view = View::load(txn)?;
         inboxes
             .iter()
-            .try_for_each(|inbox| membership::release(txn, &server::staff(&view, *inbox), *inbox, person))
+            .try_for_each(|inbox| {
+                membership::release(txn, &server::staff(&view, *inbox), *inbox, person).map(|_| ())
+            })
+            .map_err(AdminError::from)
     })?;
     for inbox in &inboxes {
         admin_member::release_work(office, *inbox, person)?;

@@ -1,12 +1,7 @@
 //! Members of inboxes at the command line: who joins, who leaves, and what becomes of their work.
 
 use super::admin::{self, AdminError, AdminReply, Office};
-use crate::inbox::desk::Desk;
-use crate::inbox::machine::{Actor, Event};
-use crate::inbox::membership::{self, RELEASED_AT_ONCE};
-use crate::inbox::{scheduling, server};
-use crate::store::rows::team::Cause;
-use crate::store::{List, list};
+use crate::inbox::{membership, server};
 use crate::types::*;
 
 pub(super) fn add(
@@ -39,35 +34,22 @@ fn change(
     Ok(AdminReply::Done)
 }
 
-/// A person who may not work here any more owns nothing and answers nothing: step by step, so that
-/// no step is large. A step that a crash prevented is made up for when the conversation moves.
+/// Ends the release of what a person owned here, so that the command's answer says that it is done. What
+/// doesn't come about is left to the timer.
 pub(super) fn release_work(
     office: Office<'_>,
     inbox: AccountId,
     person: PrincipalId,
 ) -> Result<(), AdminError> {
-    // Closed work keeps who did it: those are passed over.
-    let mut kept = 0;
     loop {
         let locked = office.store.lock_blocking(&[inbox]);
         let mut txn = office.store.begin(&locked);
-        let owned = List::ConversationsOfOwner(Some(person));
-        let found = list::page(&txn, inbox, owned, kept, RELEASED_AT_ONCE, false)?;
         let staff = server::staff(&office.directory.current(), inbox);
-        let mut desk = Desk::open(&mut txn, inbox, Actor::System(Cause::User), &staff)?;
-        for entry in &found {
-            let id = ConversationId(entry.place.id);
-            desk.apply(id, &Event::MemberLeft { principal: person }, Vec::new())?;
-            kept += u32::from(desk.conversation(id)?.is_some_and(|row| row.owner == Some(person)));
-        }
-        if found.is_empty() {
-            desk.end_locks_of(person)?;
-            scheduling::hold_all_of(&mut txn, &staff, inbox, person).map_err(AdminError::from)?;
-        }
+        let is_more = membership::release(&mut txn, &staff, inbox, person)?;
         let committed = txn.commit()?;
         drop(locked);
         office.store.durable_blocking(committed.ticket)?;
-        if found.is_empty() {
+        if !is_more {
             return Ok(());
         }
     }

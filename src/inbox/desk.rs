@@ -83,6 +83,8 @@ pub enum TimerKind {
     Release = RELEASE_TIMER,
     /// A sibling of the conversation was answered ([`super::siblings`]); due at once.
     SiblingReplied = 4,
+    /// The open work of somebody who left is released further ([`super::membership`]); due at once.
+    MemberRelease = 5,
 }
 
 /// What stands beside an Email in its conversation.

@@ -2,20 +2,22 @@
 //! the same transaction.
 //!
 //! Invariants: from the commit on, whoever may not work here any more holds no lock, has nothing
-//! scheduled and owns as little as fits into one commit; what is left is released step by step right
-//! after it. A draft of somebody who left needs no write: it is the leads' by the rules.
+//! scheduled and owns no more open work than one commit could not take; a timer that is written with it
+//! takes the rest in steps, after a restart too. A draft of somebody who left needs no write: it is the
+//! leads' by the rules. Closed work keeps who did it, and is not even looked at.
 
 use super::admin::AdminError;
-use super::desk::{Desk, Staff};
+use super::desk::{Desk, DeskResult, Staff, TimerKind};
 use super::machine::{Actor, Entry, Event, Value};
 use super::{scheduling, server};
 use crate::auth::{AuthError, View, accounts};
 use crate::mail::{mailbox, viewer};
+use crate::store::keys::Key;
 use crate::store::rows::directory::AccountRow;
 use crate::store::rows::mail::MailboxRow;
 use crate::store::rows::sharing::{Entity, ShareNotificationRow};
-use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
-use crate::store::{List, Read, Row, Txn, keys, list};
+use crate::store::rows::team::{ActivityKind, ActivityValue, Cause, Status};
+use crate::store::{List, Read, Row, StoreResult, Txn, keys, list};
 use crate::types::*;
 
 /// Conversations that one transaction takes from a person.
@@ -98,22 +100,61 @@ fn record(
     Ok(())
 }
 
-/// Ends what somebody who may not work here any more holds, and takes from them what they own, as
-/// much as fits.
-pub fn release(
+/// Ends what somebody who may not work here any more holds, and takes their open work from them, as much
+/// as fits. True where some is left: the timer for it is due at once.
+pub fn release(txn: &mut Txn<'_>, staff: &Staff, inbox: AccountId, person: PrincipalId) -> DeskResult<bool> {
+    // What is released leaves these lists, so that no step meets it again.
+    let found = open_work(txn, inbox, person, RELEASED_AT_ONCE + 1)?;
+    let is_more = found.len() > RELEASED_AT_ONCE;
+    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
+    desk.end_locks_of(person)?;
+    for id in found.into_iter().take(RELEASED_AT_ONCE) {
+        desk.apply(id, &Event::MemberLeft { principal: person }, Vec::new())?;
+    }
+    scheduling::hold_all_of(txn, staff, inbox, person)?;
+    let timer = timer(inbox, person);
+    match ((txn as &dyn Read).has(&timer)?, is_more) {
+        (false, true) => txn.put_at(timer, &())?,
+        (true, false) => txn.delete_at(timer),
+        _ => {}
+    }
+    Ok(is_more)
+}
+
+/// Takes the next step of a release whose timer came. Somebody who may work here again keeps what is
+/// still theirs.
+pub(super) fn go_on(
     txn: &mut Txn<'_>,
     staff: &Staff,
     inbox: AccountId,
     person: PrincipalId,
-) -> Result<(), AdminError> {
-    let owned = List::ConversationsOfOwner(Some(person));
-    let found = list::page(txn, inbox, owned, 0, RELEASED_AT_ONCE, false)?;
-    let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
-    desk.end_locks_of(person)?;
-    for entry in found {
-        desk.apply(ConversationId(entry.place.id), &Event::MemberLeft { principal: person }, Vec::new())?;
+) -> DeskResult<()> {
+    if staff.roster.can_own(person) {
+        txn.delete_at(timer(inbox, person));
+        return Ok(());
     }
-    Ok(scheduling::hold_all_of(txn, staff, inbox, person)?)
+    release(txn, staff, inbox, person).map(|_| ())
+}
+
+/// The timer of a release that isn't done. Its time is always over.
+fn timer(inbox: AccountId, person: PrincipalId) -> Key {
+    keys::due(keys::Kind::Timer, Millis(0), inbox, TimerKind::MemberRelease as u8, person.0)
+}
+
+/// What somebody owns that isn't closed, at most `limit`.
+fn open_work(
+    read: &dyn Read,
+    inbox: AccountId,
+    person: PrincipalId,
+    limit: usize,
+) -> StoreResult<Vec<ConversationId>> {
+    let mut found = Vec::new();
+    for status in Status::ALL.into_iter().filter(|status| *status != Status::Closed) {
+        let owned = List::ConversationsOf(status as u8, Some(person));
+        let entries = list::page(read, inbox, owned, 0, limit - found.len(), false)?;
+        found.extend(entries.iter().map(|entry| ConversationId(entry.place.id)));
+    }
+    Ok(found)
 }
 
 /// Joining subscribes to the mailboxes that the server keeps, and to no folder of people's own
@@ -168,7 +209,100 @@ mod tests {
     use super::*;
     use crate::auth::Directory;
     use crate::inbox::admin::{self, AdminRequest, Office};
+    use crate::inbox::support::{House, ask};
+    use crate::inbox::timers;
     use crate::store::{Store, StoreOptions};
+
+    /// How many conversations of Bob's are closed, and how many are not.
+    fn of_bob(house: &House) -> (u32, usize) {
+        let snapshot = house.server.store.snapshot();
+        let closed = List::ConversationsOf(Status::Closed as u8, Some(house.bob));
+        let closed = list::total(&snapshot, house.inbox, closed).unwrap();
+        (closed, open_work(&snapshot, house.inbox, house.bob, 1000).unwrap().len())
+    }
+
+    /// A house in which Bob owns closed work, all of it newer than his open work, which is more than one
+    /// commit takes.
+    fn busy_house() -> House {
+        let house = House::new();
+        let all = 2 * RELEASED_AT_ONCE as u32 + 5;
+        for n in 1..=all {
+            house.deliver(&["support@x.example"], &format!("m{n}"), "");
+        }
+        house.at_desk(house.bob, MemberRole::Agent, |desk| {
+            for n in 1..=all {
+                let status = (n > RELEASED_AT_ONCE as u32 + 5).then_some(Status::Closed);
+                let change = super::super::change::Change {
+                    owner: Some(Some(house.bob)),
+                    status,
+                    ..Default::default()
+                };
+                desk.apply(ConversationId(n), &Event::Set { change, expect: Default::default() }, vec![])?;
+            }
+            Ok(())
+        });
+        assert_eq!(of_bob(&house), (50, 55));
+        house
+    }
+
+    fn set_role(house: &House, role: Option<MemberRole>) {
+        let wanted = Change { inbox: house.inbox, person: house.bob, role, by: operator() };
+        let office = Office {
+            store: &house.server.store,
+            directory: &house.server.directory,
+            search: None,
+            relays: None,
+            hostname: "x.example",
+        };
+        admin::change(office, &[house.inbox], |txn| change(txn, &wanted)).unwrap();
+    }
+
+    /// Fires what is due, as after a start; how many timers that were.
+    fn fire_due(house: &House) -> usize {
+        let server = &house.server;
+        let due = timers::due(&server.store.snapshot(), server.store.clock.now(), 100).unwrap();
+        let staff = server::staff(&server.directory.current(), house.inbox);
+        for due in &due {
+            house.write(house.inbox, |txn| timers::fire(txn, &staff, *due).unwrap());
+        }
+        due.len()
+    }
+
+    fn faults(house: &House) -> Vec<String> {
+        let view = house.server.directory.current();
+        crate::inbox::check::run(&house.server.store, None, &view, &mut |_| {}).unwrap().report.faults
+    }
+
+    #[test]
+    fn open_work_of_a_member_who_left_is_released_in_steps_that_a_timer_takes_up_again() {
+        let house = busy_house();
+        set_role(&house, None);
+        assert_eq!(of_bob(&house), (50, 5), "as much as fits goes with the membership");
+        assert_eq!(faults(&house), Vec::<String>::new());
+        assert_eq!(fire_due(&house), 1);
+        assert_eq!(of_bob(&house), (50, 0), "closed work keeps who did it");
+        assert_eq!(fire_due(&house), 0, "nothing is left to do");
+        assert_eq!(faults(&house), Vec::<String>::new());
+    }
+
+    #[test]
+    fn somebody_who_may_work_again_keeps_what_was_not_released_yet() {
+        let house = busy_house();
+        set_role(&house, Some(MemberRole::Observer));
+        set_role(&house, Some(MemberRole::Agent));
+        assert_eq!(fire_due(&house), 1);
+        assert_eq!(of_bob(&house), (50, 5));
+        assert_eq!(fire_due(&house), 0);
+    }
+
+    #[test]
+    fn the_command_that_disables_a_person_ends_when_all_of_their_open_work_is_released() {
+        let house = busy_house();
+        ask(&house.server, AdminRequest::PersonDisable { email: "bob@x.example".to_owned() });
+        assert_eq!(of_bob(&house), (50, 0));
+        assert_eq!(fire_due(&house), 0);
+        assert_eq!(faults(&house), Vec::<String>::new());
+    }
 
     #[test]
     fn a_person_is_told_so_many_things_at_most_the_newest_ones() {

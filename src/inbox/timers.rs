@@ -1,9 +1,10 @@
 //! Timers: snoozed conversations come back, reply locks end, scheduled mail goes out, siblings hear of
-//! a reply. A timer is a row keyed by its time,
-//! written and removed with what it is for, so that a restart loses none and fires none twice.
+//! a reply, the work of who left is released. A timer is a row keyed by its time, written and removed
+//! with what it is for, so that a restart loses none and fires none twice.
 
 use super::desk::{Desk, DeskError, DeskResult, Staff, TimerKind};
 use super::machine::{Actor, Event};
+use super::membership;
 use super::scheduling;
 use super::siblings;
 use crate::store::rows::team::{Cause, ReplyLockRow};
@@ -44,6 +45,9 @@ pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
     if timer.kind == TimerKind::Release as u8 {
         txn.delete_at(key);
         return scheduling::release(txn, staff, timer.account, SubmissionId(timer.id));
+    }
+    if timer.kind == TimerKind::MemberRelease as u8 {
+        return membership::go_on(txn, staff, timer.account, PrincipalId(timer.id));
     }
     let mut desk = Desk::open(txn, timer.account, Actor::System(Cause::Timer), staff)?;
     if timer.kind == TimerKind::SiblingReplied as u8 {

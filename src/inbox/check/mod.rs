@@ -17,7 +17,7 @@ use crate::mail::search::SearchIndex;
 use crate::store::blobs::Referrer;
 use crate::store::check::{self, Check, Floor, Reference, Report};
 use crate::store::keys::{self, Kind};
-use crate::store::rows::directory::{AccountKind, AccountRow, ListBounceRow, ListTerms};
+use crate::store::rows::directory::{AccountKind, AccountRow, ListBounceRow, ListTerms, PrincipalRow};
 use crate::store::rows::team::{ConversationRow, InboxSettingsRow, NoteRow, ReplyLockRow};
 use crate::store::{Row, Store, StoreResult};
 use crate::types::*;
@@ -131,6 +131,11 @@ fn timer(check: &mut Check<'_>, (at, account, kind, id): (Millis, AccountId, u8,
         let id = ConversationId(id);
         if !check.read.has(&ConversationRow::key(account, id))? {
             check.fault(account, format_args!("word of a sibling waits for {id}, which doesn't exist"));
+        }
+    } else if kind == TimerKind::MemberRelease as u8 {
+        let id = PrincipalId(id);
+        if !check.read.has(&PrincipalRow::key(AccountId::DIRECTORY, id))? {
+            check.fault(account, format_args!("a timer releases the work of {id}, who doesn't exist"));
         }
     } else if kind != TimerKind::Release as u8 {
         check.fault(account, format_args!("there is a timer of an unknown kind, {kind}"));

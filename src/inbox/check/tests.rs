@@ -543,6 +543,13 @@ fn conversations_that_disagree_are_told() {
         ),
         (
             |txn, day| {
+                let kind = TimerKind::MemberRelease as u8;
+                txn.put_at(keys::due(Kind::Timer, START, day.house.inbox, kind, 99), &()).unwrap()
+            },
+            &["INBOX: a timer releases the work of pdd, who doesn't exist"],
+        ),
+        (
+            |txn, day| {
                 txn.put_at(
                     keys::due(Kind::Timer, UNTIL, day.house.inbox, TimerKind::Lock as u8, day.lock.0),
                     &(),
