@@ -147,6 +147,7 @@ fn chores(server: &Arc<Server>, stopping: &watch::Receiver<bool>) -> Vec<(&'stat
         ("presence", tokio::spawn(background::presence(server(), stopping()))),
         ("full text", tokio::spawn(background::index(server(), stopping()))),
         ("collector", tokio::spawn(background::collect(server(), stopping()))),
+        ("purge", tokio::spawn(background::purge(server(), stopping()))),
         ("sweep", tokio::spawn(background::sweep(server(), stopping()))),
     ]
 }

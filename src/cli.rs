@@ -1,6 +1,7 @@
 //! The command line: words in, a request to the server or the folder, words or JSON out.
 
 mod configuration;
+mod erase;
 mod exchange;
 mod export;
 mod import;
@@ -9,6 +10,7 @@ mod logging;
 mod queue;
 
 use self::configuration::Configuration;
+use self::erase::Erase;
 use self::export::Export;
 use self::import::Import;
 use self::list::Lists;
@@ -81,6 +83,9 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
     /// The relay queue: what waits, and why.
     #[command(subcommand)]
     Queue(Queue),
+    /// Destroy what conversations say, for good; their histories stay verifiable.
+    #[command(subcommand)]
+    Erase(Erase),
     /// Copy everything to a new folder, while the server runs.
     #[command(after_help = "Example:\n  postroom backup /backup/2026-11-24")]
     Backup {
@@ -391,6 +396,7 @@ fn request(command: Command) -> Result<AdminRequest, String> {
             let to = std::path::absolute(&to).map_err(|error| error.to_string())?;
             AdminRequest::Backup { to }
         }
+        Command::Erase(erase) => AdminRequest::Erase(erase.request()?),
         Command::Team(team) => AdminRequest::Team(team_request(team)),
         Command::Check => AdminRequest::Check,
         Command::Serve(_)
@@ -484,7 +490,7 @@ fn offline(data: &Path, request: AdminRequest) -> Result<AdminReply, String> {
     let store = app::open_store(&config).map_err(|error| error.to_string())?;
     let directory = Directory::open(&store).map_err(|error| error.to_string())?;
     let search = match &request {
-        AdminRequest::Backup { .. } => {
+        AdminRequest::Backup { .. } | AdminRequest::Erase(_) => {
             SearchIndex::open(&data.join("index"), store.id(), store.clock.clone())
                 .ok()
                 .map(|opened| opened.index)
@@ -492,10 +498,19 @@ fn offline(data: &Path, request: AdminRequest) -> Result<AdminReply, String> {
         _ => None,
     };
     let hostname = config.hostname.as_str();
-    let office =
-        Office { store: &store, directory: &directory, search: search.as_ref(), relays: None, hostname };
-    let reply = admin::run(office, request).map_err(|error| error.to_string());
-    drop(search);
+    let erases = matches!(request, AdminRequest::Erase(_));
+    // Nothing feeds full text here, so that the end of erasing can't wait for it.
+    let heard = search.as_ref().filter(|_| !erases);
+    let office = Office { store: &store, directory: &directory, search: heard, relays: None, hostname };
+    let mut reply = admin::run(office, request).map_err(|error| error.to_string());
+    if let (Ok(_), Some(search), true) = (&reply, &search, erases)
+        && let Err(error) = erase::purge_search(&store, &directory, search)
+    {
+        reply = Err(error);
+    }
+    if let Some(search) = search {
+        search.close();
+    }
     store.close();
     reply
 }
@@ -548,6 +563,7 @@ fn print(reply: &AdminReply) {
         AdminReply::Queue(report) => queue::print(report),
         AdminReply::Lists { lists } => list::print(lists),
         AdminReply::Quota(quota) => print_quota(quota),
+        AdminReply::Erased(report) => erase::print(report),
         AdminReply::Checked(check) => print_check(check),
         AdminReply::Done | AdminReply::Imported(_) | AdminReply::Exported(_) => println!("done"),
     }

@@ -5,6 +5,7 @@ use crate::auth::accounts::{self, NewInbox};
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::admin_check::{self, CheckLine};
+use crate::inbox::admin_erase::{self, EraseRequest, ErasedReport};
 use crate::inbox::admin_import::{self, ExportPage, ExportRequest, ImportReport, ImportRequest};
 use crate::inbox::admin_list::{self, ListLine, ListRequest};
 use crate::inbox::admin_member;
@@ -83,6 +84,7 @@ pub enum AdminRequest {
     },
     Team(TeamRequest),
     List(ListRequest),
+    Erase(EraseRequest),
     Check,
 }
 
@@ -128,6 +130,7 @@ pub enum AdminReply {
     Lists {
         lists: Vec<ListLine>,
     },
+    Erased(ErasedReport),
     Checked(CheckLine),
     Done,
 }
@@ -234,6 +237,7 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
         AdminRequest::QuotaShow { email } => admin_quota::show(office, &email).map(AdminReply::Quota),
         AdminRequest::Team(request) => admin_team::run(office, request),
         AdminRequest::List(request) => admin_list::run(office, request),
+        AdminRequest::Erase(request) => admin_erase::run(office, &request),
         AdminRequest::Check => admin_check::checked(office),
     }
 }

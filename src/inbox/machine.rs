@@ -10,7 +10,7 @@
 //! Absent on purpose: which conversation a message belongs to (threading), who may see an inbox
 //! (auth), and writing anything.
 
-use super::{change, merge, messages, ownership, status};
+use super::{change, erase, merge, messages, ownership, status};
 use crate::inbox::refusal::Refusal;
 use crate::store::rows::team::{
     ActivityKind, ActivityValue, Cause, ConversationRow, InboxSettingsRow, SetBy, Sibling,
@@ -191,6 +191,8 @@ pub enum Event {
         new: ConversationId,
         contents: merge::Contents,
     },
+    /// Its messages, its notes and every word about it were destroyed.
+    Erased,
 }
 
 /// What follows from an event, besides the new row.
@@ -272,6 +274,7 @@ pub fn apply(
             | Event::MemberLeft { .. }
             | Event::NoteDestroyed { .. }
             | Event::SnoozeReached
+            | Event::Erased
     );
     if let Some(into) = conversation.merged_into
         && !survives_merge
@@ -295,16 +298,8 @@ pub fn apply(
         }
         Event::Internal { email } => messages::internal(&mut draft, *email),
         Event::Imported { email } => messages::imported(&mut draft, *email),
-        Event::DraftChanged { is_draft } => {
-            let count = draft.row.message_count;
-            draft.row.message_count = if *is_draft { count.saturating_sub(1) } else { count.saturating_add(1) };
-            draft.bump();
-        }
-        Event::MessageDestroyed { email } => {
-            draft.row.message_count = draft.row.message_count.saturating_sub(1);
-            draft.bump();
-            draft.log(ActivityKind::EmailDestroyed, ActivityValue::Email(*email).into(), Value::NONE);
-        }
+        Event::DraftChanged { is_draft } => messages::draft_changed(&mut draft, *is_draft),
+        Event::MessageDestroyed { email } => messages::destroyed(&mut draft, *email),
         Event::NoteCreated { note, mentions } => note_created(&mut draft, *note, mentions)?,
         Event::NoteUpdated { note, author, mentions } => note_updated(&mut draft, *note, *author, mentions)?,
         Event::NoteDestroyed { note, author } => note_destroyed(&mut draft, *note, *author)?,
@@ -333,6 +328,7 @@ pub fn apply(
         Event::GaveBack { source, contents } => merge::gave_back(&mut draft, *source, contents)?,
         Event::MergeUndone { contents } => merge::merge_undone(&mut draft, contents)?,
         Event::SplitOff { new, contents } => merge::split_off(&mut draft, *new, contents)?,
+        Event::Erased => erase::erased(&mut draft),
     }
     Ok(draft.finish(conversation))
 }

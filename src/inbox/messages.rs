@@ -279,6 +279,20 @@ pub(super) fn internal(draft: &mut Draft<'_>, email: EmailId) {
     draft.message(ActivityKind::InternalReceived, email, ActivityValue::None);
 }
 
+/// Drafts aren't counted; one that has lost its keyword is.
+pub(super) fn draft_changed(draft: &mut Draft<'_>, is_draft: bool) {
+    let count = draft.row.message_count;
+    draft.row.message_count = if is_draft { count.saturating_sub(1) } else { count.saturating_add(1) };
+    draft.bump();
+}
+
+/// A member destroyed it; a draft isn't told of.
+pub(super) fn destroyed(draft: &mut Draft<'_>, email: EmailId) {
+    draft.row.message_count = draft.row.message_count.saturating_sub(1);
+    draft.bump();
+    draft.log(ActivityKind::EmailDestroyed, ActivityValue::Email(email).into(), Value::NONE);
+}
+
 pub(super) fn imported(draft: &mut Draft<'_>, email: EmailId) {
     draft.row.message_count = draft.row.message_count.saturating_add(1);
     draft.message(ActivityKind::Imported, email, ActivityValue::None);

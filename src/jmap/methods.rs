@@ -105,6 +105,7 @@ static TABLES: &[&[Method]] = &[
     types::blob::METHODS,
     types::conversation::METHODS,
     types::conversation_counts::METHODS,
+    types::conversation_erase::METHODS,
     types::note::METHODS,
     types::reply_lock::METHODS,
     types::activity::METHODS,

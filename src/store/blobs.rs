@@ -321,6 +321,11 @@ fn moment_of(key: &[u8], value: &[u8]) -> StoreResult<Millis> {
     }
 }
 
+/// Deletes the content of those blobs that nothing refers to, without the grace that [`collect`] gives.
+pub fn delete_unreferenced(store: &Store, hashes: &[BlobHash]) -> StoreResult<u64> {
+    hashes.chunks(COLLECT_BATCH).map(|some| delete_loose(store, some)).sum()
+}
+
 /// Deletes those that are still loose.
 fn delete_loose(store: &Store, hashes: &[BlobHash]) -> StoreResult<u64> {
     let locked = store.lock_blocking(&[]);

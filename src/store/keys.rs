@@ -58,6 +58,7 @@
 //!   61 Queue mark               (account, submission:4)        until it is done
 //!   62 Queue paused             (0)
 //!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
+//!   64 Purge                    (account, conversation:4, version:8)   content that was erased there
 //!   6a Bounces of a subscriber  (account, number:4)            of a distribution list
 //!   70 Log marks                (account)                      when the log was where
 //! rows      ffffffff kind:1 …   tables of the whole server
@@ -172,6 +173,7 @@ pub enum Kind {
     QueueMark = 0x61,
     QueuePaused = 0x62,
     Evidence = 0x63,
+    Purge = 0x64,
     ListBounce = 0x6a,
     LogMarks = 0x70,
     Timer = 0x40,

@@ -206,6 +206,12 @@ impl Store {
         }
     }
 
+    /// Rewrites the engine's files, so that nothing that was deleted is in them any more. Reads and writes
+    /// everything once, beside the work that goes on. Blocks.
+    pub fn rewrite_files(&self) -> StoreResult<()> {
+        self.engine.rewrite()
+    }
+
     /// What the engine holds, for operators: name and octets.
     pub fn figures(&self) -> Vec<(&'static str, u64)> {
         self.engine.figures()

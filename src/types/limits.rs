@@ -14,6 +14,8 @@ pub const CALLS_IN_REQUEST_MAX: usize = 64;
 pub const OBJECTS_IN_GET_MAX: usize = 1000;
 /// `maxObjectsInSet`.
 pub const OBJECTS_IN_SET_MAX: usize = 500;
+/// Messages and notes that one transaction erases.
+pub const ERASE_MESSAGES_MAX: usize = 2_000;
 /// `maxSizeUpload`, and the largest message taken in or composed.
 pub const UPLOAD_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
 /// Uploads that one person has in one account at once; the oldest goes for a further one (RFC 8620 §6).

@@ -1,7 +1,7 @@
 //! The work that goes on beside requests: timers, and feeding full text.
 
 use crate::inbox::server::{self, Server};
-use crate::inbox::{sweep, timers};
+use crate::inbox::{erase, sweep, timers};
 use crate::mail::indexer;
 use crate::store::sweep::Retention;
 use crate::store::{Read, StoreError};
@@ -19,6 +19,9 @@ const COLLECT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How often what is kept for a time only is swept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(crate::types::limits::SWEEP_INTERVAL_SECONDS);
+
+/// How often it is looked whether something was erased: its octets are in files so much longer.
+const PURGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long full text rests between two feedings, which is the most that it lags behind.
 const FEED_REST: Duration = Duration::from_millis(10);
@@ -135,6 +138,30 @@ pub async fn sweep(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
         match done.await {
             Ok(swept) => tracing::debug!(swept.remembered, swept.log_entries, "swept"),
             Err(error) => tracing::error!(%error, "what is old could not be swept"),
+        }
+    }
+}
+
+/// Rewrites the files that have what was erased, until `stopping` says true.
+pub async fn purge(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PURGE_INTERVAL) => {}
+            () = super::http::stopped(&mut stopping) => return,
+        }
+        let done: Result<(), erase::PurgeError> = server
+            .blocking(|server| {
+                for (account, _) in server.directory.current().accounts() {
+                    if erase::is_to_be_purged(&server.store.snapshot(), account)? {
+                        erase::purge(&server.store, server.search.as_ref(), account)?;
+                        tracing::info!(%account, "what was erased has left the files");
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = done {
+            tracing::error!(%error, "what was erased is in files still; it is tried again");
         }
     }
 }

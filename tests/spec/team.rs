@@ -310,6 +310,18 @@ async fn the_example_of_activities() {
     ]);
     let told = story.step(&ann, "What is new since.", ACTIVITY, calls).await;
     assert_eq!(told[2]["list"][0]["type"], "statusChanged");
+    let args = json!({"ids": [&id]});
+    let told = story.call(&bob, "Erasing is an admin's.", ACTIVITY, "Conversation/erase", args.clone()).await;
+    assert_eq!(told["type"], "forbidden");
+    story.server.json(&["inbox", "member", "add", "support@x.example", "ann@x.example:admin"]);
+    let what = "Ann, who is an admin now, erases the conversation.";
+    let told = story.call(&ann, what, ACTIVITY, "Conversation/erase", args).await;
+    assert_eq!(told["erased"], json!([id]));
+    let calls = json!([
+        ["Activity/query", {"filter": {"conversationId": &id}, "sort": sort}, "0"], ["Activity/get", get, "1"]
+    ]);
+    let told = story.step(&ann, "What happened stays, without words.", ACTIVITY, calls).await;
+    assert_eq!(told[1]["list"].as_array().unwrap().last().unwrap()["type"], "erased");
     story.end();
 }
 

@@ -248,6 +248,7 @@ const WORK: &[Line] = &[
     ("undo a merge", [NOBODY, NO, "yes", "yes", "yes"]),
     ("split", [NOBODY, NO, "yes", "yes", "yes"]),
     ("destroy it", [NOBODY, NO, NO, NO, NO]),
+    ("erase it", [NOBODY, NO, NO, NO, "yes"]),
 ];
 
 #[tokio::test]
@@ -279,6 +280,7 @@ async fn who_may_work_a_conversation() {
             deliver(case.server, &name, Some(&case.name), "And another thing").await;
             (TEAM, "Conversation/set", json!({"create": {"s": {"emailIds": [case.email]}}}))
         }
+        "erase it" => (TEAM, "Conversation/erase", json!({"ids": [case.conversation]})),
         _ => (TEAM, "Conversation/set", json!({"destroy": [case.conversation]})),
     })
     .await;

@@ -34,6 +34,7 @@ pub const FLOOR: Floor = Floor {
         Kind::ConversationEvent,
         Kind::ThreadConversation,
         Kind::Merge,
+        Kind::Purge,
         Kind::Note,
         Kind::Lock,
         Kind::Activity,
@@ -84,6 +85,7 @@ fn account(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
     }
     conversations::check(check, account)?;
     history::check(check, account)?;
+    check.each::<Vec<BlobHash>>(account, Kind::Purge, |_, _, _| Ok(()))?;
     check.each::<InboxSettingsRow>(account, Kind::InboxSettings, |_, _, _| Ok(()))?;
     check.each::<super::intake::SeenRow>(account, Kind::DeliverySeen, |_, _, _| Ok(()))?;
     let directory: Option<AccountRow> = check.row(AccountId::DIRECTORY, account)?;

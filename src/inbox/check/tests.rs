@@ -94,6 +94,8 @@ fn day() -> Day {
         let refusal = RefusalRow::Block(Block { at: START, emails: vec![] });
         let key = keys::pair(house.inbox, Kind::PlainRefusal, OPEN.0, house.bob.0);
         txn.put_at(key, &refusal).unwrap();
+        let erased = keys::versioned(house.inbox, Kind::Purge, OPEN.0, 1);
+        txn.put_at(erased, &vec![file.hash]).unwrap();
     });
     house.write(house.own, |txn| {
         txn.update(house.own, (), &VacationRow::default()).unwrap();

@@ -5,6 +5,7 @@ pub mod blob;
 pub mod blob_get;
 pub mod conversation;
 pub mod conversation_counts;
+pub mod conversation_erase;
 pub mod conversation_filter;
 pub mod conversation_query;
 pub mod conversation_set;

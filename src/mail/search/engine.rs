@@ -25,7 +25,8 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use tantivy::directory::{Directory, INDEX_WRITER_LOCK, META_LOCK, MmapDirectory};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::index::SegmentId;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
 use tantivy::schema::{BytesOptions, FAST, Field, Schema, TantivyDocument, Term};
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy, Searcher,
@@ -161,6 +162,23 @@ impl Engine {
         Ok(Writer { inner, store_id: self.store_id })
     }
 
+    /// Rewrites the segments that have removed messages, so that none of their words is in a file. Gives
+    /// how many there were. No other writer may be there.
+    pub fn purge(&self) -> Result<usize, SearchError> {
+        let mut writer = self.writer()?.inner;
+        // A segment that is on its way into another one could not be taken.
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+        let segments = self.index.searchable_segment_metas()?;
+        let with_removed: Vec<SegmentId> =
+            segments.iter().filter(|segment| segment.num_deleted_docs() > 0).map(|one| one.id()).collect();
+        for id in &with_removed {
+            writer.merge(&[*id]).wait()?;
+        }
+        writer.garbage_collect_files().wait()?;
+        writer.wait_merging_threads()?;
+        Ok(with_removed.len())
+    }
+
     /// Hard-links the files of the last commit into the folder `target`, and gives its positions.
     pub fn link_committed_files(&self, target: &Path) -> Result<Positions, SearchError> {
         // While this lock is held, no file of an earlier commit is collected.
@@ -280,5 +298,38 @@ impl Writer {
     /// Waits for the merges that are under way, then gives back memory and threads.
     pub fn close(self) -> Result<(), SearchError> {
         Ok(self.inner.wait_merging_threads()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::search::IndexedText;
+
+    #[test]
+    fn the_words_of_a_removed_message_leave_the_index_with_a_purge() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::create(dir.path(), [1; 16]).unwrap();
+        let mut writer = engine.writer().unwrap();
+        let account = AccountId(1);
+        let text = |body| Terms::of(&IndexedText { body, ..IndexedText::default() });
+        for (body, email) in
+            [("quokka wombat", 1), ("wombat", 2), ("wombat", 3), ("wombat", 4), ("wombat", 5)]
+        {
+            writer.add(account, EmailId(email), UtcDate(0), &text(body)).unwrap();
+        }
+        writer.commit(&Positions::new()).unwrap();
+        let known = |word| {
+            let searcher = engine.reload().unwrap();
+            searcher.doc_freq(&word_term(account, Place::Body, word)).unwrap()
+        };
+        assert_eq!((known("quokka"), known("wombat")), (1, 5));
+        writer.remove(account, EmailId(1));
+        writer.commit(&Positions::new()).unwrap();
+        assert_eq!(known("quokka"), 1, "removing alone leaves them");
+        writer.close().unwrap();
+        assert_eq!(engine.purge().unwrap(), 1);
+        assert_eq!((known("quokka"), known("wombat")), (0, 4));
+        assert_eq!(engine.purge().unwrap(), 0);
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct State {
     pub tail: Tail,
     pub searcher: Searcher,
     pub phase: Phase,
+    /// How often a rewriting of what was removed was asked for, and up to which one it is done.
+    pub purges: (u64, u64),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,7 +119,7 @@ impl SearchIndex {
             }
         };
         let searcher = engine.reload()?;
-        let state = State { tail: Tail::new(positions), searcher, phase: Phase::Running };
+        let state = State { tail: Tail::new(positions), searcher, phase: Phase::Running, purges: (0, 0) };
         let shared = Arc::new(Shared {
             engine,
             dir: dir.to_owned(),
@@ -219,6 +221,21 @@ impl SearchIndex {
             .wait_while(state, |state| state.usable().is_ok() && !state.tail.is_committed(last))
             .unwrap_or_else(PoisonError::into_inner);
         if state.tail.is_committed(last) { Ok(()) } else { state.usable() }
+    }
+
+    /// Makes everything durable, and rewrites the files that have words of removed messages.
+    pub fn purge(&self) -> Result<(), SearchError> {
+        self.flush()?;
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        state.purges.0 += 1;
+        let wanted = state.purges.0;
+        shared.work.notify_one();
+        let state = shared
+            .progress
+            .wait_while(state, |state| state.usable().is_ok() && state.purges.1 < wanted)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.purges.1 >= wanted { Ok(()) } else { state.usable() }
     }
 
     /// Hard-links the last commit into the empty folder `target`, which must be on the same file

@@ -44,6 +44,7 @@ struct Worker {
 enum Task {
     Write(Vec<Entry>),
     Commit,
+    Purge(u64),
     Rest,
 }
 
@@ -75,6 +76,9 @@ impl Worker {
             let left = match state.tail.step(now) {
                 Step::Write(entries) => return Some(Task::Write(entries)),
                 Step::Commit => return Some(Task::Commit),
+                Step::Wait(_) if state.phase == Phase::Running && state.purges.1 < state.purges.0 => {
+                    return Some(Task::Purge(state.purges.0));
+                }
                 Step::Wait(_) if state.phase != Phase::Running => return None,
                 Step::Wait(left) => left,
             };
@@ -101,6 +105,7 @@ impl Worker {
         match task {
             Task::Write(entries) => self.write(&entries)?,
             Task::Commit => self.commit()?,
+            Task::Purge(up_to) => self.purge(up_to)?,
             Task::Rest => return self.rest(),
         }
         self.last_work = self.shared.clock.now();
@@ -138,6 +143,21 @@ impl Worker {
         drop(state);
         self.shared.progress.notify_all();
         self.failures = 0;
+        Ok(())
+    }
+
+    fn purge(&mut self, up_to: u64) -> Result<(), SearchError> {
+        if let Some(writer) = self.writer.take() {
+            writer.close()?;
+        }
+        self.shared.engine.purge()?;
+        let searcher = self.shared.engine.reload()?;
+        let mut state = self.shared.lock();
+        let old = std::mem::replace(&mut state.searcher, searcher);
+        state.purges.1 = up_to;
+        drop(state);
+        drop(old);
+        self.shared.progress.notify_all();
         Ok(())
     }
 

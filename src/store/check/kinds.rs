@@ -82,6 +82,7 @@ kinds! {
     QueueMark "queue mark" Octets(4);
     QueuePaused "queue paused" One;
     Evidence "evidence" Octets(4);
+    Purge "purge" Octets(12);
     ShareNotification "ShareNotification" Octets(4);
     ListBounce "bounces of a subscriber" Octets(4);
     LogMarks "log marks" One;

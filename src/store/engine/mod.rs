@@ -147,6 +147,15 @@ impl Engine {
         }
     }
 
+    /// Rewrites all files, so that what was deleted leaves them.
+    pub fn rewrite(&self) -> StoreResult<()> {
+        match &self.kind {
+            #[cfg(feature = "rocksdb")]
+            Kind::Rocks(rocks) => rocks.rewrite(),
+            Kind::Memory(_) => Ok(()),
+        }
+    }
+
     /// Writes what is in memory to files.
     pub fn close(&self) {
         #[cfg(feature = "rocksdb")]

@@ -8,10 +8,15 @@ use crate::store::StoreOptions;
 use crate::store::error::{StoreError, StoreResult};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    FlushOptions, Options, ReadOptions, WriteBatch, WriteBufferManager,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DB, DBCompressionType, DBRecoveryMode, FlushOptions, Options, ReadOptions, WriteBatch,
+    WriteBufferManager,
 };
 use std::path::Path;
+
+/// The part of the blob files, the oldest, out of which a compaction moves what is left.
+const BLOB_GC_AGE_CUTOFF: f64 = 0.25;
+const BLOB_GC_AGE: &str = "blob_garbage_collection_age_cutoff";
 
 pub struct Rocks {
     db: DB,
@@ -83,6 +88,32 @@ impl Rocks {
         }
     }
 
+    /// A log whose rows are all in files is deleted; a compaction down to the last level drops what was
+    /// deleted, and moves the blobs that are left out of every file that has others.
+    pub fn rewrite(&self) -> StoreResult<()> {
+        let mut flush = FlushOptions::default();
+        flush.set_wait(true);
+        for cf in Cf::ALL {
+            self.db.flush_cf_opt(self.family(cf)?, &flush).map_err(engine_error)?;
+        }
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        let all: Option<&[u8]> = None;
+        for cf in Cf::ALL {
+            let family = self.family(cf)?;
+            if cf == Cf::Blobs {
+                self.db.set_options_cf(family, &[(BLOB_GC_AGE, "1.0")]).map_err(engine_error)?;
+            }
+            self.db.compact_range_cf_opt(family, all, all, &options);
+            if cf == Cf::Blobs {
+                let usual = BLOB_GC_AGE_CUTOFF.to_string();
+                self.db.set_options_cf(family, &[(BLOB_GC_AGE, &usual)]).map_err(engine_error)?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn figures(&self) -> Vec<(&'static str, u64)> {
         [
             ("memtable_bytes", "rocksdb.cur-size-all-mem-tables"),
@@ -135,7 +166,7 @@ fn family_options(cf: Cf, cache: &Cache, options: &StoreOptions) -> Options {
         family.set_blob_file_size(256 * 1024 * 1024);
         family.set_blob_compression_type(DBCompressionType::None);
         family.set_enable_blob_gc(true);
-        family.set_blob_gc_age_cutoff(0.25);
+        family.set_blob_gc_age_cutoff(BLOB_GC_AGE_CUTOFF);
     }
     family
 }
@@ -194,4 +225,45 @@ impl RocksSnapshot<'_> {
 
 fn engine_error(error: rocksdb::Error) -> StoreError {
     StoreError::Engine(error.into_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Random;
+
+    /// The files of a folder that have these octets.
+    fn files_with(dir: &Path, octets: &[u8]) -> usize {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| std::fs::read(entry.unwrap().path()));
+        files.filter_map(Result::ok).filter(|file| file.windows(octets.len()).any(|at| at == octets)).count()
+    }
+
+    #[test]
+    fn what_was_deleted_is_in_no_file_after_a_rewrite_and_everything_else_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Rocks::open(dir.path(), &StoreOptions::default()).unwrap();
+        let random = Random::seeded(3);
+        // Random octets stay as they are, whatever compresses them.
+        let values: Vec<[u8; 2048]> = (0..64).map(|_| random.bytes()).collect();
+        let write = |ops: Vec<(Cf, Vec<u8>, Option<Vec<u8>>)>| rocks.write(Batch { ops }).unwrap();
+        for cf in [Cf::Rows, Cf::Blobs] {
+            write(values.iter().zip(0u8..).map(|(value, at)| (cf, vec![at], Some(value.to_vec()))).collect());
+        }
+        rocks.flush();
+        assert!(values.iter().all(|value| files_with(dir.path(), value) == 2));
+        let (gone, kept) = values.split_at(7);
+        for cf in [Cf::Rows, Cf::Blobs] {
+            write((0..7).map(|at| (cf, vec![at], None)).collect());
+        }
+        rocks.flush();
+        assert!(gone.iter().all(|value| files_with(dir.path(), value) == 2), "deleting alone leaves them");
+        rocks.rewrite().unwrap();
+        assert_eq!(gone.iter().map(|value| files_with(dir.path(), value)).sum::<usize>(), 0);
+        let snapshot = rocks.snapshot();
+        for (value, at) in kept.iter().zip(7u8..) {
+            for cf in [Cf::Rows, Cf::Blobs] {
+                assert_eq!(snapshot.get(cf, &[at]).unwrap().as_deref(), Some(&value[..]));
+            }
+        }
+    }
 }
