@@ -98,6 +98,7 @@ pub(super) fn merged_into(draft: &mut Draft<'_>, target: ConversationId) -> Resu
     draft.actor().must_be_agent()?;
     draft.row.merged_into = Some(target);
     draft.row.message_count = 0;
+    draft.row.note_count = 0;
     draft.row.waiting_since = None;
     draft.bump();
     draft.effects.push(Effect::EndLock { of: None });
