@@ -104,9 +104,14 @@ impl Postfix {
 
     /// Changes a setting of the running Postfix; sessions that began before don't know it.
     pub fn set(&self, name: &str, value: &str) {
+        self.edit(name, value);
+        assert!(self.command("postfix").arg("reload").stderr(Stdio::null()).status().unwrap().success());
+    }
+
+    /// Changes a setting for the next start.
+    pub fn edit(&self, name: &str, value: &str) {
         let changed = self.command("postconf").args(["-e", &format!("{name}={value}")]).status();
         assert!(changed.unwrap().success());
-        assert!(self.command("postfix").arg("reload").stderr(Stdio::null()).status().unwrap().success());
     }
 
     pub fn stop(&mut self) {

@@ -108,12 +108,14 @@ async fn a_slow_relay_gets_the_reply_once_and_nobody_waits_for_it() {
 async fn a_reply_that_the_relay_puts_off_goes_out_once_when_it_is_taken() {
     let customers = Relay::start().await;
     let later = [("smtpd_recipient_restrictions", "defer")];
-    let postfix = Postfix::start_with(&[("customer.example", &to(&customers))], &later).await;
+    let mut postfix = Postfix::start_with(&[("customer.example", &to(&customers))], &later).await;
     let (server, bob) = office_with_question(&["--relay", &postfix.url()], MARTA).await;
     let id = answer(&bob, &[MARTA]).await;
     assert_eq!(told(&bob, &id, MARTA, "450 4.3.2").await, "queued");
-    postfix.set("smtpd_recipient_restrictions", "permit");
-    // A session that began before the change still refuses.
+    // A session that began before the change would go on refusing, and the server keeps its connections.
+    postfix.stop();
+    postfix.edit("smtpd_recipient_restrictions", "permit");
+    postfix.start().await;
     eventually("the relay takes it", async || {
         server.json(&["queue", "retry", "--all"]);
         let status = submission(&bob, &id).await["deliveryStatus"][MARTA].clone();
