@@ -10,6 +10,7 @@ use super::reports::{Reported, Word};
 use super::{body, headers};
 use crate::store::rows::message::MessageRow;
 use crate::types::{Address, limits};
+use std::ops::Range;
 
 /// What a mail system wrote, as far as it may be a bounce.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,18 +130,19 @@ impl Notice {
 
     fn names(&self, address: &Address) -> bool {
         let key = address.key();
-        self.failed.iter().any(|failed| failed.key() == key) || self.lower.contains(&key)
+        self.failed.iter().any(|failed| failed.key() == key) || find(&self.lower, address).is_some()
     }
 
     /// The reply that it cites near the address, else anywhere, in the form of an SMTP reply.
     fn reply_about(&self, address: &Address, all: &[&Address]) -> String {
         let key = address.key();
-        let after = self.lower.find(&key).map(|at| {
-            let from = at + key.len();
+        let after = find(&self.lower, address).map(|found| {
+            let from = found.end;
             let rest = self.lower.get(from..).unwrap_or_default();
             // What follows the next recipient is about that one.
-            let others = all.iter().map(|other| other.key()).filter(|other| *other != key);
-            let end = others.filter_map(|other| rest.find(&other)).min().unwrap_or(rest.len());
+            let others = all.iter().filter(|other| other.key() != key);
+            let end = others.filter_map(|other| find(rest, other)).map(|found| found.start).min();
+            let end = end.unwrap_or(rest.len());
             self.text.get(from..from + end).unwrap_or_default()
         });
         after
@@ -148,6 +150,12 @@ impl Notice {
             .or_else(|| cited(&self.text))
             .unwrap_or_else(|| "550 5.0.0 was reported as failed".to_owned())
     }
+}
+
+/// Where a text in lower case names an address, in A-labels or as we have it.
+fn find(lower: &str, address: &Address) -> Option<Range<usize>> {
+    let spellings = [address.key(), address.as_str().to_lowercase()];
+    spellings.iter().find_map(|one| lower.find(one).map(|at| at..at + one.len()))
 }
 
 /// The first line with a status code or a reply code of SMTP, as a reply.
@@ -164,7 +172,9 @@ fn cited(text: &str) -> Option<String> {
             // RFC 3463: the class of a status is that of the reply.
             false => format!("{}50 {}", &bare[..1], said.trim_start_matches('#')),
         };
-        Some(reply.chars().take(limits::SMTP_REPLY_TEXT_BYTES_MAX / 4).collect())
+        // A bare CR ends no line here, and would be one to whoever reads the reply.
+        let shown = reply.chars().map(|c| if c.is_control() { ' ' } else { c });
+        Some(shown.take(limits::SMTP_REPLY_TEXT_BYTES_MAX / 4).collect())
     })
 }
 
@@ -275,5 +285,19 @@ mod tests {
             [Reported { addresses: vec![marta.clone()], word: Word::Failed, reply: "550 no".to_owned() }]
         );
         assert_eq!(notice.of(&[]), []);
+    }
+
+    #[test]
+    fn a_reply_is_one_line_whatever_breaks_it_and_an_address_is_found_in_either_spelling() {
+        let text = "Hi. This is the qmail-send program at q.example.\r\nI've given up.\r\n\r\n\
+                    <sven@müller.example>:\r\n550 5.1.1 no\rsuch\0user\r\n\r\n\
+                    <marta@xn--mller-kva.example>:\r\n550 5.2.1 full\r\n";
+        let raw = format!("From: MAILER-DAEMON@p\r\n\r\n{text}");
+        let notice = notice(&parse(raw.as_bytes()), raw.as_bytes(), true).unwrap();
+        let (sven, marta) = ("sven@müller.example", "marta@MÜLLER.example");
+        let (sven, marta) = (Address::parse(sven).unwrap(), Address::parse(marta).unwrap());
+        let told = notice.of(&[&sven, &marta]);
+        let replies: Vec<&str> = told.iter().map(|one| one.reply.as_str()).collect();
+        assert_eq!(replies, ["550 5.1.1 no such user", "550 5.2.1 full"]);
     }
 }

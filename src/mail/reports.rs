@@ -253,7 +253,8 @@ fn reply(group: &[(String, String)], word: Word) -> String {
         let (kind, text) = code.split_once(';')?;
         let text = text.trim();
         let is_reply = text.len() > 4 && text.bytes().take(3).all(|octet| octet.is_ascii_digit());
-        (kind.trim().eq_ignore_ascii_case("smtp") && is_reply).then(|| text.to_owned())
+        let shown = || text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        (kind.trim().eq_ignore_ascii_case("smtp") && is_reply).then(shown)
     });
     let status = value(group, "status").and_then(|status| status.split_whitespace().next());
     let mut reply = cited.unwrap_or_else(|| match word {
