@@ -343,11 +343,22 @@ impl Subscription {
         let (login, since, about) = (Login::from_row(&row.login), before.clone(), row.clone());
         let server = Arc::clone(&self.shared.server);
         let news = server.blocking(move |server| mail::news(server, &login, &about, &since)).await;
-        for (text, urgency) in news {
-            match self.post(&row, text, urgency).await {
+        self.post_all(&row, news, feed, (types, &before)).await
+    }
+
+    /// Posts what a feed gave; where one isn't taken, the feed goes back to where it was.
+    async fn post_all(
+        &mut self,
+        row: &PushSubscriptionRow,
+        pushes: Vec<mail::Push>,
+        feed: &mut Feed,
+        (types, before): (&Types, &str),
+    ) -> Result<(), End> {
+        for (text, urgency) in pushes {
+            match self.post(row, text, urgency).await {
                 Verdict::Done => {}
                 Verdict::Again => {
-                    feed.want(types.clone(), Some(&before));
+                    feed.want(types.clone(), Some(before));
                     return Ok(());
                 }
                 Verdict::Over => return Err(End::Over),
@@ -362,17 +373,8 @@ impl Subscription {
         let before = feed.position();
         let Some(change) = feed.take().map_err(|_| End::Over)? else { return Ok(()) };
         let row = self.row.borrow().clone();
-        for text in change.pieces(TEXT_BYTES_MAX) {
-            match self.post(&row, text, "normal").await {
-                Verdict::Done => {}
-                Verdict::Again => {
-                    feed.want(types.clone(), Some(&before));
-                    return Ok(());
-                }
-                Verdict::Over => return Err(End::Over),
-            }
-        }
-        Ok(())
+        let pushes = change.pieces(TEXT_BYTES_MAX).into_iter().map(|text| (text, "normal")).collect();
+        self.post_all(&row, pushes, feed, (types, &before)).await
     }
 
     /// Waits until the push service may be asked again.
