@@ -4,6 +4,7 @@ use crate::auth::{Authenticator, Credentials, Directory};
 use crate::config::{Config, RelayEntry};
 use crate::inbox::delivery::{self, Delivery, Known};
 use crate::inbox::server::{Server, ServerSettings};
+use crate::mail::quota;
 use crate::mail::relays::RelayRule;
 use crate::mail::search::SearchIndex;
 use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
@@ -72,6 +73,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
         .map_err(|error| AppError::Io { what: "the runtime can't start", error })?;
     let store = open_store(&config)?;
     let server = open(&config, Arc::clone(&store))?;
+    let accounts: Vec<_> = server.directory.current().accounts().map(|(id, _)| id).collect();
+    quota::settle_server_limits(&store, &accounts, store.quotas())?;
     let done = runtime.block_on(serve(&config, server));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     store.close();

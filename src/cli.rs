@@ -5,28 +5,33 @@ mod erase;
 mod exchange;
 mod export;
 mod import;
+mod inbox;
 mod list;
 mod logging;
+mod people;
 mod queue;
+mod quota;
+mod team;
 
 use self::configuration::Configuration;
 use self::erase::Erase;
 use self::export::Export;
 use self::import::Import;
+use self::inbox::Inbox;
 use self::list::Lists;
+use self::people::{AppPassword, Person};
 use self::queue::Queue;
+use self::quota::Quota;
+use self::team::Team;
 use crate::app;
 use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
 use crate::inbox::admin_check::CheckLine;
-use crate::inbox::admin_quota::{Limit, QuotaChange, QuotaReport};
-use crate::inbox::admin_team::TeamRequest;
 use crate::mail::search::SearchIndex;
 use crate::store::backup;
 use crate::wire::admin_socket;
 use clap::{Args, Parser, Subcommand};
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -138,169 +143,12 @@ struct Serve {
     relay: Option<String>,
 }
 
-#[derive(Subcommand)]
-enum Person {
-    /// Add a person, with a mail account of their own.
-    #[command(after_help = "Examples:
-  postroom person add ann@example.com --name Ann
-  echo 'a long secret' | postroom person add ann@example.com --name Ann --password-stdin
-  postroom person add ann@example.com --name Ann --no-mailbox")]
-    Add {
-        email: String,
-        #[arg(long)]
-        name: String,
-        #[command(flatten)]
-        password: PasswordFrom,
-        /// The person works in inboxes only.
-        #[arg(long)]
-        no_mailbox: bool,
-    },
-    /// List all people.
-    List,
-    /// Let a person in nowhere any more; what they own in inboxes becomes unowned.
-    #[command(after_help = "Example:\n  postroom person disable ann@example.com")]
-    Disable { email: String },
-    /// Set a person's password.
-    #[command(
-        after_help = "Example:\n  postroom person password ann@example.com --password-stdin < secret.txt"
-    )]
-    Password {
-        email: String,
-        #[command(flatten)]
-        password: PasswordFrom,
-    },
-}
-
-#[derive(Args)]
-struct PasswordFrom {
-    /// Read the password from the first line of standard input. Without it a terminal is asked, and
-    /// where there is none a password is made and printed.
-    #[arg(long)]
-    password_stdin: bool,
-}
-
-#[derive(Subcommand)]
-enum Inbox {
-    /// Add an inbox.
-    #[command(after_help = "Examples:
-  postroom inbox add support@example.com --name Support
-  postroom inbox add support@example.com --name Support --alias help@example.com \\
-      --member ann@example.com:admin --member bob@example.com:agent
-
-Roles: observer (reads), agent (works and replies), lead (takes over), admin.")]
-    Add {
-        email: String,
-        #[arg(long)]
-        name: String,
-        /// A further address of the inbox.
-        #[arg(long, value_name = "EMAIL")]
-        alias: Vec<String>,
-        /// A member and their role.
-        #[arg(long, value_name = "EMAIL:ROLE")]
-        member: Vec<String>,
-    },
-    /// List all inboxes with their members.
-    List,
-    /// Members of an inbox.
-    #[command(subcommand)]
-    Member(Member),
-}
-
-#[derive(Subcommand)]
-enum Member {
-    /// Add a member, or change their role.
-    #[command(after_help = "Example:\n  postroom inbox member add support@example.com bob@example.com:lead")]
-    Add {
-        inbox: String,
-        #[arg(value_name = "EMAIL:ROLE")]
-        member: String,
-    },
-    /// Remove a member; what they own becomes unowned.
-    #[command(after_help = "Example:\n  postroom inbox member remove support@example.com bob@example.com")]
-    Remove { inbox: String, email: String },
-}
-
-#[derive(Subcommand)]
-enum Team {
-    /// Add a team. An inbox knows it once it has one of the inbox's members.
-    #[command(
-        after_help = "Example:\n  postroom team add Billing --member ann@example.com --member bob@example.com"
-    )]
-    Add {
-        name: String,
-        #[arg(long, value_name = "EMAIL")]
-        member: Vec<String>,
-    },
-    /// List all teams with their people.
-    List,
-    /// Give nothing new to a team; what it has keeps its name.
-    Disable { team: String },
-    /// Put somebody into a team.
-    #[command(after_help = "Example:\n  postroom team join Billing cat@example.com")]
-    Join { team: String, email: String },
-    /// Take somebody out of a team.
-    Leave { team: String, email: String },
-}
-
-#[derive(Subcommand)]
-enum AppPassword {
-    /// Make an app password; its secret is printed this once.
-    #[command(after_help = "Examples:
-  postroom app-password add ann@example.com --label laptop
-  postroom app-password add ann@example.com --inbox support@example.com --label phone")]
-    Add {
-        email: String,
-        /// It opens this inbox and nothing else.
-        #[arg(long, value_name = "EMAIL")]
-        inbox: Option<String>,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        label: String,
-    },
-    /// List app passwords, without their secrets.
-    List { email: Option<String> },
-    /// Revoke an app password; open channels end at once.
-    #[command(after_help = "Example:\n  postroom app-password revoke kb")]
-    Revoke { id: String },
-}
-
-#[derive(Subcommand)]
-enum Quota {
-    /// Give an account limits of its own. At the soft limit clients add nothing more, at the hard
-    /// limit nothing more comes in either: the gateway is told to try again later.
-    #[command(after_help = "Examples:
-  postroom quota set support@example.com --octets 50000000000 --octets-warn 45000000000
-  postroom quota set ann@example.com --messages 100000 --messages-soft 99000
-  postroom quota set ann@example.com --reset        (the server's limits hold again)")]
-    Set {
-        email: String,
-        #[arg(long, value_name = "OCTETS")]
-        octets: Option<u64>,
-        #[arg(long, value_name = "OCTETS", requires = "octets")]
-        octets_soft: Option<u64>,
-        #[arg(long, value_name = "OCTETS", requires = "octets")]
-        octets_warn: Option<u64>,
-        #[arg(long, value_name = "COUNT")]
-        messages: Option<u64>,
-        #[arg(long, value_name = "COUNT", requires = "messages")]
-        messages_soft: Option<u64>,
-        #[arg(long, value_name = "COUNT", requires = "messages")]
-        messages_warn: Option<u64>,
-        /// Forget the account's own limits, but for those named here.
-        #[arg(long)]
-        reset: bool,
-    },
-    /// Show what an account holds and may hold.
-    #[command(after_help = "Example:\n  postroom quota show support@example.com --json")]
-    Show { email: String },
-}
-
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(serve) => run_server(cli.data, serve),
-        Command::Restore { from } => restore(&from, &cli.data),
+        Command::Restore { from } => restore(&from, &cli.data, cli.json),
         Command::Import(options) => exchange_mail(&cli.data, cli.json, |ask| import::run(&options, ask)),
         Command::Export(options) => exchange_mail(&cli.data, cli.json, |ask| export::run(&options, ask)),
         Command::Config(command) => Ok(configuration::run(&command, &cli.data, cli.json)),
@@ -340,64 +188,31 @@ fn server_config(data: PathBuf, serve: Serve) -> Result<Config, String> {
     file.overlaid(line).check(data).map_err(|error| error.to_string())
 }
 
-fn restore(from: &Path, data: &Path) -> Result<ExitCode, String> {
+fn restore(from: &Path, data: &Path, json: bool) -> Result<ExitCode, String> {
     backup::restore(from, data).map_err(|error| error.to_string())?;
+    if json {
+        println!("{:#}", serde_json::json!({"restored": data.display().to_string()}));
+        return Ok(ExitCode::SUCCESS);
+    }
     println!("restored to {}; run `postroom check --data {}` next", data.display(), data.display());
     Ok(ExitCode::SUCCESS)
 }
 
 fn request(command: Command) -> Result<AdminRequest, String> {
     Ok(match command {
-        Command::Person(Person::Add { email, name, password, no_mailbox }) => {
-            AdminRequest::PersonAdd { email, name, password: password.read()?, mailbox: !no_mailbox }
-        }
-        Command::Person(Person::List) => AdminRequest::PersonList,
-        Command::Person(Person::Disable { email }) => AdminRequest::PersonDisable { email },
-        Command::Person(Person::Password { email, password }) => {
-            AdminRequest::PersonPassword { email, password: password.read()? }
-        }
-        Command::Inbox(Inbox::Add { email, name, alias, member }) => {
-            let members = member.iter().map(|text| member_and_role(text)).collect::<Result<_, _>>()?;
-            AdminRequest::InboxAdd { email, name, aliases: alias, members }
-        }
-        Command::Inbox(Inbox::List) => AdminRequest::InboxList,
-        Command::Inbox(Inbox::Member(Member::Add { inbox, member })) => {
-            let (email, role) = member_and_role(&member)?;
-            AdminRequest::MemberAdd { inbox, email, role }
-        }
-        Command::Inbox(Inbox::Member(Member::Remove { inbox, email })) => {
-            AdminRequest::MemberRemove { inbox, email }
-        }
-        Command::AppPassword(AppPassword::Add { email, inbox, label }) => {
-            AdminRequest::AppPasswordAdd { email, inbox, label }
-        }
-        Command::AppPassword(AppPassword::List { email }) => AdminRequest::AppPasswordList { email },
-        Command::AppPassword(AppPassword::Revoke { id }) => AdminRequest::AppPasswordRevoke { id },
+        Command::Person(person) => person.request()?,
+        Command::Inbox(inbox) => inbox.request()?,
+        Command::AppPassword(password) => password.request(),
         Command::Queue(queue) => AdminRequest::Queue(queue.request()),
         Command::List(list) => AdminRequest::List(list.request()),
-        Command::Quota(Quota::Show { email }) => AdminRequest::QuotaShow { email },
-        Command::Quota(Quota::Set {
-            email,
-            octets,
-            octets_soft,
-            octets_warn,
-            messages,
-            messages_soft,
-            messages_warn,
-            reset,
-        }) => {
-            let limit = |hard: Option<u64>, soft, warn| hard.map(|hard| Limit { hard, soft, warn });
-            let octets = limit(octets, octets_soft, octets_warn);
-            let messages = limit(messages, messages_soft, messages_warn);
-            AdminRequest::QuotaSet(QuotaChange { email, octets, messages, reset })
-        }
+        Command::Quota(quota) => quota.request(),
         Command::Backup { to } => {
             // The server has another working directory.
             let to = std::path::absolute(&to).map_err(|error| error.to_string())?;
             AdminRequest::Backup { to }
         }
         Command::Erase(erase) => AdminRequest::Erase(erase.request()?),
-        Command::Team(team) => AdminRequest::Team(team_request(team)),
+        Command::Team(team) => AdminRequest::Team(team.request()),
         Command::Check => AdminRequest::Check,
         Command::Serve(_)
         | Command::Restore { .. }
@@ -407,44 +222,6 @@ fn request(command: Command) -> Result<AdminRequest, String> {
             return Err("that is no request".to_owned());
         }
     })
-}
-
-fn team_request(team: Team) -> TeamRequest {
-    match team {
-        Team::Add { name, member } => TeamRequest::Add { name, members: member },
-        Team::List => TeamRequest::List,
-        Team::Disable { team } => TeamRequest::Disable { team },
-        Team::Join { team, email } => TeamRequest::MemberAdd { team, email },
-        Team::Leave { team, email } => TeamRequest::MemberRemove { team, email },
-    }
-}
-
-fn member_and_role(text: &str) -> Result<(String, String), String> {
-    text.rsplit_once(':')
-        .map(|(email, role)| (email.to_owned(), role.to_owned()))
-        .ok_or_else(|| format!("{text:?} is not EMAIL:ROLE, such as ann@example.com:agent"))
-}
-
-impl PasswordFrom {
-    /// The password from standard input or the terminal; `None` has one made.
-    fn read(&self) -> Result<Option<String>, String> {
-        let stdin = std::io::stdin();
-        if !self.password_stdin && !stdin.is_terminal() {
-            return Ok(None);
-        }
-        if !self.password_stdin {
-            eprint!("Password (shown as you type; empty: one is made): ");
-            std::io::stderr().flush().map_err(|error| error.to_string())?;
-        }
-        let mut line = String::new();
-        stdin.lock().read_line(&mut line).map_err(|error| format!("the password can't be read: {error}"))?;
-        let password = line.trim_end_matches(['\r', '\n']).to_owned();
-        match (password.is_empty(), self.password_stdin) {
-            (false, _) => Ok(Some(password)),
-            (true, false) => Ok(None),
-            (true, true) => Err("there is no password on standard input".to_owned()),
-        }
-    }
 }
 
 /// Has the request done, by the server that runs on the folder or on the folder itself.
@@ -562,20 +339,10 @@ fn print(reply: &AdminReply) {
         }
         AdminReply::Queue(report) => queue::print(report),
         AdminReply::Lists { lists } => list::print(lists),
-        AdminReply::Quota(quota) => print_quota(quota),
+        AdminReply::Quota(report) => quota::print(report),
         AdminReply::Erased(report) => erase::print(report),
         AdminReply::Checked(check) => print_check(check),
         AdminReply::Done | AdminReply::Imported(_) | AdminReply::Exported(_) => println!("done"),
-    }
-}
-
-fn print_quota(quota: &QuotaReport) {
-    for (name, used, limit) in
-        [("octets", quota.octets_used, quota.octets), ("messages", quota.messages_used, quota.messages)]
-    {
-        let shown = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
-        let (warn, soft) = (shown(limit.warn), shown(limit.soft));
-        println!("{name}: {used} of {} (warn {warn}, soft {soft})", limit.hard);
     }
 }
 
@@ -591,4 +358,26 @@ fn print_check(check: &CheckLine) {
         println!("fault: {fault}");
     }
     println!("{}", if check.faults.is_empty() { "clean" } else { "NOT clean" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn assert_has_examples(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        for below in command.get_subcommands() {
+            assert_has_examples(below, &path);
+        }
+        if command.get_subcommands().next().is_none() {
+            let help = command.get_after_help().map(|help| help.to_string()).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains(path.trim()), "{path} has no example");
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        assert_has_examples(&Cli::command(), "");
+    }
 }

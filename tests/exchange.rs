@@ -187,3 +187,21 @@ async fn old_mail_of_an_inbox_begins_closed_conversations() {
     assert!(!wrong.status.success());
     assert_eq!(server.check()["faults"], json!([]));
 }
+
+#[tokio::test]
+async fn a_distribution_list_takes_no_import_and_no_quota_as_it_keeps_no_mail() {
+    let server = TestServer::office(&[]).await;
+    server.json(&["list", "add", "all@x.example", "--name", "All", "--member", "ann@x.example"]);
+    let mbox = server.beside("one.eml");
+    write(&mbox, &letter("one", "text"));
+    let path = mbox.to_str().unwrap();
+    for arguments in [
+        &["import", path, "--into", "all@x.example"][..],
+        &["quota", "show", "all@x.example"],
+        &["export", "all@x.example", server.beside("out").to_str().unwrap()],
+    ] {
+        let done = server.command(arguments, "");
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && told.contains("all@x.example"), "{arguments:?}: {told}");
+    }
+}

@@ -21,6 +21,7 @@ Exit code 1 where something is wrong.")]
         config: PathBuf,
     },
     /// Print what each key means.
+    #[command(after_help = "Example:\n  postroom config reference | less")]
     Reference,
 }
 

@@ -42,13 +42,3 @@ impl Drop for Progress {
         }
     }
 }
-
-/// A file's name for a mailbox's, which may be anything.
-pub fn safe(name: &str) -> String {
-    let name: String =
-        name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
-    match name.strip_prefix('.') {
-        Some(rest) => format!("_{rest}"),
-        None => name,
-    }
-}

@@ -1,6 +1,6 @@
 //! `postroom export`: all mail of an account as files that other programs read.
 
-use super::exchange::{Ask, Progress, safe};
+use super::exchange::{Ask, Progress};
 use crate::inbox::admin::{AdminReply, AdminRequest};
 use crate::inbox::admin_import::{ExportRequest, MessageLine};
 use base64::Engine;
@@ -137,4 +137,14 @@ fn flags(keywords: &[String]) -> String {
         .filter(|(keyword, _)| keywords.iter().any(|one| one == keyword))
         .map(|(_, flag)| *flag)
         .collect()
+}
+
+/// A file's name for a mailbox's, which may be anything.
+fn safe(name: &str) -> String {
+    let name: String =
+        name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
 }

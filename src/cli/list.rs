@@ -25,6 +25,7 @@ pub enum Lists {
         member: Vec<String>,
     },
     /// List all distribution lists.
+    #[command(after_help = "Example:\n  postroom list list --json")]
     List,
     /// Show one with its members, and what came back from them.
     #[command(after_help = "Example:\n  postroom list show news@example.com --json")]

@@ -25,8 +25,10 @@ pub enum Queue {
     #[command(after_help = "Example:\n  postroom queue cancel ab-s7")]
     Cancel { id: String },
     /// Hand nothing over any more, until `resume`. What is being handed over ends first.
+    #[command(after_help = "Example:\n  postroom queue pause && postroom queue list")]
     Pause,
     /// Go on after `pause`.
+    #[command(after_help = "Example:\n  postroom queue resume")]
     Resume,
 }
 

@@ -9,12 +9,14 @@
 
 use super::machine::{Actor, Entry, Value};
 use crate::store::rows::team::{
-    ActivityRow, ActivityTextRow, ActivityValue, Cause, Priority, SaltedText, Status,
+    ActivityRow, ActivityTextRow, ActivityValue, Cause, Explain, Priority, SaltedText, Status,
 };
 use crate::types::{AccountId, ActivityId, ConversationId, Millis, Random};
 
-/// The first octet of every encoded entry; a new layout gets a new one.
+/// The first octet of an encoded entry; a new layout gets a new one.
 const LAYOUT: u8 = 1;
+/// The same with what explains the entry at its end.
+const LAYOUT_EXPLAINED: u8 = 2;
 
 /// Where a chain stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +83,7 @@ pub fn seal(
         after,
         previous_hash: head.hash,
         hash: [0; 32],
+        explain: entry.explain,
     };
     row.hash = hash(&row);
     let id = head.next;
@@ -154,7 +157,7 @@ fn hash(row: &ActivityRow) -> [u8; 32] {
 /// entries encode alike.
 fn encode(row: &ActivityRow) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
-    out.push(LAYOUT);
+    out.push(if row.explain.is_some() { LAYOUT_EXPLAINED } else { LAYOUT });
     push_optional(&mut out, row.conversation.map(|id| id.0));
     out.extend(row.at.0.to_be_bytes());
     push_optional(&mut out, row.actor.map(|id| id.0));
@@ -167,6 +170,10 @@ fn encode(row: &ActivityRow) -> Vec<u8> {
     out.extend(row.kind.code().to_be_bytes());
     push_value(&mut out, &row.before);
     push_value(&mut out, &row.after);
+    if let Some(Explain { reason, of }) = &row.explain {
+        out.push(reason.code());
+        push_value(&mut out, of);
+    }
     out
 }
 
@@ -220,8 +227,8 @@ fn priority_code(priority: Priority) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::rows::team::ActivityKind;
-    use crate::types::{MemberRole, PrincipalId};
+    use crate::store::rows::team::{ActivityKind, Reason};
+    use crate::types::{EmailId, MemberRole, PrincipalId};
     use proptest::prelude::*;
 
     const INBOX: AccountId = AccountId(3);
@@ -236,7 +243,11 @@ mod tests {
                 let plain = Value::Plain(ActivityValue::Status(Status::Pending));
                 let before = if n % 2 == 0 { text } else { plain };
                 let kind = ActivityKind::ALL[n as usize % ActivityKind::ALL.len()];
-                let entry = Entry { kind, before, after: Value::NONE };
+                let explain = (n % 4 == 0).then_some(Explain {
+                    reason: Reason::ALL[n as usize % Reason::ALL.len()],
+                    of: ActivityValue::Email(EmailId(n)),
+                });
+                let entry = Entry { kind, before, after: Value::NONE, explain };
                 let conversation = (n % 3 > 0).then_some(ConversationId(n));
                 seal(&mut head, conversation, Millis(i64::from(n)), actor, &entry, &random)
             })
@@ -286,6 +297,10 @@ mod tests {
         for (n, kind) in ActivityKind::ALL.iter().enumerate() {
             assert_eq!(usize::from(kind.code()), n + 1);
             assert_eq!(ActivityKind::parse(kind.name()), Some(*kind));
+        }
+        for (n, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(usize::from(reason.code()), n + 1);
+            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
         }
     }
 

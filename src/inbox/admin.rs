@@ -362,6 +362,13 @@ pub(super) fn find_person(view: &View, email: &str) -> Result<PrincipalId, Admin
     view.principal_by_email(email).ok_or_else(|| AuthError::UnknownPerson(email.to_owned()).into())
 }
 
+/// The account that keeps the mail of an address: a person's or an inbox.
+pub(super) fn find_account(office: Office<'_>, email: &str) -> Result<AccountId, AdminError> {
+    let view = office.directory.current();
+    let account = view.account_by_address(&address(email)?).filter(|id| view.list(*id).is_none());
+    account.ok_or_else(|| AuthError::UnknownInbox(email.to_owned()).into())
+}
+
 pub(super) fn find_inbox(view: &View, email: &str) -> Result<AccountId, AdminError> {
     let account = view.account_by_address(&address(email)?);
     let inbox =

@@ -5,12 +5,11 @@
 //! that was interrupted can be run again from its beginning. In an inbox old mail is recorded, and begins
 //! conversations that are closed (nothing is answered, nothing reopens).
 
-use super::admin::{AdminError, Office};
+use super::admin::{self, AdminError, Office};
 use super::desk::Desk;
 use super::intake::{self, Brought};
 use super::machine::Actor;
 use super::server;
-use crate::auth::AuthError;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::quota::{self, Room};
 use crate::mail::{headers, mailbox, message};
@@ -81,7 +80,7 @@ pub struct ExportPage {
 
 /// Brings messages in.
 pub fn import(office: Office<'_>, request: &ImportRequest) -> Result<ImportReport, AdminError> {
-    let account = account(office, &request.into)?;
+    let account = admin::find_account(office, &request.into)?;
     let mut all = Vec::with_capacity(request.messages.len());
     for line in &request.messages {
         let content = BASE64_STANDARD.decode(&line.content);
@@ -130,7 +129,7 @@ pub fn import(office: Office<'_>, request: &ImportRequest) -> Result<ImportRepor
 
 /// Gives a page of at most [`limits::EXPORT_PAGE_BYTES_MAX`] octets, or one message.
 pub fn export(office: Office<'_>, request: &ExportRequest) -> Result<ExportPage, AdminError> {
-    let account = account(office, &request.from)?;
+    let account = admin::find_account(office, &request.from)?;
     let snapshot = office.store.snapshot();
     let read: &dyn Read = &snapshot;
     let tree = mailbox::all(read, account)?;
@@ -166,12 +165,6 @@ pub fn export(office: Office<'_>, request: &ExportRequest) -> Result<ExportPage,
         Some(error) => Err(error.into()),
         None => Ok(page),
     }
-}
-
-fn account(office: Office<'_>, email: &str) -> Result<AccountId, AdminError> {
-    let address = Address::parse(email).ok_or_else(|| AdminError::Address(email.to_owned()))?;
-    let account = office.directory.current().account_by_address(&address);
-    account.ok_or_else(|| AuthError::UnknownInbox(email.to_owned()).into())
 }
 
 /// Whether the account has a message of this content; if so, it is in these folders too, where it is a

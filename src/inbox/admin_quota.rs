@@ -1,11 +1,9 @@
 //! Quotas at the command line: what an account holds and may hold.
 
 use super::admin::{self, AdminError, Office};
-use crate::auth::AuthError;
 use crate::mail::quota;
 use crate::store::Read;
 use crate::store::rows::quota::{QuotaLimit, QuotaLimitsRow};
-use crate::types::{AccountId, Address};
 use serde::{Deserialize, Serialize};
 
 /// Limits to set on the account that an address leads to; what isn't named stays.
@@ -41,7 +39,7 @@ pub struct QuotaReport {
 
 /// Sets limits, and tells what holds then.
 pub fn set(office: Office<'_>, wanted: &QuotaChange) -> Result<QuotaReport, AdminError> {
-    let account = find(office, &wanted.email)?;
+    let account = admin::find_account(office, &wanted.email)?;
     let octets = wanted.octets.map(|limit| checked("octets", limit)).transpose()?;
     let messages = wanted.messages.map(|limit| checked("messages", limit)).transpose()?;
     admin::change(office, &[account], |txn| {
@@ -57,7 +55,7 @@ pub fn set(office: Office<'_>, wanted: &QuotaChange) -> Result<QuotaReport, Admi
 
 /// Tells what holds.
 pub fn show(office: Office<'_>, email: &str) -> Result<QuotaReport, AdminError> {
-    let account = find(office, email)?;
+    let account = admin::find_account(office, email)?;
     let snapshot = office.store.snapshot();
     let usage = quota::usage(&snapshot, account)?;
     let limits = quota::limits(&snapshot, account, office.store.quotas())?;
@@ -70,12 +68,6 @@ pub fn show(office: Office<'_>, email: &str) -> Result<QuotaReport, AdminError> 
         messages_used: usage.messages,
         messages: told(limits.messages),
     })
-}
-
-fn find(office: Office<'_>, email: &str) -> Result<AccountId, AdminError> {
-    let address = Address::parse(email).ok_or_else(|| AdminError::Address(email.to_owned()))?;
-    let account = office.directory.current().account_by_address(&address);
-    account.ok_or_else(|| AuthError::UnknownInbox(email.to_owned()).into())
 }
 
 /// RFC 9425 §4: warn before soft before hard; JSON has room for 2^53-1.

@@ -3,9 +3,9 @@
 use super::machine::{Actor, Draft, Expect, Value};
 use super::refusal::Refusal;
 use super::{ownership, status};
-use crate::store::rows::team::{ActivityKind, ActivityValue, Priority, Status};
+use crate::store::rows::team::{ActivityKind, ActivityValue, Priority, Reason, Status};
 use crate::types::limits::{TAG_BYTES_MAX, TAGS_MAX};
-use crate::types::{MemberRole, Millis, PrincipalId};
+use crate::types::{EmailId, MemberRole, Millis, PrincipalId};
 
 /// Properties to set; null leaves one as it is. An inner null is a null that is set.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Change {
     pub priority: Option<Priority>,
     /// All watchers, in any order.
     pub watchers: Option<Vec<PrincipalId>>,
+    /// The Email whose mailboxes say all of this; null where it was set on the conversation.
+    pub by_move: Option<EmailId>,
 }
 
 impl Change {
@@ -39,6 +41,9 @@ pub(super) fn set(draft: &mut Draft<'_>, change: &Change, expect: Expect) -> Res
         draft.actor().must_be_agent()?;
     }
     check_expectations(draft, expect)?;
+    if let Some(email) = change.by_move {
+        draft.because(Reason::MailboxMove, ActivityValue::Email(email));
+    }
     if let Some(owner) = change.owner {
         check_owner(draft, owner)?;
         ownership::check(&draft.row, owner, expect, draft.actor())?;
@@ -189,6 +194,9 @@ fn set_priority(draft: &mut Draft<'_>, priority: Priority) {
 
 /// Everybody may watch; making others watch is work.
 fn set_watchers(draft: &mut Draft<'_>, watchers: &[PrincipalId]) -> Result<(), Refusal> {
+    // Who left isn't shown any more, and goes without a word.
+    let members = &draft.context.roster.members;
+    draft.row.watchers.retain(|watcher| members.contains_key(watcher));
     let before = draft.row.watchers.clone();
     let added: Vec<_> = watchers.iter().copied().filter(|watcher| !before.contains(watcher)).collect();
     let removed: Vec<_> = before.into_iter().filter(|watcher| !watchers.contains(watcher)).collect();

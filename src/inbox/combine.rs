@@ -11,6 +11,7 @@ use super::machine::{Event, Expect};
 use super::merge::{self, Contents, MessageFacts, MessageKind};
 use super::notes;
 use super::refusal::Refusal;
+use super::scheduling;
 use super::sending;
 use crate::mail::headers;
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
@@ -91,6 +92,7 @@ impl Desk<'_, '_> {
         for thread in &row.thread_ids {
             self.lead_thread_to(*thread, source)?;
         }
+        self.copy_word(holder, source)?;
         self.txn.delete_at(key);
         let contents = self.contents(holder)?;
         self.apply(holder, &Event::GaveBack { source, contents }, Vec::new())?;
@@ -120,6 +122,7 @@ impl Desk<'_, '_> {
         let begun =
             self.with_context(|context| merge::begin_split(&from, source, subject, &contents, context))?;
         self.settle(id, None, begun, Vec::new())?;
+        self.copy_word(source, id)?;
         let contents = self.contents(source)?;
         self.apply(source, &Event::SplitOff { new: id, contents }, Vec::new())?;
         Ok(id)
@@ -152,17 +155,12 @@ impl Desk<'_, '_> {
             if *only.get_or_insert(of) != of {
                 return Err(wrong_emails("The messages of a split must be of one conversation.").into());
             }
-            if self.is_scheduled(*email)? {
+            if scheduling::is_waiting(self.read(), self.account, *email)? {
                 let why = "A message that waits to be sent can't be split off; cancel it first.";
                 return Err(wrong_emails(why).into());
             }
         }
         Ok(only.ok_or_else(|| wrong_emails("A split names at least one message."))?)
-    }
-
-    fn is_scheduled(&self, email: EmailId) -> StoreResult<bool> {
-        let range = keys::all_of(self.account, keys::Kind::ScheduledSend, email.0);
-        Ok(!self.read().ids(&range, false, 1)?.is_empty())
     }
 
     fn transfer_all(
@@ -241,13 +239,37 @@ impl Desk<'_, '_> {
         Ok(())
     }
 
+    /// What siblings of `to` were told to have answered counts there, too.
+    fn copy_word(&mut self, from: ConversationId, to: ConversationId) -> StoreResult<()> {
+        let siblings = self.conversation(to)?.map(|row| row.siblings).unwrap_or_default();
+        let account = self.account;
+        for (version, row) in sending::events_since(self.read(), account, from, 0)? {
+            let is_theirs = |event: &&ConversationEvent| match &event.what {
+                What::SiblingReplied(told) => siblings.iter().any(|one| one.account == told.account),
+                _ => false,
+            };
+            let word: Vec<ConversationEvent> = row.events.iter().filter(is_theirs).cloned().collect();
+            if word.is_empty() {
+                continue;
+            }
+            let key = keys::versioned(account, keys::Kind::ConversationEvent, to.0, version);
+            let mut there: ConversationEventsRow = match self.txn.bytes(&key)? {
+                Some(bytes) => rows::decode(&bytes)?,
+                None => ConversationEventsRow::default(),
+            };
+            there.events.extend(word);
+            self.txn.put_at(key, &there)?;
+        }
+        Ok(())
+    }
+
     /// From now on messages of the Thread that reference nothing else go there.
     fn lead_thread_to(&mut self, thread: ThreadId, to: ConversationId) -> StoreResult<()> {
         self.txn.put_at(keys::row(self.account, keys::Kind::ThreadConversation, thread.0), &to)
     }
 
     /// What the messages of a conversation add up to now.
-    fn contents(&self, id: ConversationId) -> StoreResult<Contents> {
+    pub(super) fn contents(&self, id: ConversationId) -> StoreResult<Contents> {
         let mut sent: BTreeMap<EmailId, OutboundRow> = BTreeMap::new();
         let mut closes = Vec::new();
         for (version, row) in sending::events_since(self.read(), self.account, id, 0)? {
@@ -304,7 +326,7 @@ impl Desk<'_, '_> {
             },
             Origin::Client => {
                 let draft = row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT);
-                if draft || self.is_scheduled(email)? {
+                if draft || scheduling::is_waiting(self.read(), self.account, email)? {
                     return Ok(None);
                 }
                 (MessageKind::Internal, received)

@@ -88,16 +88,44 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        // A file that the engine takes away meanwhile isn't needed any more.
-        match path.is_dir() {
-            true => copy(&path, &to.join(name)),
-            false => drop(std::fs::copy(&path, to.join(name))),
+/// Every file under a folder with its content, by its path in there.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(content) = std::fs::read(&path) {
+                found.insert(path.strip_prefix(dir).unwrap().to_owned(), content);
+            }
         }
     }
+    found
+}
+
+/// The files of a folder as they are at one moment: an engine that is open may still write tables and
+/// take away logs, so it is read until twice the same was there.
+fn at_one_moment(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut before = files(dir);
+    loop {
+        let now = files(dir);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+fn write(files: &BTreeMap<PathBuf, Vec<u8>>, to: &Path) {
+    for (path, content) in files {
+        let path = to.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    write(&files(from), to);
 }
 
 /// One message to a person and two inboxes, large enough to fill logs.
@@ -252,13 +280,17 @@ fn logs(dir: &Path) -> BTreeMap<PathBuf, u64> {
 /// A folder as a loss of power leaves it: of the newest log at least what was synced, cut anywhere
 /// behind, with zeros or garbage, or nothing where it was never synced. The older ones are whole: with
 /// several column families the engine syncs a closed log itself before it writes its tables.
-fn after_power_loss(dir: &Path, synced: &BTreeMap<PathBuf, u64>, dice: &mut u64) -> tempfile::TempDir {
+fn after_power_loss(
+    dead: &BTreeMap<PathBuf, Vec<u8>>,
+    synced: &BTreeMap<PathBuf, u64>,
+    dice: &mut u64,
+) -> tempfile::TempDir {
     let mut roll = |sides: u64| {
         *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*dice >> 33) % sides.max(1)
     };
     let out = tempfile::tempdir().unwrap();
-    copy(dir, out.path());
+    write(dead, out.path());
     if let Some((log, end)) = logs(out.path()).pop_last() {
         let name = log.file_name().unwrap();
         let safe =
@@ -303,9 +335,10 @@ fn a_loss_of_power_under_parallel_deliveries_with_several_logs_loses_nothing_ack
         let told = load(&server);
         most.insert(logs(dir.path()).len());
         // The dead server stays open: closing it would write what the power loss takes away.
+        let dead = at_one_moment(dir.path());
         for cut in 0..8 {
             let what = format!("sync {nth}, cut {cut}");
-            let copied = after_power_loss(dir.path(), &synced.lock().unwrap(), &mut dice);
+            let copied = after_power_loss(&dead, &synced.lock().unwrap(), &mut dice);
             verify(copied.path(), &told, &what);
         }
     }

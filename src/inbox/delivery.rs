@@ -6,6 +6,7 @@ use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
 use super::lists;
 use super::machine::Actor;
+use super::receipts;
 use super::server::{self, ReturnPath, Server};
 use super::siblings;
 use crate::auth::View;
@@ -246,6 +247,9 @@ async fn deliver_to(
                 let believed = server.settings.return_path == ReturnPath::Sender;
                 reports::apply(&mut txn, account, report, added.email, believed)?;
             }
+            if returned.is_none() {
+                receipts::queue(&mut txn, account, &view, &envelope, &prepared, &server.settings.hostname)?;
+            }
             Ok((Some(added.email), txn.commit()?.ticket))
         })
         .await
@@ -296,6 +300,9 @@ async fn pass_on(
                 }
                 (None, None) => return Err(gone()),
             };
+            if returned.is_none() {
+                receipts::queue(&mut txn, account, &view, &envelope, &prepared, &server.settings.hostname)?;
+            }
             Ok((Some(named), txn.commit()?.ticket))
         })
         .await

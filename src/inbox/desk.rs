@@ -85,6 +85,9 @@ pub enum TimerKind {
     SiblingReplied = 4,
     /// The open work of somebody who left is released further ([`super::membership`]); due at once.
     MemberRelease = 5,
+    /// Closed conversations go where a changed setting has them ([`super::settings`]); due at once. Its
+    /// number is the last conversation that was looked at.
+    Place = 6,
 }
 
 /// What stands beside an Email in its conversation.

@@ -15,12 +15,12 @@ use super::refusal::Refusal;
 use super::{notes, status};
 use crate::mail::search::{SearchError, SearchIndex};
 use crate::mail::{ingest, message, outbound};
-use crate::store::blobs::{self, Referrer};
+use crate::store::blobs;
 use crate::store::keys::Kind;
 use crate::store::rows::mail::{EmailRow, StoredMessage};
 use crate::store::rows::submission::{RelayState, SubmissionRow};
 use crate::store::rows::team::*;
-use crate::store::{Read, Store, StoreError, StoreResult, keys, rows};
+use crate::store::{Read, Store, StoreError, StoreResult, keys, rows, uploads};
 use crate::types::*;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -83,6 +83,10 @@ impl Desk<'_, '_> {
                 self.erase_record(one)?;
             }
         }
+        // What was uploaded to be a part of it is the same content.
+        for hash in &gone {
+            uploads::end_all(self.txn, self.account, hash)?;
+        }
         let version = self.txn.modseq(self.account)?;
         let key = keys::versioned(self.account, Kind::Purge, id.0, version);
         self.txn.put_at(key, &gone.into_iter().collect::<Vec<BlobHash>>())?;
@@ -135,12 +139,8 @@ impl Desk<'_, '_> {
 
     fn erase_note(&mut self, id: NoteId, gone: &mut BTreeSet<BlobHash>) -> StoreResult<()> {
         let Some(row) = self.read().row::<NoteRow>(self.account, id)? else { return Ok(()) };
-        for hash in notes::contents(&row) {
-            blobs::unrefer(self.txn, self.account, &hash, Referrer::Note, id.0);
-            gone.insert(hash);
-        }
-        self.txn.delete_at(keys::pair(self.account, Kind::ConversationNote, row.conversation.0, id.0));
-        self.txn.remove::<NoteRow>(self.account, id)
+        gone.extend(self.take_note_away(id, &row)?);
+        Ok(())
     }
 
     fn erase_email(

@@ -144,8 +144,10 @@ fn others_lock<'a>(input: &GateInput<'a>) -> Option<&'a ReplyLockRow> {
     lock::live(input.lock, input.now).filter(|lock| lock.holder != input.sender)
 }
 
+/// A lock is for the reply: another message leaves it, unless it names its token.
 fn own_lock_ends(input: &GateInput<'_>) -> bool {
-    lock::live(input.lock, input.now).is_some_and(|lock| lock.holder == input.sender)
+    (input.is_reply || input.named.lock_token.is_some())
+        && lock::live(input.lock, input.now).is_some_and(|lock| lock.holder == input.sender)
 }
 
 fn told_reply(row: &OutboundRow) -> ToldReply {
@@ -221,7 +223,11 @@ fn changed_since(input: &GateInput<'_>, version: u64, from: Level) -> Option<Cha
         reasons: Vec::new(),
         told: Told::default(),
     };
-    for happened in input.happened.iter().filter(|happened| happened.version > version) {
+    // Where no version is named, nobody knows whether the client saw what waits to be sent.
+    let counts = |happened: &&Happened<'_>| {
+        happened.version > version || (from == Level::Block && is_scheduled(happened.event))
+    };
+    for happened in input.happened.iter().filter(counts) {
         let Some((level, reason)) = weigh(happened.event, input.sender) else { continue };
         if level < from {
             continue;
@@ -244,6 +250,10 @@ fn changed_since(input: &GateInput<'_>, version: u64, from: Level) -> Option<Cha
         changed.add(Level::Ask, "unknownVersion");
     }
     (!changed.reasons.is_empty()).then_some(changed)
+}
+
+fn is_scheduled(event: &ConversationEvent) -> bool {
+    matches!(&event.what, What::Outbound(row) if row.state == OutboundState::Scheduled)
 }
 
 /// How much an event weighs for `sender`, and its word; null for one's own doing and for what

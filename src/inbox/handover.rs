@@ -105,7 +105,7 @@ fn record_uncertain(desk: &mut Desk<'_, '_>, id: SubmissionId, row: &SubmissionR
     let conversation = returned::conversation(desk.read(), desk.account, id)?.map(|(id, _)| id);
     let before = Value::Plain(ActivityValue::Submission(id));
     let after = Value::Plain(ActivityValue::Email(row.email));
-    desk.record(conversation, &Entry { kind: ActivityKind::SendUncertain, before, after })
+    desk.record(conversation, &Entry::new(ActivityKind::SendUncertain, before, after))
 }
 
 fn tell_inbox(
@@ -148,7 +148,7 @@ fn tell_inbox(
     };
     desk.enter(conversation, added.email, added.thread)?;
     let event = match what {
-        What::Late => Event::Inbound(inbound),
+        What::Late | What::Delivered => Event::Inbound(inbound),
         What::Failed | What::Unsure => {
             Event::DeliveryFailed(DeliveryFailed { submission: id, dsn: Some((added.email, desk.now)) })
         }

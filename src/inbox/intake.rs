@@ -194,13 +194,13 @@ fn is_internal(desk: &Desk<'_, '_>, prepared: &Prepared) -> bool {
 }
 
 /// How a message comes to its conversation.
-enum Coming {
+pub(super) enum Coming {
     Inbound(Inbound),
     Internal(EmailId),
 }
 
 /// Tells the conversation that a message joins, or begins one with it; true where it began one.
-fn join(
+pub(super) fn join(
     desk: &mut Desk<'_, '_>,
     prepared: &Prepared,
     added: &Added,
@@ -315,7 +315,14 @@ fn inbound(
     email: EmailId,
     joined: Option<&ConversationRow>,
 ) -> Inbound {
-    let from = prepared.summary.from.first().and_then(participant);
+    // Our own address in From is a form's: who wrote is in Reply-To, or nobody knows.
+    let others_first = |all: &[MailAddress]| {
+        all.first().filter(|one| !sender::is_own(&desk.staff.addresses, &one.email)).and_then(participant)
+    };
+    let reply_to = others_first(&prepared.reply_to);
+    let is_form =
+        prepared.summary.from.first().is_some_and(|one| sender::is_own(&desk.staff.addresses, &one.email));
+    let from = if is_form { reply_to.clone() } else { others_first(&prepared.summary.from) };
     // A stranger who quotes a known id joins, and never becomes the customer.
     let known = joined.is_none_or(|row| {
         row.participants.is_empty()
@@ -327,7 +334,7 @@ fn inbound(
         email,
         at: arrival.at,
         from,
-        reply_to: prepared.reply_to.first().and_then(participant),
+        reply_to,
         others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
         automatic: prepared.automatic,
         flagged: !known,

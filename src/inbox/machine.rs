@@ -13,7 +13,7 @@
 use super::{change, erase, merge, messages, ownership, status};
 use crate::inbox::refusal::Refusal;
 use crate::store::rows::team::{
-    ActivityKind, ActivityValue, Cause, ConversationRow, InboxSettingsRow, SetBy, Sibling,
+    ActivityKind, ActivityValue, Cause, ConversationRow, Explain, InboxSettingsRow, Reason, SetBy, Sibling,
 };
 use crate::types::{
     AccountId, ConversationId, EmailId, MemberRole, Millis, NoteId, PrincipalId, SubmissionId,
@@ -109,6 +109,8 @@ pub enum Event {
     SendScheduled {
         email: EmailId,
         submission: SubmissionId,
+        /// It was no draft, so that it was counted as a message; while it waits it is none.
+        counted: bool,
     },
     /// Its author took it back.
     SendCanceled {
@@ -164,6 +166,10 @@ pub enum Event {
     },
     /// No inbound Email remains outside Junk and Trash.
     InboundGone(status::Gone),
+    /// A member took an inbound Email out of Junk or Trash: what all messages add up to, with it.
+    InboundBack {
+        contents: merge::Contents,
+    },
     /// A reply went out in another inbox that got the same message.
     SiblingReplied {
         account: AccountId,
@@ -221,6 +227,14 @@ pub struct Entry {
     pub kind: ActivityKind,
     pub before: Value,
     pub after: Value,
+    pub explain: Option<Explain>,
+}
+
+impl Entry {
+    /// What nothing else explains.
+    pub fn new(kind: ActivityKind, before: Value, after: Value) -> Self {
+        Self { kind, before, after, explain: None }
+    }
 }
 
 /// A value of an [`Entry`].
@@ -286,8 +300,9 @@ pub fn apply(
         Event::Inbound(inbound) => messages::inbound(&mut draft, inbound),
         Event::DeliveryFailed(failed) => messages::delivery_failed(&mut draft, failed),
         Event::Outbound(outbound) => messages::outbound(&mut draft, outbound)?,
-        Event::SendScheduled { email, submission } => {
+        Event::SendScheduled { email, submission, counted } => {
             draft.actor().must_be_agent()?;
+            draft.row.message_count = draft.row.message_count.saturating_sub(u32::from(*counted));
             draft.message(ActivityKind::SendScheduled, *email, ActivityValue::Submission(*submission));
         }
         Event::SendCanceled { email, submission } => {
@@ -311,6 +326,7 @@ pub fn apply(
         }
         Event::MemberLeft { principal } => ownership::member_left(&mut draft, *principal),
         Event::InboundGone(how) => status::inbound_gone(&mut draft, *how)?,
+        Event::InboundBack { contents } => messages::inbound_back(&mut draft, contents),
         Event::SiblingReplied { account } => {
             // The version moves so that a gate that is asked with an older one asks back.
             draft.bump();
@@ -338,11 +354,31 @@ pub(super) struct Draft<'a> {
     pub(super) row: ConversationRow,
     pub(super) context: Context<'a>,
     pub(super) effects: Vec<Effect>,
+    /// What explains the activities that follow.
+    explain: Option<Explain>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(row: ConversationRow, context: Context<'a>) -> Self {
-        Self { row, context, effects: Vec::new() }
+        Self { row, context, effects: Vec::new(), explain: None }
+    }
+
+    /// Says what explains all that follows.
+    pub(super) fn because(&mut self, reason: Reason, of: ActivityValue) {
+        self.explain = Some(Explain { reason, of });
+    }
+
+    /// Says what explains the activities of one step.
+    pub(super) fn while_because<T>(
+        &mut self,
+        reason: Reason,
+        of: ActivityValue,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let outer = self.explain.replace(Explain { reason, of });
+        let result = step(self);
+        self.explain = outer;
+        result
     }
 
     pub(super) fn actor(&self) -> Actor {
@@ -356,7 +392,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn log(&mut self, kind: ActivityKind, before: Value, after: Value) {
         self.row.last_activity_at = self.row.last_activity_at.max(self.context.now);
-        self.effects.push(Effect::Activity(Entry { kind, before, after }));
+        self.effects.push(Effect::Activity(Entry { kind, before, after, explain: self.explain }));
     }
 
     /// A message that came or went: it counts for the version and needs its kept mailboxes.
@@ -395,7 +431,7 @@ impl<'a> Draft<'a> {
 
 /// Writing a note is every member's right, an observer's too.
 fn note_created(draft: &mut Draft<'_>, note: NoteId, mentions: &[PrincipalId]) -> Result<(), Refusal> {
-    mention(draft, mentions)?;
+    mention(draft, note, mentions)?;
     draft.row.note_count = draft.row.note_count.saturating_add(1);
     draft.bump();
     draft.log(ActivityKind::NoteCreated, Value::NONE, ActivityValue::Note(note).into());
@@ -411,7 +447,7 @@ fn note_updated(
     if draft.actor().principal().is_some_and(|principal| principal != author) {
         return Err(Refusal::Forbidden("Only its author may change a note."));
     }
-    mention(draft, mentions)?;
+    mention(draft, note, mentions)?;
     draft.bump();
     draft.log(ActivityKind::NoteUpdated, ActivityValue::Note(note).into(), ActivityValue::Note(note).into());
     Ok(())
@@ -429,15 +465,15 @@ fn note_destroyed(draft: &mut Draft<'_>, note: NoteId, author: PrincipalId) -> R
 }
 
 /// A mention makes the mentioned a watcher.
-fn mention(draft: &mut Draft<'_>, mentions: &[PrincipalId]) -> Result<(), Refusal> {
+fn mention(draft: &mut Draft<'_>, note: NoteId, mentions: &[PrincipalId]) -> Result<(), Refusal> {
     if mentions.iter().any(|principal| !draft.context.roster.members.contains_key(principal)) {
         return Err(Refusal::InvalidProperties {
             properties: vec!["mentions"],
             why: "Only members of the inbox can be mentioned.",
         });
     }
-    for &principal in mentions {
-        change::watch(draft, principal);
-    }
+    draft.while_because(Reason::Mentioned, ActivityValue::Note(note), |draft| {
+        mentions.iter().for_each(|principal| change::watch(draft, *principal));
+    });
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use super::admin::AdminError;
 use super::desk::{Desk, DeskResult, Staff, TimerKind};
-use super::machine::{Actor, Entry, Event, Value};
+use super::machine::{Actor, Entry, Event};
 use super::{scheduling, server};
 use crate::auth::{AuthError, View, accounts};
 use crate::mail::{mailbox, viewer};
@@ -16,7 +16,7 @@ use crate::store::keys::Key;
 use crate::store::rows::directory::AccountRow;
 use crate::store::rows::mail::MailboxRow;
 use crate::store::rows::sharing::{Entity, ShareNotificationRow};
-use crate::store::rows::team::{ActivityKind, ActivityValue, Cause, Status};
+use crate::store::rows::team::{ActivityKind, ActivityValue, Cause, Explain, Reason, Status};
 use crate::store::{List, Read, Row, StoreResult, Txn, keys, list};
 use crate::types::*;
 
@@ -96,7 +96,8 @@ fn record(
         (old, new) => (ActivityKind::RoleChanged, role(old), role(new)),
     };
     let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
-    desk.record(None, &Entry { kind, before: Value::Plain(before), after: Value::Plain(after) })?;
+    let explain = (kind == ActivityKind::RoleChanged).then_some(Explain { reason: Reason::Member, of: who });
+    desk.record(None, &Entry { kind, before: before.into(), after: after.into(), explain })?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::messages::empty;
 use super::refusal::Refusal;
 use super::status;
 use crate::store::rows::team::{
-    ActivityKind, ActivityValue, ConversationRow, Participant, ParticipantRow, Status,
+    ActivityKind, ActivityValue, ConversationRow, Participant, ParticipantRow, Reason, Status,
 };
 use crate::types::limits::PARTICIPANTS_MAX;
 use crate::types::{ConversationId, Millis, ThreadId};
@@ -144,6 +144,7 @@ pub(super) fn took_in(
     let wait = earliest(open_wait(row), open_wait(from));
     draft.bump();
     draft.log(ActivityKind::Merged, ActivityValue::Conversation(source).into(), Value::NONE);
+    draft.because(Reason::Merge, ActivityValue::Conversation(source));
     // Closed means resolved: work that comes in opens what it comes into.
     if draft.row.status == Status::Closed && from.status != Status::Closed {
         status::enter(draft, Status::Open, None);
@@ -182,6 +183,7 @@ pub(super) fn merge_undone(draft: &mut Draft<'_>, contents: &Contents) -> Result
     fill(&mut draft.row, contents);
     draft.bump();
     draft.log(ActivityKind::MergeUndone, Value::NONE, ActivityValue::Conversation(target).into());
+    draft.because(Reason::Merge, ActivityValue::Conversation(target));
     // Whoever left meanwhile doesn't own it again; whoever wrote meanwhile waits; a snooze whose
     // time passed meanwhile is over.
     if draft.row.status != Status::Closed {
@@ -231,6 +233,7 @@ pub fn begin_split(
     draft.row.team = from.team;
     draft.row.category.clone_from(&from.category);
     draft.row.tags.clone_from(&from.tags);
+    draft.row.siblings.clone_from(&from.siblings);
     fill(&mut draft.row, contents);
     draft.row.customer = customer_of(&draft.row.participants, from);
     draft.bump();

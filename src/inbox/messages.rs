@@ -1,11 +1,12 @@
 //! Messages: what each kind does to its conversation, and how a conversation begins.
 
 use super::machine::{Applied, Context, Draft, Effect, Expect, Value};
+use super::merge::Contents;
 use super::refusal::Refusal;
 use super::{change, ownership, status};
 use crate::store::rows::team::{
     ActivityKind, ActivityValue, ConversationRow, InboxSettingsRow, Participant, ParticipantRow, Priority,
-    Status,
+    Reason, Status,
 };
 use crate::types::limits::PARTICIPANTS_MAX;
 use crate::types::{Address, ConversationId, EmailId, Millis, PrincipalId, SubmissionId};
@@ -45,6 +46,8 @@ pub struct Outbound {
     pub reply: bool,
     /// Written by no person: an acknowledgement, a rule's answer.
     pub automatic: bool,
+    /// It was no draft, so that the conversation counts it as a message already.
+    pub counted: bool,
     /// To and Cc, without the inbox's own addresses. They take part from a reply on.
     pub recipients: Vec<Participant>,
     pub then_status: Option<Status>,
@@ -157,6 +160,7 @@ pub fn begin(
             take_part(&mut draft, customer.as_slice(), at);
             take_part(&mut draft, others, at);
             imported(&mut draft, *email);
+            draft.because(Reason::Imported, ActivityValue::Email(*email));
             // The definition of done is about work; old mail is none.
             status::enter(&mut draft, Status::Closed, None);
         }
@@ -183,6 +187,7 @@ pub(super) fn inbound(draft: &mut Draft<'_>, message: &Inbound) {
     if !person {
         return;
     }
+    draft.because(Reason::InboundReceived, ActivityValue::Email(message.email));
     draft.row.first_inbound_at.get_or_insert(message.at);
     let reopens = draft.row.status == Status::Closed;
     if reopens {
@@ -193,6 +198,20 @@ pub(super) fn inbound(draft: &mut Draft<'_>, message: &Inbound) {
     draft.row.unanswered_since.get_or_insert(message.at);
     status::enter(draft, Status::Open, None);
     draft.row.waiting_since = draft.row.unanswered_since;
+}
+
+/// What was taken for spam was recorded as nobody's mail: it waits for an answer like any other.
+pub(super) fn inbound_back(draft: &mut Draft<'_>, contents: &Contents) {
+    let row = &mut draft.row;
+    let before = (row.unanswered_since, row.first_inbound_at);
+    row.first_inbound_at = contents.first_inbound_at;
+    row.unanswered_since = contents.unanswered_since;
+    if row.status != Status::Closed {
+        row.waiting_since = contents.unanswered_since;
+    }
+    if before != (row.unanswered_since, row.first_inbound_at) {
+        draft.bump();
+    }
 }
 
 /// Closed longer ago than `reopenWithin`: a new conversation begins.
@@ -211,20 +230,24 @@ pub(super) fn delivery_failed(draft: &mut Draft<'_>, failed: &DeliveryFailed) {
         }
         None => draft.log(ActivityKind::DeliveryFailed, submission.into(), Value::NONE),
     }
+    let report = failed.dsn.map_or(submission, |(email, _)| ActivityValue::Email(email));
+    draft.because(Reason::DeliveryFailed, report);
     status::enter(draft, Status::Open, None);
     draft.effects.push(Effect::MarkNew);
 }
 
 pub(super) fn outbound(draft: &mut Draft<'_>, message: &Outbound) -> Result<(), Refusal> {
     draft.actor().must_be_agent()?;
-    draft.row.message_count = draft.row.message_count.saturating_add(1);
+    draft.row.message_count = draft.row.message_count.saturating_add(u32::from(!message.counted));
     draft.row.last_outbound_at = draft.row.last_outbound_at.max(Some(message.at));
     let kind = match (message.automatic, message.reply) {
         (true, _) => ActivityKind::AutomaticSent,
         (false, true) => ActivityKind::ReplySent,
         (false, false) => ActivityKind::OtherSent,
     };
-    draft.message(kind, message.email, ActivityValue::Submission(message.submission));
+    let submission = ActivityValue::Submission(message.submission);
+    draft.message(kind, message.email, submission);
+    draft.because(Reason::AskedWithSend, submission);
     let counts = message.reply && !message.automatic;
     if counts {
         take_part(draft, &message.recipients, message.at);
@@ -239,6 +262,7 @@ pub(super) fn outbound(draft: &mut Draft<'_>, message: &Outbound) -> Result<(), 
 
 /// Owner first, since the definition of done may ask for one.
 fn then(draft: &mut Draft<'_>, message: &Outbound, counts: bool) -> Result<(), Refusal> {
+    let submission = ActivityValue::Submission(message.submission);
     if message.then_status != Some(Status::Closed) && (counts || message.then_status.is_some()) {
         ownership::drop_departed(draft);
     }
@@ -247,7 +271,7 @@ fn then(draft: &mut Draft<'_>, message: &Outbound, counts: bool) -> Result<(), R
             let expect = Expect { if_version: message.if_version, if_owner: None };
             change::then_owner(draft, owner, expect)?;
         }
-        None if counts => change::own_on_reply(draft),
+        None if counts => draft.while_because(Reason::OwnOnReply, submission, change::own_on_reply),
         None => {}
     }
     match message.then_status {
@@ -266,6 +290,7 @@ fn then(draft: &mut Draft<'_>, message: &Outbound, counts: bool) -> Result<(), R
         Some(named) => status::enter(draft, named, None),
         None if counts => {
             let to = status::after_reply(draft);
+            draft.because(Reason::StatusAfterReply, submission);
             status::enter(draft, to, None);
         }
         None => {}
@@ -300,6 +325,7 @@ pub(super) fn imported(draft: &mut Draft<'_>, email: EmailId) {
 
 pub(super) fn send_held(draft: &mut Draft<'_>, email: EmailId, submission: SubmissionId) {
     draft.message(ActivityKind::SendHeld, email, ActivityValue::Submission(submission));
+    draft.because(Reason::SendHeld, ActivityValue::Submission(submission));
     status::enter(draft, Status::Open, None);
     // Its owner and its sender notice by this; the draft that came back is new, too.
     draft.effects.push(Effect::MarkNew);

@@ -36,6 +36,7 @@ pub mod notes;
 pub mod ownership;
 pub mod presence;
 pub mod projection;
+pub mod receipts;
 pub mod refusal;
 pub mod returned;
 pub mod scheduling;

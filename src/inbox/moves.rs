@@ -3,6 +3,7 @@
 //! A change is applied as asked; what it says to the conversation, and the server's corrections of
 //! the conversation's other Emails, follow in the same commit under a second modseq.
 
+use super::change::Change;
 use super::desk::{Desk, DeskError, DeskResult};
 use super::machine::{Entry, Event, Value};
 use super::projection::{self, KeptMailboxes, Move};
@@ -43,7 +44,10 @@ pub fn change(
     }
     may_change(desk, before, after)?;
     let after: &EmailRow = &viewer::settled(before, after);
-    if let Some(id) = before.conversation.filter(|_| is_draft(before) != is_draft(after)) {
+    // What waits to be sent is no draft, whatever a client makes of it: it is put right below.
+    if let Some(id) = before.conversation.filter(|_| is_draft(before) != is_draft(after))
+        && !scheduling::is_waiting(desk.read(), desk.account, email)?
+    {
         desk.apply(id, &Event::DraftChanged { is_draft: is_draft(after) }, Vec::new())?;
     }
     let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
@@ -57,6 +61,7 @@ pub fn change(
         return Ok(scheduling::keep(desk.txn, desk.account, email)?);
     };
     let kept = desk.kept()?;
+    may_file(before, &was, &is, &kept)?;
     let by = desk.actor.principal().ok_or(Refusal::Forbidden("Only a person moves messages by hand."))?;
     let is_draft_or_memo =
         before.keywords.iter().any(|keyword| matches!(keyword.as_str(), Keyword::DRAFT | Keyword::MEMO));
@@ -68,8 +73,13 @@ pub fn change(
     if gone.is_some() {
         leave_the_work(desk, email, after, &kept)?;
     }
+    if kept.gone(&was).is_some() && kept.gone(&is).is_none() && before.origin == Origin::Inbound {
+        let contents = desk.contents(id)?;
+        desk.apply(id, &Event::InboundBack { contents }, Vec::new())?;
+    }
     if let Some(said) = said {
-        let event = Event::Set { change: said.change, expect: said.expect };
+        let change = Change { by_move: Some(email), ..said.change };
+        let event = Event::Set { change, expect: said.expect };
         desk.apply(id, &event, Vec::new()).map_err(in_words_of_email)?;
     }
     // Also where nothing new was said: the Email itself may not be where it belongs.
@@ -80,6 +90,22 @@ pub fn change(
         desk.apply(id, &Event::InboundGone(gone), Vec::new())?;
     }
     Ok(scheduling::keep(desk.txn, desk.account, email)?)
+}
+
+/// Sent and Drafts have what the inbox writes: mail that came in would be seen nowhere else there.
+fn may_file(
+    row: &EmailRow,
+    was: &BTreeSet<MailboxId>,
+    is: &BTreeSet<MailboxId>,
+    kept: &KeptMailboxes,
+) -> Result<(), Refusal> {
+    let came_in = matches!(row.origin, Origin::Inbound | Origin::Automatic | Origin::Internal);
+    let ours = |id: &MailboxId| matches!(kept.meaning(*id), Some(Kept::Sent | Kept::Drafts));
+    if came_in && is.difference(was).any(ours) {
+        let why = "Sent and Drafts keep what is written here; mail that came in can't be put there.";
+        return Err(Refusal::InvalidProperties { properties: vec!["mailboxIds"], why });
+    }
+    Ok(())
 }
 
 /// What is thrown away is no work: it leaves the mailboxes that show a status or an owner, also
@@ -125,7 +151,7 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
             desk.apply(id, &Event::MessageDestroyed { email }, Vec::new())?;
         } else if !own_draft {
             let before = ActivityValue::Email(email).into();
-            desk.record(Some(id), &Entry { kind: ActivityKind::EmailDestroyed, before, after: Value::NONE })?;
+            desk.record(Some(id), &Entry::new(ActivityKind::EmailDestroyed, before, Value::NONE))?;
         }
     }
     let stored: Option<StoredMessage> = desk.read().row(desk.account, email)?;

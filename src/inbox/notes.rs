@@ -2,7 +2,7 @@
 //!
 //! Invariants: a note, its place in its conversation, its activity and the conversation's count and
 //! version are written together or not at all; what a note said before an edit stays in it, with
-//! its attachments, until the note goes; a note's blobs are ones that the account could read.
+//! its attachments, until the note goes or the inbox's `retention` is over; a note's blobs are ones that the account could read.
 //! Nothing that composes or sends mail imports this file, and nothing here makes a message.
 
 use super::desk::{Desk, DeskResult};
@@ -12,10 +12,13 @@ use crate::mail::blob;
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::team::{NoteAttachment, NoteRow, NoteVersion};
-use crate::store::{Read, StoreResult, keys};
-use crate::types::limits::{NOTE_ATTACHMENTS_MAX, NOTE_BYTES_MAX, NOTE_MENTIONS_MAX};
+use crate::store::{Read, StoreResult, Txn, keys};
+use crate::types::limits::{
+    NOTE_ATTACHMENTS_MAX, NOTE_BYTES_MAX, NOTE_MENTIONS_MAX, NOTE_VERSIONS_BYTES_MAX, NOTE_VERSIONS_MAX,
+};
 use crate::types::{AccountId, BlobHash, BlobRoot, ConversationId, EmailId, NoteId, PrincipalId};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a member writes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -65,6 +68,7 @@ impl Desk<'_, '_> {
         self.txn.insert(self.account, id, &row)?;
         let key = keys::pair(self.account, keys::Kind::ConversationNote, conversation.0, id.0);
         self.txn.put_at(key, &())?;
+        self.make_findable(id, &[], &row)?;
         Ok((id, row))
     }
 
@@ -84,13 +88,18 @@ impl Desk<'_, '_> {
             version: row.version,
         };
         // Two edits in one commit are one: nobody saw what stood between them.
+        let mentioned = earlier.mentions.clone();
+        let had = contents(&row).into_iter().chain(hashes(&earlier.attachments)).collect();
         if earlier.version != version {
             row.earlier.push(earlier);
         }
+        cut_to_limits(&mut row.earlier);
         row.updated_at = self.now;
         row.version = version;
         self.refer_blobs(id, &row)?;
+        release(self.txn, self.account, id, had, &row);
         self.txn.update(self.account, id, &row)?;
+        self.make_findable(id, &mentioned, &row)?;
         Ok(row)
     }
 
@@ -99,12 +108,38 @@ impl Desk<'_, '_> {
         let row = self.note(id)?;
         let event = Event::NoteDestroyed { note: id, author: row.author };
         self.apply(row.conversation, &event, Vec::new())?;
-        for hash in contents(&row) {
-            blobs::unrefer(self.txn, self.account, &hash, Referrer::Note, id.0);
+        self.take_note_away(id, &row)?;
+        Ok(())
+    }
+
+    /// The row, and everything that leads to it. Gives the content that it had.
+    pub(super) fn take_note_away(&mut self, id: NoteId, row: &NoteRow) -> StoreResult<BTreeSet<BlobHash>> {
+        let had = contents(row);
+        for hash in &had {
+            blobs::unrefer(self.txn, self.account, hash, Referrer::Note, id.0);
         }
-        let key = keys::pair(self.account, keys::Kind::ConversationNote, row.conversation.0, id.0);
-        self.txn.delete_at(key);
-        Ok(self.txn.remove::<NoteRow>(self.account, id)?)
+        for mentioned in &row.mentions {
+            self.txn.delete_at(keys::pair(self.account, keys::Kind::NoteMention, mentioned.0, id.0));
+        }
+        self.txn.delete_at(keys::row(self.account, keys::Kind::NoteEdited, id.0));
+        self.txn.delete_at(keys::pair(self.account, keys::Kind::ConversationNote, row.conversation.0, id.0));
+        self.txn.remove::<NoteRow>(self.account, id)?;
+        Ok(had)
+    }
+
+    /// Writes whom it mentions, and that it has a past, where that can be looked up.
+    fn make_findable(&mut self, id: NoteId, mentioned: &[PrincipalId], row: &NoteRow) -> StoreResult<()> {
+        let key = |who: &PrincipalId| keys::pair(self.account, keys::Kind::NoteMention, who.0, id.0);
+        for gone in mentioned.iter().filter(|one| !row.mentions.contains(one)) {
+            self.txn.delete_at(key(gone));
+        }
+        for new in row.mentions.iter().filter(|one| !mentioned.contains(one)) {
+            self.txn.put_at(key(new), &())?;
+        }
+        if !row.earlier.is_empty() {
+            self.txn.put_at(keys::row(self.account, keys::Kind::NoteEdited, id.0), &())?;
+        }
+        Ok(())
     }
 
     fn note(&self, id: NoteId) -> DeskResult<NoteRow> {
@@ -149,13 +184,77 @@ impl Desk<'_, '_> {
 
 /// The content that a note's attachments have, those of its earlier versions too.
 pub(super) fn contents(row: &NoteRow) -> BTreeSet<BlobHash> {
-    let earlier = row.earlier.iter().flat_map(|version| &version.attachments);
-    let all = row.attachments.iter().chain(earlier);
-    all.filter_map(|attachment| match attachment.blob.root {
+    let earlier = row.earlier.iter().flat_map(|version| hashes(&version.attachments));
+    hashes(&row.attachments).chain(earlier).collect()
+}
+
+fn hashes(attachments: &[NoteAttachment]) -> impl Iterator<Item = BlobHash> {
+    attachments.iter().filter_map(|attachment| match attachment.blob.root {
         BlobRoot::Content(hash) => Some(hash),
         BlobRoot::Message(_) => None,
     })
-    .collect()
+}
+
+/// Lets go of the content that a note had and has no more.
+fn release(txn: &mut Txn<'_>, account: AccountId, id: NoteId, had: BTreeSet<BlobHash>, row: &NoteRow) {
+    for hash in had.difference(&contents(row)) {
+        blobs::unrefer(txn, account, hash, Referrer::Note, id.0);
+    }
+}
+
+/// Keeps what was said last, as much of it as is kept of one note.
+fn cut_to_limits(earlier: &mut Vec<NoteVersion>) {
+    let mut octets = 0;
+    let fits = |version: &&NoteVersion| {
+        octets += version.body.len();
+        octets <= NOTE_VERSIONS_BYTES_MAX
+    };
+    let keep = earlier.iter().rev().take(NOTE_VERSIONS_MAX).take_while(fits).count();
+    earlier.drain(..earlier.len() - keep);
+}
+
+/// Takes away what notes said before edits that are longer ago than the inbox keeps it, of at most
+/// `limit` notes with a number after `after`. Gives how many versions went, and the last number looked at.
+pub fn forget_earlier(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    keep: Duration,
+    after: u32,
+    limit: usize,
+) -> StoreResult<(u64, Option<u32>)> {
+    let now = txn.store().clock.now();
+    let range = keys::rows_after(account, keys::Kind::NoteEdited, after);
+    let ids = (txn as &dyn Read).ids(&range, false, limit)?;
+    let mut gone = 0;
+    for id in ids.iter().map(|id| NoteId(*id)) {
+        let Some(mut row) = (txn as &dyn Read).row::<NoteRow>(account, id)? else { continue };
+        let had = contents(&row);
+        // A version ended when the next one came.
+        let ends = row.earlier.iter().skip(1).map(|next| next.at).chain([row.updated_at]);
+        let old = ends.take_while(|end| end.after(keep) <= now).count();
+        if old == 0 {
+            continue;
+        }
+        row.earlier.drain(..old);
+        gone += old as u64;
+        release(txn, account, id, had, &row);
+        txn.update(account, id, &row)?;
+        if row.earlier.is_empty() {
+            txn.delete_at(keys::row(account, keys::Kind::NoteEdited, id.0));
+        }
+    }
+    Ok((gone, ids.last().copied()))
+}
+
+/// The notes that mention somebody, oldest first, at most `limit`.
+pub fn that_mention(
+    read: &dyn Read,
+    account: AccountId,
+    principal: PrincipalId,
+    limit: usize,
+) -> StoreResult<Vec<NoteId>> {
+    let range = keys::all_of(account, keys::Kind::NoteMention, principal.0);
+    Ok(read.ids(&range, false, limit)?.into_iter().map(NoteId).collect())
 }
 
 /// The notes of a conversation, oldest first, at most `limit`.

@@ -8,7 +8,7 @@
 
 use super::machine::{Actor, Draft, Expect, Value};
 use super::refusal::Refusal;
-use crate::store::rows::team::{ActivityKind, ConversationRow, Status};
+use crate::store::rows::team::{ActivityKind, ActivityValue, ConversationRow, Reason, Status};
 use crate::types::{MemberRole, PrincipalId};
 
 /// Whether `actor` may set the owner to `to`.
@@ -52,16 +52,21 @@ pub(super) fn set_owner(draft: &mut Draft<'_>, to: Option<PrincipalId>) {
 
 /// Reopened with an owner who is no longer an active member: unowned.
 pub(super) fn drop_departed(draft: &mut Draft<'_>) {
-    if draft.row.owner.is_some_and(|owner| !draft.context.roster.can_own(owner)) {
-        set_owner(draft, None);
+    if let Some(owner) = draft.row.owner.filter(|owner| !draft.context.roster.can_own(*owner)) {
+        let owner = ActivityValue::Principal(owner);
+        draft.while_because(Reason::OwnerInactive, owner, |draft| set_owner(draft, None));
     }
 }
 
 /// A member left: their open work becomes visibly unowned. Closed work keeps who did it.
 pub(super) fn member_left(draft: &mut Draft<'_>, principal: PrincipalId) {
+    draft.because(Reason::MemberLeft, ActivityValue::Principal(principal));
     if draft.row.owner == Some(principal) && draft.row.status != Status::Closed {
         set_owner(draft, None);
     }
-    super::change::unwatch(draft, principal);
+    // Whoever may still read here may watch.
+    if !draft.context.roster.members.contains_key(&principal) {
+        super::change::unwatch(draft, principal);
+    }
     draft.effects.push(super::machine::Effect::EndLock { of: Some(principal) });
 }

@@ -6,7 +6,7 @@
 use super::desk::{Desk, DeskResult};
 use super::intake::{self, Arrival};
 use super::machine::Event;
-use super::messages::{DeliveryFailed, First, Inbound};
+use super::messages::{DeliveryFailed, Inbound};
 use crate::mail::ingest::Prepared;
 use crate::mail::message::Added;
 use crate::mail::{outbound, reports};
@@ -63,18 +63,15 @@ pub fn tell(
         inbound.others.clear();
         inbound.automatic = true;
     }
-    let Some(conversation) = joined else {
-        desk.begin(&prepared.summary.subject, None, &First::Inbound(inbound), added.thread, Vec::new())?;
-        return Ok(());
-    };
-    desk.enter(conversation, added.email, added.thread)?;
-    let event = match failed {
-        true => {
-            Event::DeliveryFailed(DeliveryFailed { submission: id, dsn: Some((added.email, arrival.at)) })
+    match joined.filter(|_| failed) {
+        Some(conversation) => {
+            desk.enter(conversation, added.email, added.thread)?;
+            let dsn = Some((added.email, arrival.at));
+            let event = Event::DeliveryFailed(DeliveryFailed { submission: id, dsn });
+            desk.apply(conversation, &event, Vec::new())?;
         }
-        false => Event::Inbound(inbound),
-    };
-    // Automatic mail never comes too late, and a person's is welcome here.
-    desk.apply(conversation, &event, Vec::new())?;
+        // A person's answer may come too late to reopen, like any other.
+        None => drop(intake::join(desk, prepared, added, intake::Coming::Inbound(inbound), joined, None)?),
+    }
     Ok(())
 }

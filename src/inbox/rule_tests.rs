@@ -52,6 +52,7 @@ pub(super) fn reply(email: u32, at: i64) -> Outbound {
         at: Millis(at),
         reply: true,
         automatic: false,
+        counted: false,
         recipients: vec![person("customer@x.example")],
         then_status: None,
         then_owner: None,
@@ -150,6 +151,82 @@ fn each_event_leads_from_each_status_where_the_table_says() {
             assert_eq!(after.version > row.version, counts, "{name} from {from:?}");
         }
     }
+}
+
+#[test]
+fn what_follows_from_an_event_says_from_which() {
+    use ActivityKind::{OwnerChanged, StatusChanged, WatcherAdded};
+    let now = T0 + 10;
+    let mail_actor = Actor::System(Cause::Mail);
+    let sent = ActivityValue::Submission(reply(3, now).submission);
+    let named = Outbound { then_status: Some(Status::Open), ..reply(3, now) };
+    let failed = |dsn| Event::DeliveryFailed(DeliveryFailed { submission: SubmissionId(2), dsn });
+    let mentions = Event::NoteCreated { note: NoteId(4), mentions: vec![OBS] };
+    let moved = Change { status: Some(Status::Closed), by_move: Some(EmailId(7)), ..Change::default() };
+    let moved = Event::Set { change: moved, expect: Expect::default() };
+    let asked = Change { status: Some(Status::Open), ..Change::default() };
+    let asked = Event::Set { change: asked, expect: Expect::default() };
+    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3) };
+    let email = |id| ActivityValue::Email(EmailId(id));
+    let table = [
+        (
+            Event::Inbound(mail(now)),
+            mail_actor,
+            StatusChanged,
+            Some((Reason::InboundReceived, email(mail(now).email.0))),
+        ),
+        (
+            failed(None),
+            mail_actor,
+            StatusChanged,
+            Some((Reason::DeliveryFailed, ActivityValue::Submission(SubmissionId(2)))),
+        ),
+        (
+            failed(Some((EmailId(3), Millis(now)))),
+            mail_actor,
+            StatusChanged,
+            Some((Reason::DeliveryFailed, email(3))),
+        ),
+        (Event::Outbound(reply(3, now)), member(ANN), StatusChanged, Some((Reason::StatusAfterReply, sent))),
+        (Event::Outbound(reply(3, now)), member(ANN), OwnerChanged, Some((Reason::OwnOnReply, sent))),
+        (Event::Outbound(named), member(ANN), StatusChanged, Some((Reason::AskedWithSend, sent))),
+        (mentions, member(ANN), WatcherAdded, Some((Reason::Mentioned, ActivityValue::Note(NoteId(4))))),
+        (moved, member(ANN), StatusChanged, Some((Reason::MailboxMove, email(7)))),
+        (asked, member(ANN), StatusChanged, None),
+        (
+            held,
+            mail_actor,
+            StatusChanged,
+            Some((Reason::SendHeld, ActivityValue::Submission(SubmissionId(3)))),
+        ),
+        (
+            Event::InboundGone(Gone::Spam),
+            member(ANN),
+            StatusChanged,
+            Some((Reason::NoInboundLeft, ActivityValue::None)),
+        ),
+    ];
+    let inbox = Inbox::new();
+    for (event, actor, kind, because) in table {
+        let logged: Vec<Option<Explain>> = Status::ALL
+            .into_iter()
+            .map(|from| ConversationRow { owner: None, ..inbox.conversation(from) })
+            .flat_map(|row| inbox.apply(&row, event.clone(), actor, now).unwrap().effects)
+            .filter_map(|effect| match effect {
+                Effect::Activity(entry) if entry.kind == kind => Some(entry.explain),
+                _ => None,
+            })
+            .collect();
+        let expected = because.map(|(reason, of)| Explain { reason, of });
+        assert!(!logged.is_empty() && logged.iter().all(|one| *one == expected), "{event:?}: {logged:?}");
+    }
+    // What came itself is explained by nothing: its entry says it.
+    let row = inbox.conversation(Status::Closed);
+    let first = inbox.apply(&row, Event::Inbound(mail(now)), mail_actor, now).unwrap().effects.remove(0);
+    assert!(matches!(
+        first,
+        Effect::Activity(Entry { kind: ActivityKind::InboundReceived, explain: None, .. })
+    ));
 }
 
 /// A relay failure without a DSN is no message: it counts only where it opens.

@@ -53,6 +53,7 @@ pub(super) fn schedule(
     team: &TeamOrder,
     submitted: &Submitted,
     over: Option<&Told>,
+    counted: bool,
 ) -> DeskResult<()> {
     let row = &submitted.row;
     let mut acknowledged = team.acknowledge.clone();
@@ -77,7 +78,7 @@ pub(super) fn schedule(
         reply: messages::is_reply(&conversation, &recipients),
     };
     desk.enter(id, row.email, row.thread)?;
-    let event = Event::SendScheduled { email: row.email, submission: submitted.id };
+    let event = Event::SendScheduled { email: row.email, submission: submitted.id, counted };
     let told = ConversationEvent { actor: Some(row.author), what: What::Outbound(told) };
     desk.apply(id, &event, vec![told])?;
     Ok(())
@@ -151,11 +152,16 @@ pub fn hold_all_of(
     Ok(())
 }
 
+/// Whether an Email waits to be sent.
+pub fn is_waiting(read: &dyn Read, account: AccountId, email: EmailId) -> StoreResult<bool> {
+    let range = keys::all_of(account, keys::Kind::ScheduledSend, email.0);
+    Ok(!read.ids(&range, false, 1)?.is_empty())
+}
+
 /// Keeps an Email that waits to be sent where it belongs, whatever a client just did to it: in
 /// Scheduled, and not yet in Sent. A correction, under a modseq of its own.
 pub fn keep(txn: &mut Txn<'_>, account: AccountId, email: EmailId) -> StoreResult<()> {
-    let range = keys::all_of(account, keys::Kind::ScheduledSend, email.0);
-    if (txn as &dyn Read).ids(&range, false, 1)?.is_empty() {
+    if !is_waiting(txn, account, email)? {
         return Ok(());
     }
     let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)? else { return Ok(()) };
@@ -309,7 +315,7 @@ fn hold(
         None => {
             let before = ActivityValue::Submission(id).into();
             let after = ActivityValue::Email(row.email).into();
-            desk.record(None, &Entry { kind: ActivityKind::SendHeld, before, after })?;
+            desk.record(None, &Entry::new(ActivityKind::SendHeld, before, after))?;
         }
     }
     Ok(())

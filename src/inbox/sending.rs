@@ -15,7 +15,7 @@ use super::moves;
 use super::refusal::Refusal;
 use super::scheduling;
 use super::siblings;
-use crate::mail::{mailbox, message, outbound, thread, viewer};
+use crate::mail::{body, mailbox, message, outbound, thread, viewer};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
@@ -137,16 +137,17 @@ pub fn submit_inbox(
         Some((id, found)) => Some(pass_gate(desk, order, team, *id, found)?),
         None => None,
     };
+    let counted = row.conversation.is_some() && !moves::is_draft(&row);
     let filed = file(desk.txn, account, order, &row)?;
     let known = conversation.as_ref().map(|(id, _)| *id);
     let mut submitted = enqueue(desk.txn, account, order, &filed, known)?;
     let into = if order.release_at.is_some() {
         let over = passed.as_ref().map(|(_, over)| over);
-        scheduling::schedule(desk, team, &submitted, over)?;
+        scheduling::schedule(desk, team, &submitted, over, counted)?;
         known
     } else {
         let found = conversation.as_ref().map(|(_, found)| found);
-        let outbound = outbound(desk, order, team, submitted.id, found)?;
+        let outbound = Outbound { counted, ..outbound(desk, order, team, submitted.id, found)? };
         Some(write_outbound(desk, order, &outbound, conversation, &filed)?)
     };
     if let (Some(id), Some((end_lock, over))) = (into, passed) {
@@ -155,7 +156,7 @@ pub fn submit_inbox(
         }
         if over != Told::default() {
             let after = ActivityValue::Submission(submitted.id).into();
-            desk.record(Some(id), &Entry { kind: ActivityKind::SentOver, before: Value::NONE, after })?;
+            desk.record(Some(id), &Entry::new(ActivityKind::SentOver, Value::NONE, after))?;
         }
         desk.txn.delete_at(refusal_key(account, id, order.sender));
     }
@@ -180,7 +181,8 @@ fn pass_gate(
         order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
     let basis = basis(desk, order.email, id)?;
     let since = team.if_version.map_or(basis, |version| version.min(basis));
-    let rows = events_since(desk.read(), account, id, since)?;
+    let mut rows = scheduled_before(desk.read(), account, id, since)?;
+    rows.extend(events_since(desk.read(), account, id, since)?);
     let happened: Vec<Happened<'_>> = rows
         .iter()
         .flat_map(|(version, row)| row.events.iter().map(|event| Happened { version: *version, event }))
@@ -239,6 +241,47 @@ fn basis(desk: &Desk<'_, '_>, email: EmailId, id: ConversationId) -> StoreResult
     Ok(gate::basis(named, created))
 }
 
+/// What happened where messages were scheduled that wait still, up to a position: colleagues' gates see
+/// them, however long ago that was.
+fn scheduled_before(
+    read: &dyn Read,
+    account: AccountId,
+    id: ConversationId,
+    until: u64,
+) -> StoreResult<Vec<(u64, ConversationEventsRow)>> {
+    let mut waiting = Vec::new();
+    let mut broken = None;
+    read.scan(&keys::all(account, keys::Kind::ScheduledSend), false, &mut |key, value| {
+        match (keys::first_id(key), crate::store::rows::decode::<ScheduledSendRow>(value)) {
+            (Some(email), Ok(row)) => waiting.push((EmailId(email), row.version)),
+            (_, Err(error)) => broken = Some(error),
+            (None, _) => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    let mut out = Vec::new();
+    for (email, version) in waiting.into_iter().filter(|(_, version)| *version <= until) {
+        let row: Option<EmailRow> = read.row(account, email)?;
+        if row.is_none_or(|row| row.conversation != Some(id)) {
+            continue;
+        }
+        let key = keys::versioned(account, keys::Kind::ConversationEvent, id.0, version);
+        if let Some(bytes) = read.bytes(&key)? {
+            let mut row: ConversationEventsRow = crate::store::rows::decode(&bytes)?;
+            row.events.retain(
+                |event| matches!(&event.what, What::Outbound(one) if one.state == OutboundState::Scheduled),
+            );
+            out.push((version, row));
+        }
+    }
+    out.sort_by_key(|(version, _)| *version);
+    out.dedup();
+    Ok(out)
+}
+
 /// What happened in a conversation after a position.
 pub(super) fn events_since(
     read: &dyn Read,
@@ -285,6 +328,7 @@ pub(super) fn outbound(
         at: desk.now,
         reply: conversation.map_or(outside_envelope, |row| messages::is_reply(row, &addresses)),
         automatic: false,
+        counted: false,
         recipients,
         then_status: team.then_status,
         then_owner: team.then_owner,
@@ -396,69 +440,95 @@ fn enqueue(
 }
 
 /// The digests by which the same submission is known again.
+#[derive(Default)]
+struct Digests {
+    /// Any of these says so: the client's own key, the content with its recipients.
+    alone: Vec<Digest>,
+    /// All of these together say so: the Message-ID to each recipient. To somebody who hasn't had it, it is
+    /// sent (RFC 8621 §7.5).
+    to_each: Vec<Digest>,
+}
+
+type Digest = [u8; 16];
+
 fn digests(
     txn: &mut Txn<'_>,
     account: AccountId,
     order: &Order<'_>,
     email: &EmailRow,
-) -> StoreResult<Vec<[u8; 16]>> {
+) -> StoreResult<Digests> {
     let read: &dyn Read = txn;
-    let mut out = Vec::new();
-    let mut add = |what: &str, value: &[u8]| {
+    let digest = |what: &str, pieces: &[&[u8]]| {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(what.as_bytes()).update(&[0]);
-        hasher.update(order.sender.to_string().as_bytes()).update(&[0]).update(value);
-        let mut digest = [0u8; 16];
+        hasher.update(what.as_bytes()).update(&[0]).update(order.sender.to_string().as_bytes());
+        for piece in pieces {
+            hasher.update(&(piece.len() as u64).to_be_bytes()).update(piece);
+        }
+        let mut digest = Digest::default();
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        out.push(digest);
+        digest
     };
-    if let Some(key) = order.idempotency_key {
-        add("idempotencyKey", key.as_bytes());
-    }
+    let mut out = Digests::default();
+    out.alone.extend(order.idempotency_key.map(|key| digest("idempotencyKey", &[key.as_bytes()])));
     let stored: Option<StoredMessage> = read.row(account, order.email)?;
-    if let Some(stored) = stored {
-        let keys = crate::mail::ingest::thread_keys(&stored.message);
-        for id in keys.own.iter().take(1) {
-            add("message-id", id.as_bytes());
-        }
-        if let Some(content) = blobs::content(read, &email.blob)? {
-            let recipients: Vec<Address> =
-                order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
-            let header = stored.message.parts.first().map_or(0, |part| part.header_offset + part.header_size);
-            let text = content.get(header as usize..).unwrap_or_default();
-            add("content", &gate::content_digest(&recipients, &email.subject, text));
-        }
+    let Some(stored) = stored else { return Ok(out) };
+    let recipients: Vec<Address> =
+        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    if let Some(id) = crate::mail::ingest::thread_keys(&stored.message).own.first() {
+        let to = |one: &Address| digest("message-id", &[id.as_bytes(), one.key().as_bytes()]);
+        out.to_each = recipients.iter().map(to).collect();
+    }
+    if let Some(content) = blobs::content(read, &email.blob)? {
+        let parts = body::digest(&stored.message, &content);
+        let content = gate::content_digest(&recipients, &email.subject, &parts);
+        // What is asked of the relay, a time to wait among it, makes it another request.
+        let asked = format!("{:?}", order.mail_from_parameters);
+        out.alone.push(digest("content", &[&content, asked.as_bytes()]));
     }
     Ok(out)
 }
 
-fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &[[u8; 16]]) -> StoreResult<Option<Submitted>> {
-    let now = txn.store().clock.now();
-    let read: &dyn Read = txn;
-    for digest in digests {
-        let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else {
-            continue;
-        };
-        let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
-        if !gate::is_duplicate(&seen, now) {
-            continue;
-        }
-        let row: Option<SubmissionRow> = read.row(account, seen.submission)?;
-        if let Some(row) = row.filter(|row| row.undo_status != UndoStatus::Canceled) {
-            return Ok(Some(Submitted { id: seen.submission, row, repeated: true }));
+/// The submission that this one repeats.
+fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &Digests) -> StoreResult<Option<Submitted>> {
+    for digest in &digests.alone {
+        if let Some(found) = sent_before(txn, account, digest)? {
+            return Ok(Some(found));
         }
     }
-    Ok(None)
+    let mut first = None;
+    for digest in &digests.to_each {
+        let Some(found) = sent_before(txn, account, digest)? else { return Ok(None) };
+        first.get_or_insert(found);
+    }
+    Ok(first)
+}
+
+/// The submission that a digest was remembered for, if it went out or will.
+fn sent_before(txn: &Txn<'_>, account: AccountId, digest: &Digest) -> StoreResult<Option<Submitted>> {
+    let read: &dyn Read = txn;
+    let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else {
+        return Ok(None);
+    };
+    let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
+    if !gate::is_duplicate(&seen, txn.store().clock.now()) {
+        return Ok(None);
+    }
+    let row = match read.row(account, seen.submission)? {
+        Some(row) => Some(row),
+        None => outbound::destroyed(read, account, seen.submission)?,
+    };
+    let row = row.filter(|row: &SubmissionRow| row.undo_status != UndoStatus::Canceled);
+    Ok(row.map(|row| Submitted { id: seen.submission, row, repeated: true }))
 }
 
 fn remember_digests(
     txn: &mut Txn<'_>,
     account: AccountId,
-    digests: &[[u8; 16]],
+    digests: &Digests,
     submission: SubmissionId,
 ) -> StoreResult<()> {
     let at = txn.store().clock.now();
-    for digest in digests {
+    for digest in digests.alone.iter().chain(&digests.to_each) {
         let key = keys::named(account, keys::Kind::SubmissionSeen, digest);
         txn.put_at(key, &EarlierSubmissionRow { submission, at })?;
     }

@@ -2,14 +2,19 @@
 //!
 //! Absent on purpose: the name and the addresses, which are the directory's.
 
-use super::desk::{Desk, DeskResult};
+use super::desk::{Desk, DeskResult, TimerKind};
 use super::machine::{Entry, Value};
 use super::refusal::Refusal;
 use crate::mail::{mailbox, viewer};
 use crate::store::rows::team::{ActivityKind, InboxSettingsRow, Status};
-use crate::store::{Change, keys};
-use crate::types::limits::{GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, TAG_BYTES_MAX, WORDS_MAX};
-use crate::types::{DataType, MemberRole};
+use crate::store::{Change, StoreResult, keys};
+use crate::types::limits::{
+    GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, RETENTION_DAYS_MAX, TAG_BYTES_MAX, WORDS_MAX,
+};
+use crate::types::{ConversationId, DataType, MemberRole, Millis};
+
+/// Conversations that are looked at in one commit when a setting moves closed ones.
+const PLACED_AT_ONCE: usize = 50;
 
 /// The number of the only object in the change log.
 pub const SINGLETON: u32 = 0;
@@ -26,15 +31,36 @@ impl Desk<'_, '_> {
         }
         self.txn.put_at(keys::row(self.account, keys::Kind::InboxSettings, SINGLETON), &new)?;
         self.txn.log(self.account, DataType::InboxSettings, SINGLETON, Change::Updated)?;
-        let entry = Entry {
-            kind: ActivityKind::SettingsChanged,
-            before: Value::NONE,
-            after: Value::text(Some(what)),
-        };
+        let entry = Entry::new(ActivityKind::SettingsChanged, Value::NONE, Value::text(Some(what)));
         self.record(None, &entry)?;
         viewer::share_seen(self.txn, self.account, new.shared_seen)?;
+        let moves_closed = new.require_category != self.settings.require_category;
         self.settings = new;
-        Ok(self.keep_mailboxes()?)
+        self.keep_mailboxes()?;
+        if moves_closed {
+            self.place_closed(0)?;
+        }
+        Ok(())
+    }
+
+    /// Puts closed conversations into the Archive or the folders of their categories, as the settings have
+    /// it: those after that number, some in this commit and the others by a timer.
+    pub(super) fn place_closed(&mut self, after: u32) -> StoreResult<()> {
+        let range = keys::rows_after(self.account, keys::Kind::Conversation, after);
+        let ids = self.read().ids(&range, false, PLACED_AT_ONCE)?;
+        for id in ids.iter().map(|id| ConversationId(*id)) {
+            if self
+                .conversation(id)?
+                .is_some_and(|row| row.status == Status::Closed && row.merged_into.is_none())
+            {
+                self.project(id)?;
+            }
+        }
+        if let Some(last) = ids.last().filter(|_| ids.len() == PLACED_AT_ONCE) {
+            let kind = TimerKind::Place as u8;
+            self.txn.put_at(keys::due(keys::Kind::Timer, Millis(0), self.account, kind, *last), &())?;
+        }
+        Ok(())
     }
 }
 
@@ -57,6 +83,9 @@ fn check(row: &InboxSettingsRow) -> Result<(), Refusal> {
     }
     if row.trusted_automatic.len() > WORDS_MAX {
         return wrong("trustedAutomatic", "There are too many addresses.");
+    }
+    if row.retention_days.is_some_and(|days| days > RETENTION_DAYS_MAX) {
+        return wrong("retention", "That is longer than a hundred years: null keeps it for ever.");
     }
     if row.guide.len() > GUIDE_BYTES_MAX {
         return wrong("guide", "The guide is too long.");

@@ -3,7 +3,9 @@
 use super::machine::{Draft, Effect, Value};
 use super::ownership;
 use super::refusal::Refusal;
-use crate::store::rows::team::{ActivityKind, ActivityValue, ConversationRow, InboxSettingsRow, Status};
+use crate::store::rows::team::{
+    ActivityKind, ActivityValue, ConversationRow, InboxSettingsRow, Reason, Status,
+};
 use crate::types::Millis;
 
 /// Where the last inbound Email went.
@@ -110,6 +112,8 @@ pub(super) fn snooze_reached(draft: &mut Draft<'_>) {
     if draft.row.status != Status::Snoozed || !due || draft.row.merged_into.is_some() {
         return;
     }
+    let due = draft.row.snoozed_until.map_or(ActivityValue::None, ActivityValue::Moment);
+    draft.because(Reason::SnoozedUntil, due);
     enter(draft, Status::Open, None);
     draft.effects.push(Effect::MarkNew);
 }
@@ -118,6 +122,7 @@ pub(super) fn snooze_reached(draft: &mut Draft<'_>) {
 pub(super) fn inbound_gone(draft: &mut Draft<'_>, how: Gone) -> Result<(), Refusal> {
     draft.actor().must_be_agent()?;
     if draft.row.status != Status::Closed {
+        draft.because(Reason::NoInboundLeft, ActivityValue::None);
         set_resolution(draft, Some(how.resolution()));
         enter(draft, Status::Closed, None);
     }

@@ -1,10 +1,12 @@
 //! Sweeps what is remembered for a time only, account by account and in small commits: deliveries by
 //! which a gateway's retry is known, submissions by which the same again is known, refusals that a
-//! second attempt would confirm, senders who had an automatic answer; and the logs ([`sweep`]).
+//! second attempt would confirm, senders who had an automatic answer, what notes said before edits where
+//! the inbox doesn't keep it for ever; and the logs ([`sweep`]).
 //!
 //! Nothing depends on it: whoever reads such a row looks at its time. It only keeps them few.
 
 use super::intake::SeenRow;
+use super::{desk, notes};
 use crate::auth::View;
 use crate::store::keys::Kind;
 use crate::store::rows::team::{EarlierSubmissionRow, RefusalRow};
@@ -43,6 +45,8 @@ fn after(at: Millis, seconds: u64) -> Millis {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Swept {
     pub remembered: u64,
+    /// What notes said before edits, after the inbox's `retention`.
+    pub note_versions: u64,
     pub log_entries: u64,
 }
 
@@ -53,10 +57,29 @@ pub fn run(store: &Store, view: &View, keep: Retention) -> StoreResult<Swept> {
         for remembered in REMEMBERED {
             swept.remembered += sweep_kind(store, account, remembered)?;
         }
+        swept.note_versions += sweep_notes(store, account)?;
         swept.log_entries += sweep::logs(store, account, keep)?;
     }
     Ok(swept)
 }
+
+fn sweep_notes(store: &Store, account: AccountId) -> StoreResult<u64> {
+    let Some(days) = desk::settings(&store.snapshot(), account)?.retention_days else { return Ok(0) };
+    let keep = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    let (mut gone, mut after) = (0, Some(0));
+    while let Some(at) = after {
+        let locked = store.lock_blocking(&[account]);
+        let mut txn = store.begin(&locked);
+        let (went, last) = notes::forget_earlier(&mut txn, account, keep, at, NOTES_SWEPT_AT_ONCE_MAX)?;
+        txn.commit()?;
+        gone += went;
+        after = last;
+    }
+    Ok(gone)
+}
+
+/// Notes with earlier versions that are looked at under one lock.
+const NOTES_SWEPT_AT_ONCE_MAX: usize = 50;
 
 fn sweep_kind(store: &Store, account: AccountId, (kind, until): &Remembered) -> StoreResult<u64> {
     let now = store.clock.now();
@@ -91,7 +114,12 @@ fn sweep_kind(store: &Store, account: AccountId, (kind, until): &Remembered) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::notes::Text;
     use crate::inbox::support::House;
+    use crate::store::blobs::{self, Referrer};
+    use crate::store::rows::team::{InboxSettingsRow, NoteAttachment, NoteRow};
+    use crate::store::{PreparedBlob, uploads};
+    use crate::types::{BlobId, ConversationId, MemberRole};
 
     #[test]
     fn what_is_remembered_for_a_time_goes_when_that_is_over() {
@@ -112,5 +140,54 @@ mod tests {
         assert_eq!(sweep(1 << 20), 0);
         let checked = crate::inbox::check::run(store, None, &view, &mut |_| {}).unwrap();
         assert_eq!(checked.report.faults, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_note_said_before_an_edit_goes_after_the_retention_with_its_files() {
+        let house = House::new();
+        house.deliver(&["support@x.example"], "first", "");
+        let (store, view) = (&house.server.store, house.server.directory.current());
+        let file = PreparedBlob::of(b"a file").unwrap();
+        let blob = BlobId::content(file.hash);
+        let attachments = vec![NoteAttachment { blob, name: None, media_type: "text/plain".into() }];
+        let text =
+            |body: &str| Text { body: body.to_owned(), mentions: vec![house.ann], attachments: vec![] };
+        let bob = MemberRole::Agent;
+        let id = house.at_desk(house.bob, bob, |desk| {
+            desk.txn.put_blob(&file)?;
+            uploads::add(desk.txn, desk.account, house.bob, &file.hash, file.size)?;
+            Ok(desk.create_note(ConversationId(1), None, Text { attachments, ..text("one") })?.0)
+        });
+        let day = Duration::from_secs(24 * 60 * 60);
+        for body in ["two", "three"] {
+            store.clock.advance(day);
+            house.at_desk(house.bob, bob, |desk| desk.update_note(id, text(body)));
+        }
+        let said = || {
+            let row: NoteRow = (&store.snapshot() as &dyn Read).row(house.inbox, id).unwrap().unwrap();
+            row.earlier.iter().map(|version| version.body.clone()).collect::<Vec<_>>()
+        };
+        let sweep = || {
+            let swept = run(store, &view, Retention::default()).unwrap().note_versions;
+            let checked = crate::inbox::check::run(store, None, &view, &mut |_| {}).unwrap();
+            assert_eq!(checked.report.faults, Vec::<String>::new());
+            swept
+        };
+        let is_kept = || {
+            !blobs::referrers(&store.snapshot(), house.inbox, &file.hash, Referrer::Note).unwrap().is_empty()
+        };
+        store.clock.advance(day * 40);
+        assert_eq!((sweep(), said()), (0, vec!["one".to_owned(), "two".to_owned()]), "for ever by default");
+        house.at_desk(house.ann, MemberRole::Admin, |desk| {
+            let settings = InboxSettingsRow { retention_days: Some(41), ..desk.settings.clone() };
+            desk.set_settings(settings, "retention")
+        });
+        assert!(is_kept());
+        assert_eq!((sweep(), said()), (1, vec!["two".to_owned()]), "an edit 41 days ago ended it");
+        assert!(!is_kept());
+        store.clock.advance(day);
+        assert_eq!((sweep(), said(), sweep()), (1, vec![], 0));
+        let mentions = notes::that_mention(&store.snapshot(), house.inbox, house.ann, 9).unwrap();
+        assert_eq!(mentions, [id], "what it says now stays");
     }
 }

@@ -1,5 +1,5 @@
 //! Timers: snoozed conversations come back, reply locks end, scheduled mail goes out, siblings hear of
-//! a reply, the work of who left is released. A timer is a row keyed by its time, written and removed
+//! a reply, the work of who left is released, what is closed goes where a new setting has it. A timer is a row keyed by its time, written and removed
 //! with what it is for, so that a restart loses none and fires none twice.
 
 use super::desk::{Desk, DeskError, DeskResult, Staff, TimerKind};
@@ -54,6 +54,9 @@ pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
         return siblings::take_in(&mut desk, timer.at, ConversationId(timer.id));
     }
     desk.txn.delete_at(key);
+    if timer.kind == TimerKind::Place as u8 {
+        return Ok(desk.place_closed(timer.id)?);
+    }
     if timer.kind == TimerKind::Snooze as u8 {
         match desk.apply(ConversationId(timer.id), &Event::SnoozeReached, Vec::new()) {
             // A conversation that went into another one, or isn't there any more.

@@ -133,10 +133,20 @@ impl<'a> Ctx<'a> {
         account: AccountId,
         work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<R, MethodError>,
     ) -> Result<(R, Committed), MethodError> {
+        self.write_to(&[account], work)
+    }
+
+    /// The same where one transaction is over several accounts.
+    pub fn write_to<R>(
+        &mut self,
+        accounts: &[AccountId],
+        work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<R, MethodError>,
+    ) -> Result<(R, Committed), MethodError> {
         self.store.check_space()?;
-        let (locks, anew) = self.take_locks(account);
+        let (locks, anew) = self.take_locks(accounts);
         // A right may have ended before the lock was taken.
-        let known = self.session.account(account).filter(|_| anew).map_or(Ok(()), self.host.still);
+        let mut known = accounts.iter().filter(|_| anew).filter_map(|id| self.session.account(*id));
+        let known = known.try_for_each(self.host.still);
         let result = match known {
             Ok(()) => self.write_locked(&locks, work),
             Err(kind) => Err(kind.into()),
@@ -169,17 +179,17 @@ impl<'a> Ctx<'a> {
         Ok((done, committed))
     }
 
-    /// The locks of the request, with that of the account. An account that wasn't foreseen (its id
+    /// The locks of the request, with those of the accounts. An account that wasn't foreseen (its id
     /// came by reference) is locked now: all locks are let go and taken anew in their order, so
     /// that two requests can't wait for each other. Nothing is lost by it, since no transaction
     /// outlives its call (RFC 8620 §3.10). Says whether the locks were taken anew.
-    fn take_locks(&mut self, account: AccountId) -> (Locked, bool) {
+    fn take_locks(&mut self, accounts: &[AccountId]) -> (Locked, bool) {
         match self.locked.take() {
-            Some(locked) if locked.holds(account) => (locked, false),
+            Some(locked) if accounts.iter().all(|account| locked.holds(*account)) => (locked, false),
             held => {
                 let mut wanted = held.as_ref().map_or_else(Vec::new, |locked| locked.accounts().to_vec());
                 drop(held);
-                wanted.push(account);
+                wanted.extend(accounts);
                 (self.store.lock_blocking(&wanted), true)
             }
         }

@@ -50,7 +50,7 @@ pub fn run<T: CopyObject>(
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
     let ((outcome, old_state), committed) =
-        ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, from, &plan))?;
+        ctx.write_to(&[account.id, from.id], |ctx, txn| in_txn::<T>(ctx, txn, account, from, &plan))?;
     let mut response = Map::with_capacity(6);
     response.insert("fromAccountId".into(), plan.from_id.as_str().into());
     response.insert("accountId".into(), plan.account_id.into());

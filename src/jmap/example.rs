@@ -25,7 +25,7 @@ pub static METHODS: &[Method] = &[
     write("Todo/set", Mail, set::run::<Todo>),
     read("Todo/query", Mail, query::run::<Todo>),
     read("Todo/queryChanges", Mail, query_changes::run::<Todo>),
-    methods::copy("Todo/copy", Mail, copy::run::<Todo>),
+    methods::write("Todo/copy", Mail, copy::run::<Todo>),
 ];
 
 /// The stored form. It borrows the keys and the change log of notes, since there are no todos.

@@ -511,7 +511,7 @@ fn the_accounts_that_a_request_writes_are_known_beforehand() {
         ]
     });
     let request = request::parse(body.to_string().as_bytes()).unwrap();
-    assert_eq!(accounts_written(&request), [AccountId(1), AccountId(2), AccountId(3)]);
+    assert_eq!(accounts_written(&request), [1, 2, 3, 5].map(AccountId));
 }
 
 #[test]

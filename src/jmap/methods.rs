@@ -22,10 +22,8 @@ use std::collections::BTreeSet;
 pub enum Effect {
     /// It reads.
     Read,
-    /// It writes the account `accountId`.
+    /// It writes the account `accountId`, and where there is one, `fromAccountId`.
     Write,
-    /// It writes `accountId`, and `fromAccountId` where `onSuccessDestroyOriginal` is set.
-    Copy,
 }
 
 /// What runs a call: it pushes its responses, or says why not.
@@ -66,11 +64,6 @@ pub const fn write(name: &'static str, capability: Capability, run: Run) -> Meth
     Method { name, capability, also: &[], effect: Effect::Write, run }
 }
 
-/// A /copy: `copy("Email/copy", Mail, copy::run::<Email>)`.
-pub const fn copy(name: &'static str, capability: Capability, run: Run) -> Method {
-    Method { name, capability, also: &[], effect: Effect::Copy, run }
-}
-
 static METHODS: &[Method] = &[
     read("Core/echo", Core, echo),
     read("Mailbox/get", Mail, get::run::<Mailbox>),
@@ -88,7 +81,7 @@ static METHODS: &[Method] = &[
     read("Email/query", Mail, query::run::<Email>),
     read("Email/queryChanges", Mail, query_changes::run::<Email>),
     write("Email/set", Mail, set::run::<Email>),
-    copy("Email/copy", Mail, super::copy::run::<Email>),
+    write("Email/copy", Mail, super::copy::run::<Email>),
     write("Email/import", Mail, email_import::run),
     read("Email/parse", Mail, email_parse::run),
     read("SearchSnippet/get", Mail, search_snippet::run),
@@ -145,10 +138,7 @@ pub fn accounts_written(request: &Request) -> Vec<AccountId> {
         let named = |argument: &str| call.arguments.get(argument)?.as_str().and_then(AccountId::parse);
         if method.effect != Effect::Read {
             accounts.extend(named("accountId"));
-        }
-        if method.effect == Effect::Copy
-            && call.arguments.get("onSuccessDestroyOriginal") == Some(&Value::Bool(true))
-        {
+            // What leaves an inbox is on record there.
             accounts.extend(named("fromAccountId"));
         }
     }

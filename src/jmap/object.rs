@@ -386,9 +386,9 @@ pub trait SetObject: Object {
     /// Arguments of /set beside the standard ones.
     type SetArgs;
 
-    /// Does `created` tell the defaults of what a create left out (RFC 8620 §5.3)? A type whose
-    /// specification lists what it has says no.
-    const TELLS_DEFAULTS: bool = true;
+    /// Has what a create leaves out the property's default, which `created` tells (RFC 8620 §5.3)? Else
+    /// [`SetObject::create`] knows what it has instead.
+    const HAS_DEFAULTS: bool = true;
 
     /// Takes the type's own arguments of /set.
     fn set_args(ctx: &Ctx, args: &mut Args) -> Result<Self::SetArgs, MethodError>;

@@ -29,16 +29,16 @@ pub fn resolve(
     if !arguments.keys().any(|name| name.starts_with('#')) {
         return Ok(());
     }
+    let doubled = |name: &&String| name.strip_prefix('#').is_some_and(|plain| arguments.contains_key(plain));
+    if let Some(name) = arguments.keys().find(doubled) {
+        return Err(MethodError::argument(&name[1..], "given both as a value and as a reference"));
+    }
     let mut out = Map::with_capacity(arguments.len());
     for (name, value) in std::mem::take(arguments) {
-        let (name, value) = match name.strip_prefix('#') {
-            Some(plain) => (plain.to_owned(), lookup(plain, &value, responses, budget)?),
-            None => (name, value),
+        match name.strip_prefix('#') {
+            Some(plain) => out.insert(plain.to_owned(), lookup(plain, &value, responses, budget)?),
+            None => out.insert(name, value),
         };
-        if out.contains_key(&name) {
-            return Err(MethodError::argument(&name, "given both as a value and as a reference"));
-        }
-        out.insert(name, value);
     }
     *arguments = out;
     Ok(())

@@ -69,12 +69,14 @@ pub fn run<T: SetObject>(
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
     let begun_at = T::prepare(ctx, account, (plan.if_in_state.as_deref(), &plan.destroy), &own)?;
-    if begun_at.is_some() {
+    let has_begun = begun_at.is_some();
+    if has_begun {
         // What was to be compared with it has been.
         plan.if_in_state = None;
     }
+    let done = ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own));
     let ((outcome, old_state), committed) =
-        ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own))?;
+        done.map_err(|error| if has_begun { partly_done(&error) } else { error })?;
     let old_state = begun_at.unwrap_or(old_state);
     let new_state = match T::IN_ACCOUNTS {
         true => T::state_after_set(ctx, account, &committed, &old_state)?,
@@ -84,6 +86,12 @@ pub fn run<T: SetObject>(
     ctx.respond(method.name, response);
     T::after_commit(ctx, account, own, &outcome);
     Ok(())
+}
+
+/// RFC 8620 §3.6.2: what is said of a call of which something was done already.
+pub fn partly_done(error: &MethodError) -> MethodError {
+    let why = format!("A part was done before this came up: {}. Sync again.", error.kind.name());
+    MethodError::new(MethodErrorKind::ServerPartialFail, why)
 }
 
 fn plan<T: SetObject>(ctx: &Ctx, method: &Method, args: &mut Args) -> Result<Plan, MethodError> {
@@ -262,9 +270,9 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
             return Err(SetErrorKind::Singleton.into());
         }
         let Value::Object(object) = object else { return Err(SetErrorKind::Forbidden.into()) };
-        let (properties, defaults) = set_check::create::<T>(self.ctx, object)?;
+        let (properties, defaults) = set_check::create::<T>(self.ctx, object, T::HAS_DEFAULTS)?;
         let created = T::create(&mut self.call(), properties)?;
-        Ok(created_object(created, if T::TELLS_DEFAULTS { defaults } else { Map::new() }))
+        Ok(created_object(created, defaults))
     }
 
     fn update(&mut self, id: &str, patch: &Value) -> Result<Option<Map<String, Value>>, Refusal> {

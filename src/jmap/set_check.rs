@@ -47,9 +47,9 @@ impl Wrong {
     }
 }
 
-/// Checks an object that is to be created. Gives its properties, defaults filled in, and of the
-/// defaults those that the response must tell.
-pub fn create<T: Object>(ctx: &Ctx, object: &Members) -> Result<(Members, Members), SetError> {
+/// Checks an object that is to be created. Gives its properties, with `fill_in` the defaults among them, and
+/// of the defaults those that the response must tell.
+pub fn create<T: Object>(ctx: &Ctx, object: &Members, fill_in: bool) -> Result<(Members, Members), SetError> {
     let mut wrong = Wrong::default();
     let mut properties = Map::with_capacity(object.len());
     for (name, value) in object {
@@ -74,6 +74,7 @@ pub fn create<T: Object>(ctx: &Ctx, object: &Members) -> Result<(Members, Member
         }
         let visible = property.visible(ctx.using);
         match property.default.value() {
+            Some(_) if !fill_in => {}
             Some(value) => {
                 if visible {
                     told.insert(property.name.to_owned(), value.clone());

@@ -254,6 +254,24 @@ pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
     out
 }
 
+/// What a message says in its parts: media types, names, order and nesting, and decoded content. The same
+/// said again has the same digest, whatever boundaries, Content-Ids and transfer encodings it is written with.
+pub fn digest(row: &MessageRow, raw: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |piece: &[u8]| {
+        hasher.update(&(piece.len() as u64).to_be_bytes()).update(piece);
+    };
+    for part in &row.parts {
+        add(part.media_type.as_bytes());
+        add(part.name.as_deref().unwrap_or_default().as_bytes());
+        add(&(part.children.len() as u64).to_be_bytes());
+        if part.children.is_empty() {
+            add(&decode(part, raw));
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

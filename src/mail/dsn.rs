@@ -1,8 +1,9 @@
 //! Delivery status notifications that we write ourselves (RFC 3464 in the form of RFC 6522): to the
 //! sender of a message that failed at the relay, that is late, or of which nobody knows.
 //!
-//! They are put into the sender's account as they are; they never go over a wire, so UTF-8 stands
-//! in them as it is (RFC 6533 §3).
+//! Those are put into the sender's account as they are and never go over a wire, so UTF-8 stands
+//! in them as it is (RFC 6533 §3). What goes out is that a message was delivered here, to a sender who
+//! asked for that.
 
 use super::date::MailDate;
 use crate::store::rows::submission::{Recipient, SubmissionRow};
@@ -18,6 +19,8 @@ pub enum What {
     Late,
     /// They may have it or not, and nothing more is tried.
     Unsure,
+    /// They have it: told to those alone who asked for it.
+    Delivered,
 }
 
 /// What a notification is made of.
@@ -47,6 +50,7 @@ impl What {
         match self {
             What::Failed => "failed",
             What::Late | What::Unsure => "delayed",
+            What::Delivered => "delivered",
         }
     }
 
@@ -55,6 +59,7 @@ impl What {
             What::Failed => "Not delivered",
             What::Late => "Not delivered yet",
             What::Unsure => "Perhaps not delivered",
+            What::Delivered => "Delivered",
         }
     }
 
@@ -70,6 +75,7 @@ impl What {
                 "Nobody knows whether your message was delivered to these recipients: the connection was lost twice\n\
                  after it had been sent. It isn't sent again. Ask the recipient before you send it anew:"
             }
+            What::Delivered => "As you asked to be told: your message was delivered to these recipients:",
         }
     }
 }
@@ -143,7 +149,11 @@ fn status(of: &Notification<'_>, about: &[&Recipient]) -> String {
 
 /// The enhanced code of a reply, in the class that what is told has (RFC 3464 §2.3.4).
 fn status_code(what: What, reply: &str) -> String {
-    let class = if what == What::Failed { '5' } else { '4' };
+    let class = match what {
+        What::Failed => '5',
+        What::Late | What::Unsure => '4',
+        What::Delivered => '2',
+    };
     let found = reply.split_whitespace().find(|word| {
         let parts: Vec<&str> = word.split('.').collect();
         parts.len() == 3
@@ -159,7 +169,11 @@ fn status_code(what: What, reply: &str) -> String {
 
 /// Whether the client wants to hear of this (RFC 3461 §4.1); it does where it doesn't say.
 pub fn is_wanted(recipient: &Recipient, what: What) -> bool {
-    let word = if what == What::Late { "DELAY" } else { "FAILURE" };
+    let word = match what {
+        What::Late => "DELAY",
+        What::Failed | What::Unsure => "FAILURE",
+        What::Delivered => return false,
+    };
     parameter(&recipient.parameters, "NOTIFY")
         .is_none_or(|given| given.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
 }

@@ -157,13 +157,22 @@ pub fn destroy(
     if row.relay != RelayState::Done {
         txn.put_at(detached_key(account, id), row)?;
     }
-    if row.mail_from.is_some() {
-        let left = ReturnPathRow { email: row.email, conversation: row.conversation };
-        txn.put_at(keys::row(account, keys::Kind::ReturnPath, id.0), &left)?;
-    }
+    let left =
+        ReturnPathRow { email: row.email, conversation: row.conversation, submission: Some(row.clone()) };
+    txn.put_at(keys::row(account, keys::Kind::ReturnPath, id.0), &left)?;
     txn.delete_at(keys::pair(account, keys::Kind::SubmissionOfEmail, row.email.0, id.0));
     txn.delete_at(keys::row(account, keys::Kind::SubmissionReports, id.0));
     txn.remove::<SubmissionRow>(account, id)
+}
+
+/// A submission that is no object any more, as it was when it was destroyed.
+pub fn destroyed(
+    read: &dyn Read,
+    account: AccountId,
+    id: SubmissionId,
+) -> StoreResult<Option<SubmissionRow>> {
+    let Some(bytes) = read.bytes(&keys::row(account, keys::Kind::ReturnPath, id.0))? else { return Ok(None) };
+    Ok(rows::decode::<ReturnPathRow>(&bytes)?.submission)
 }
 
 /// The same without a change that a client would see.

@@ -7,7 +7,7 @@
 use crate::store::changes::Change;
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::quota::{QuotaLimitsRow, Quotas, UsageRow};
-use crate::store::{Read, Row, StoreResult, Txn, keys};
+use crate::store::{Read, Row, Store, StoreResult, Txn, keys};
 use crate::types::{AccountId, DataType};
 use std::ops::ControlFlow;
 
@@ -62,6 +62,35 @@ pub fn set_limits(txn: &mut Txn<'_>, account: AccountId, own: &QuotaLimitsRow) -
     Ok(())
 }
 
+/// Tells the accounts without limits of their own that those of the server are others than before, where they
+/// are. Called at the start, before anybody asks.
+pub fn settle_server_limits(store: &Store, accounts: &[AccountId], server: &Quotas) -> StoreResult<()> {
+    let now = QuotaLimitsRow { octets: Some(server.octets), messages: Some(server.messages) };
+    let before: Option<QuotaLimitsRow> = (&store.snapshot() as &dyn Read).row(AccountId::DIRECTORY, ())?;
+    if before == Some(now) {
+        return Ok(());
+    }
+    for account in accounts.iter().filter(|_| before.is_some()) {
+        let locked = store.lock_blocking(&[*account]);
+        let mut txn = store.begin(&locked);
+        let own: QuotaLimitsRow = (&txn as &dyn Read).row(*account, ())?.unwrap_or_default();
+        let was = before.unwrap_or_default();
+        for (number, moved) in [
+            (OCTETS, own.octets.is_none() && was.octets != now.octets),
+            (MESSAGES, own.messages.is_none() && was.messages != now.messages),
+        ] {
+            if moved {
+                txn.log(*account, DataType::Quota, number, Change::Updated)?;
+            }
+        }
+        txn.commit()?;
+    }
+    let locked = store.lock_blocking(&[AccountId::DIRECTORY]);
+    let mut txn = store.begin(&locked);
+    txn.put_at(QuotaLimitsRow::key(AccountId::DIRECTORY, ()), &now)?;
+    txn.commit().map(|_| ())
+}
+
 /// The room for one more message of that size.
 pub fn room(read: &dyn Read, account: AccountId, server: &Quotas, octets: u64) -> StoreResult<Room> {
     let usage = usage(read, account)?;
@@ -98,4 +127,38 @@ fn write(txn: &mut Txn<'_>, account: AccountId, usage: UsageRow) -> StoreResult<
     // Both move with every message; only `used` does (RFC 9425 §4.3, `updatedProperties`).
     txn.log(account, DataType::Quota, OCTETS, Change::Counted)?;
     txn.log(account, DataType::Quota, MESSAGES, Change::Counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rows::quota::QuotaLimit;
+    use crate::store::{StoreOptions, changes};
+    use crate::types::{Clock, Millis, Random};
+
+    #[test]
+    fn other_limits_of_the_server_are_a_change_to_accounts_without_their_own() {
+        let (own, usual) = (AccountId(1), AccountId(2));
+        let clock = Clock::manual(Millis(1));
+        let store = Store::in_memory(StoreOptions::default(), clock, Random::seeded(1)).unwrap();
+        let locked = store.lock_blocking(&[own]);
+        let mut txn = store.begin(&locked);
+        let limit = QuotaLimit { hard: 9, soft: None, warn: None };
+        set_limits(&mut txn, own, &QuotaLimitsRow { octets: Some(limit), messages: Some(limit) }).unwrap();
+        txn.commit().unwrap();
+        drop(locked);
+        let states =
+            || [own, usual].map(|id| changes::states(&store.snapshot(), id).unwrap().of(DataType::Quota));
+        let first = states();
+        let mut server = Quotas::default();
+        for _ in 0..2 {
+            settle_server_limits(&store, &[own, usual], &server).unwrap();
+            assert_eq!(states(), first, "the first start and the same again tell nothing");
+        }
+        server.messages.hard += 1;
+        settle_server_limits(&store, &[own, usual], &server).unwrap();
+        let [own_now, usual_now] = states();
+        assert_eq!(own_now, first[0]);
+        assert!(usual_now > first[1]);
+    }
 }

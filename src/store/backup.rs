@@ -7,7 +7,8 @@
 use super::Store;
 use super::engine::Engine;
 use super::error::{StoreError, StoreResult};
-use super::folder::{self, FORMAT};
+use super::folder;
+use super::migrate::FORMAT;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

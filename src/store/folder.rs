@@ -11,6 +11,7 @@
 use super::engine::{Batch, Engine};
 use super::error::{StoreError, StoreResult};
 use super::keys;
+use super::migrate::{self, FORMAT};
 use super::read::Read;
 use super::rows;
 use crate::types::Random;
@@ -19,9 +20,6 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-/// The format that this version writes; it reads all up to it.
-pub const FORMAT: u32 = 1;
 
 /// A folder that this process has to itself.
 pub struct Folder {
@@ -95,22 +93,32 @@ struct Format {
 
 /// Reads the format and gives the store's id; `None` for a new store.
 pub(super) fn read_format(engine: &Engine) -> StoreResult<Option<[u8; 16]>> {
+    Ok(known_format(engine)?.map(|format| format.store_id))
+}
+
+fn known_format(engine: &Engine) -> StoreResult<Option<Format>> {
     let Some(bytes) = engine.snapshot().bytes(&keys::format())? else { return Ok(None) };
     let format: Format = rows::decode(&bytes)?;
     if format.version > FORMAT {
         return Err(StoreError::Newer { found: format.version, known: FORMAT });
     }
-    Ok(Some(format.store_id))
+    Ok(Some(format))
 }
 
-/// Reads the format, or writes it to a new store. Gives the store's id.
+/// Reads the format, or writes it to a new store; a store of an earlier one is brought to this one. Gives
+/// the store's id.
 pub(super) fn settle_format(engine: &Engine, random: &Random) -> StoreResult<[u8; 16]> {
-    if let Some(store_id) = read_format(engine)? {
+    if let Some(Format { version, store_id }) = known_format(engine)? {
+        migrate::run(engine, version, |version| write_format(engine, &Format { version, store_id }))?;
         return Ok(store_id);
     }
-    let key = keys::format();
     let format = Format { version: FORMAT, store_id: random.bytes() };
-    engine.write(Batch { ops: vec![(key.cf, key.bytes, Some(rows::encode(&format)?))] })?;
-    engine.sync()?;
+    write_format(engine, &format)?;
     Ok(format.store_id)
+}
+
+fn write_format(engine: &Engine, format: &Format) -> StoreResult<()> {
+    let key = keys::format();
+    engine.write(Batch { ops: vec![(key.cf, key.bytes, Some(rows::encode(format)?))] })?;
+    engine.sync()
 }

@@ -32,6 +32,8 @@
 //!   1a Mailboxes by role        (account)
 //!   1b Head of the activity     (account)
 //!   1c Merge                    (account, conversation:4)       what it gave, for an undo
+//!   1d Mention                  (account, principal:4, note:4)
+//!   1e Note with a past         (account, note:4)              it has earlier versions
 //!   20 Principal                (0, principal:4)
 //!   21 Account                  (0, account:4)
 //!   22 Address                  (0, address)                   → account
@@ -147,6 +149,8 @@ pub enum Kind {
     MailboxRoles = 0x1a,
     ActivityHead = 0x1b,
     Merge = 0x1c,
+    NoteMention = 0x1d,
+    NoteEdited = 0x1e,
     Principal = 0x20,
     Account = 0x21,
     Address = 0x22,

@@ -15,6 +15,7 @@ pub mod hub;
 pub mod keys;
 pub mod list;
 pub mod locks;
+mod migrate;
 pub mod read;
 pub mod rows;
 pub mod sets;

@@ -74,6 +74,14 @@ pub(super) fn end(
     Ok(())
 }
 
+/// Ends every upload of a blob, whoever's it is.
+pub fn end_all(txn: &mut Txn<'_>, account: AccountId, hash: &BlobHash) -> StoreResult<()> {
+    for uploader in blobs::referrers(txn, account, hash, Referrer::Upload)? {
+        end(txn, account, PrincipalId(uploader), hash)?;
+    }
+    Ok(())
+}
+
 /// Whether a reference by [`Referrer::Upload`] has its row.
 pub(super) fn is_known(
     read: &dyn Read,

@@ -252,6 +252,11 @@ pub const PUSH_GIVE_UP_SECONDS: u64 = 3 * 24 * 60 * 60;
 // ── Team ───────────────────────────────────────────────────────────────────────────────────────
 /// A note's body.
 pub const NOTE_BYTES_MAX: usize = 256 * 1024;
+/// Earlier versions that are kept of one note, and their octets in all; the oldest ones go.
+pub const NOTE_VERSIONS_MAX: usize = 50;
+pub const NOTE_VERSIONS_BYTES_MAX: usize = 512 * 1024;
+/// Days for which an inbox may keep what notes said before edits.
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
 /// Mentions in a note.
 pub const NOTE_MENTIONS_MAX: usize = 100;
 /// Attachments of a note.

@@ -12,10 +12,10 @@ use crate::mail::quota::{self, Room};
 use crate::store::{PreparedBlob, StoreError, uploads};
 use crate::types::{AccountId, BlobId, limits};
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use std::ops::Range;
@@ -24,11 +24,12 @@ use std::ops::Range;
 pub async fn upload(
     State(web): State<Web>,
     caller: Caller,
-    Path(account): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let session = caller.session(&web)?;
+    let Path(account) = path?;
     let account =
         AccountId::parse(&account).filter(|id| session.account(*id).is_some()).ok_or_else(not_found)?;
     let _pass = web
@@ -87,12 +88,13 @@ pub struct DownloadQuery {
 pub async fn download(
     State(web): State<Web>,
     caller: Caller,
-    Path((account, blob_id, name)): Path<(String, String, String)>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
     query: Result<Query<DownloadQuery>, QueryRejection>,
     method: Method,
     mut headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
+    let Path((account, blob_id, name)) = path?;
     // RFC 9110 §14.2: only a GET knows ranges.
     if method != Method::GET {
         headers.remove(header::RANGE);
@@ -159,7 +161,8 @@ fn answer(
             *response.body_mut() = Body::from(part);
         }
         Some(Asked::Nowhere) => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            let why = "The blob has no octets in that range; Content-Range tells how many it has.";
+            response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, why).into_response();
             response.headers_mut().insert(header::CONTENT_RANGE, text(format!("bytes */{}", content.len()))?);
         }
     }

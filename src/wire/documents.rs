@@ -5,6 +5,7 @@ use super::problem::Problem;
 use crate::jmap::documents;
 use axum::body::Body;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
@@ -14,17 +15,20 @@ pub async fn list() -> Result<Response, Problem> {
 }
 
 /// `GET /jmap/locks`.
-pub async fn text(Path(name): Path<String>) -> Result<Response, Problem> {
+pub async fn text(path: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(name) = path?;
     serve(&name)
 }
 
 /// `GET /jmap/schema/ReplyLock.json`.
-pub async fn schema(Path(name): Path<String>) -> Result<Response, Problem> {
+pub async fn schema(path: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(name) = path?;
     serve(&format!("schema/{name}"))
 }
 
 /// `GET /jmap/examples/claim.json`.
-pub async fn example(Path(name): Path<String>) -> Result<Response, Problem> {
+pub async fn example(path: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(name) = path?;
     serve(&format!("examples/{name}"))
 }
 
@@ -32,6 +36,14 @@ pub async fn example(Path(name): Path<String>) -> Result<Response, Problem> {
 pub async fn nothing() -> Problem {
     let detail = "There is nothing here. The session is at /.well-known/jmap, the documentation at /jmap/.";
     Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+/// Whatever is asked of a resource by a method that it doesn't have; what it has is in `Allow`.
+pub async fn not_so() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "That resource isn't used by this method; Allow names those.",
+    )
 }
 
 fn serve(path: &str) -> Result<Response, Problem> {

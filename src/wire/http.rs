@@ -274,6 +274,7 @@ fn routes(web: Web) -> Router {
         .route("/healthz", get(metrics::alive))
         .route("/readyz", get(metrics::ready))
         .fallback(documents::nothing)
+        .method_not_allowed_fallback(documents::not_so)
         .with_state(web.clone())
         .layer(from_fn(as_it_is))
         .layer(cors)

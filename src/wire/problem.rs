@@ -1,7 +1,7 @@
 //! Problem details (RFC 7807): how HTTP errors say what is wrong.
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -60,6 +60,12 @@ impl Problem {
 impl From<QueryRejection> for Problem {
     fn from(_: QueryRejection) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "A variable in the URL's query is of another type.")
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "The URL's path isn't UTF-8.")
     }
 }
 

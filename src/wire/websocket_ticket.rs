@@ -14,6 +14,7 @@ use crate::auth::Login;
 use crate::types::limits::{WEBSOCKET_TICKET_SECONDS, WEBSOCKET_TICKETS_PER_PRINCIPAL_MAX};
 use crate::types::{Millis, Random};
 use axum::Extension;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -94,9 +95,14 @@ pub async fn create(
 }
 
 /// `DELETE /jmap/ws/ticket/{value}`: it opens nothing any more.
-pub async fn revoke(State(web): State<Web>, caller: Caller, Path(value): Path<String>) -> StatusCode {
+pub async fn revoke(
+    State(web): State<Web>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let Path(value) = path?;
     web.tickets.revoke(&value, &caller.login);
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Who made the ticket, which is used up by this.

@@ -65,3 +65,23 @@ async fn browsers_may_call_from_the_configured_origins_alone() {
         assert_eq!((refused.status, refused.header("access-control-allow-origin")), (401, told));
     }
 }
+
+#[tokio::test]
+async fn every_error_of_http_has_problem_details() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let path = format!("/jmap/upload/{}/", ann.account);
+    let uploaded = ann.post(&path, "text/plain", b"four".to_vec()).await.json();
+    let blob = format!("/jmap/download/{}/{}/x?type=a/b", ann.account, uploaded["blobId"].as_str().unwrap());
+    let beyond = ann.get_with(&blob, &[("range", "bytes=9-")]).await;
+    assert_eq!(beyond.header("content-range"), ["bytes */4"]);
+    for (status, reply) in [
+        (404, ann.get("/nothing").await),
+        (405, ann.get(&path).await),
+        (400, ann.get(&format!("/jmap/download/{}/%ff/x", ann.account)).await),
+        (416, beyond),
+    ] {
+        assert_eq!((reply.status, reply.header("content-type")), (status, vec!["application/problem+json"]));
+        assert_eq!(reply.json()["status"], status);
+    }
+}

@@ -195,3 +195,54 @@ async fn the_return_path_of_a_personal_message_is_keyed_and_believed_too() {
     assert_eq!(delivered, "no");
     server.check();
 }
+
+#[tokio::test]
+async fn a_sender_who_asks_for_it_hears_of_what_was_delivered_once_and_others_dont() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    let text = message("q@customer.example", MARTA, SUPPORT, "Hello", "Where is it?");
+    for _ in 0..2 {
+        let mut gateway = server.gateway().await;
+        for line in [
+            format!("MAIL FROM:<{MARTA}> RET=FULL ENVID=QQ+2B1"),
+            format!("RCPT TO:<{SUPPORT}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;help@x.example"),
+            "RCPT TO:<bob@x.example> NOTIFY=FAILURE".to_owned(),
+        ] {
+            assert!(gateway.say(&line).await.starts_with("250"), "{line}");
+        }
+        assert!(gateway.say("DATA").await.starts_with("354"));
+        gateway.send(format!("{text}.\r\n").as_bytes()).await.unwrap();
+        assert!(gateway.reply().await.starts_with("250"), "the second time is a gateway's retry");
+        gateway.quit().await;
+    }
+    // Of nobody's mail nobody is told.
+    let mut gateway = server.gateway().await;
+    assert!(gateway.say("MAIL FROM:<>").await.starts_with("250"));
+    assert!(gateway.say(&format!("RCPT TO:<{SUPPORT}> NOTIFY=SUCCESS")).await.starts_with("250"));
+    assert!(gateway.say("DATA").await.starts_with("354"));
+    gateway.send(b"Subject: report\r\n\r\nx\r\n.\r\n").await.unwrap();
+    assert!(gateway.reply().await.starts_with("250"));
+    // What is sent after all this is the second message that the relay gets.
+    let bob = server.client("bob@x.example").await.own();
+    let last = draft(&bob, json!({"from": [{"email": "bob@x.example"}], "subject": "Last"})).await;
+    relay.wait_for(1).await;
+    made(&submit(&bob, TEAM, &last, json!({})).await);
+    let taken = relay.wait_for(2).await;
+    assert!(taken[1].text().contains("Subject: Last"));
+    assert!(taken[0].mail.starts_with("<>"), "{}", taken[0].mail);
+    assert_eq!(taken[0].rcpts, [format!("<{MARTA}>")]);
+    let told = taken[0].text();
+    for line in [
+        format!("To: <{MARTA}>\r\nSubject: Delivered: Hello\r\n"),
+        "Original-Envelope-Id: QQ+1\r\n".to_owned(),
+        format!(
+            "Original-Recipient: rfc822;help@x.example\r\nFinal-Recipient: rfc822; {SUPPORT}\r\n\
+             Action: delivered\r\nStatus: 2.1.5\r\n"
+        ),
+        "Message-ID: <q@customer.example>\r\n".to_owned(),
+    ] {
+        assert!(told.contains(&line), "{line}\n{told}");
+    }
+    assert!(!told.contains("bob@x.example") && !told.contains("Where is it?"), "{told}");
+    server.check();
+}

@@ -33,15 +33,9 @@ async fn deliver(server: &TestServer, id: &str, subject: &str) {
     assert!(reply.starts_with("250"), "{reply}");
 }
 
-async fn office() -> (TestServer, PushService, tempfile::TempDir) {
-    let service = PushService::start().await;
-    let (folder, config) = service.config();
-    (TestServer::office(&["--config", &config]).await, service, folder)
-}
-
 #[tokio::test]
 async fn a_message_that_matches_is_pushed_with_what_was_asked_for() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     assert_eq!(ann.session["capabilities"][EMAIL_PUSH], json!({}));
     assert_eq!(ann.session["accounts"][&ann.account]["accountCapabilities"][EMAIL_PUSH], json!({}));
@@ -94,7 +88,7 @@ async fn a_message_that_matches_is_pushed_with_what_was_asked_for() {
 
 #[tokio::test]
 async fn whoever_left_the_inbox_is_pushed_none_of_its_mail() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let bob = server.client("bob@x.example").await;
     subscribe(&service, &bob, "/b", json!({"filter": null, "properties": ["subject"]})).await;
     deliver(&server, "one@customer.example", "For the team").await;
@@ -108,7 +102,7 @@ async fn whoever_left_the_inbox_is_pushed_none_of_its_mail() {
 
 #[tokio::test]
 async fn a_config_that_could_not_be_kept_is_refused_by_its_path() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let account = ann.account.clone();
     let keys = Subscriber::new().keys();
@@ -144,4 +138,36 @@ async fn a_config_that_could_not_be_kept_is_refused_by_its_path() {
     let wanted = json!({"deviceClientId": "d", "url": service.url("/x"), "emailPush": null});
     let done = crate::support::push_service::set(&ann, json!({"create": {"s": wanted}})).await;
     assert_eq!(done["notCreated"]["s"]["properties"], json!(["emailPush"]));
+}
+
+#[tokio::test]
+async fn a_muted_thread_is_silent_and_a_followed_one_is_told_of_whatever_the_filter_says() {
+    let (server, service, _folder) = PushService::office().await;
+    let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
+    let config = json!({"filter": {"subject": "invoice"}, "properties": ["subject"]});
+    for (client, path) in [(&ann, "/a"), (&bob, "/b")] {
+        subscribe(&service, client, path, config.clone()).await;
+    }
+    deliver(&server, "loud@customer.example", "The invoice").await;
+    deliver(&server, "quiet@customer.example", "A question").await;
+    let told = Subscriber::new().read(&service.nth("/a", 1).await);
+    assert_eq!(told["emails"], json!([{"subject": "The invoice"}]));
+    for (subject, keyword) in [("The invoice", "$muted"), ("A question", "$followed")] {
+        let ids = ann.call("Email/query", json!({"filter": {"subject": subject}})).await["ids"].take();
+        let update = json!({"update": {ids[0].as_str().unwrap(): {format!("keywords/{keyword}"): true}}});
+        assert!(ann.call("Email/set", update).await["updated"].is_object());
+    }
+    let answer = async |id: &str, to: &str, subject: &str| {
+        let text = message(id, "marta@customer.example", "support@x.example", subject, "And?");
+        let text = format!("In-Reply-To: <{to}>\r\n{text}");
+        let reply = server.deliver("marta@customer.example", &["support@x.example"], &text).await;
+        assert!(reply.starts_with("250"), "{reply}");
+    };
+    answer("two@customer.example", "loud@customer.example", "Re: The invoice").await;
+    answer("three@customer.example", "quiet@customer.example", "Re: A question").await;
+    let told = Subscriber::new().read(&service.nth("/a", 2).await);
+    assert_eq!(told["emails"], json!([{"subject": "Re: A question"}]));
+    // What the one mutes and follows is nothing to the other.
+    let told = Subscriber::new().read(&service.nth("/b", 2).await);
+    assert_eq!(told["emails"], json!([{"subject": "Re: The invoice"}]));
 }

@@ -20,5 +20,6 @@ mod session;
 mod set_errors;
 mod submission;
 mod trust;
+mod twice;
 mod vacation;
 mod websocket;

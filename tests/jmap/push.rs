@@ -15,16 +15,9 @@ async fn state(client: &Client, kind: &str) -> Value {
     client.call(&format!("{kind}/get"), json!({"ids": []})).await["state"].clone()
 }
 
-/// A server that may push to a service of its own.
-async fn office() -> (TestServer, PushService, tempfile::TempDir) {
-    let service = PushService::start().await;
-    let (folder, config) = service.config();
-    (TestServer::office(&["--config", &config]).await, service, folder)
-}
-
 #[tokio::test]
 async fn a_subscription_is_verified_by_its_code_and_then_pushed_to() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let wanted = json!({"deviceClientId": "phone", "url": service.url("/a?x=1"), "types": ["Email", "Note", "Future"]});
     let made = set(&ann, json!({"create": {"s": wanted}})).await;
@@ -92,7 +85,7 @@ fn rand() -> u64 {
 
 #[tokio::test]
 async fn each_push_is_signed_with_the_key_that_the_session_tells() {
-    let (mut server, service, _folder) = office().await;
+    let (mut server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let key =
         ann.session["capabilities"]["urn:ietf:params:jmap:webpush-vapid"]["applicationServerKey"].clone();
@@ -113,7 +106,7 @@ async fn each_push_is_signed_with_the_key_that_the_session_tells() {
 
 #[tokio::test]
 async fn with_keys_only_the_subscriber_can_read_what_is_pushed() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let subscriber = Subscriber::new();
     let id = service.create(&ann, "/a", json!({"keys": subscriber.keys(), "types": ["Mailbox"]})).await;
@@ -134,7 +127,7 @@ async fn with_keys_only_the_subscriber_can_read_what_is_pushed() {
 
 #[tokio::test]
 async fn a_subscription_is_seen_by_the_login_that_made_it_alone() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let made = server.json(&["app-password", "add", "ann@x.example", "--label", "phone"]);
     let phone = Client::bearer(&server.http, made["secret"].as_str().unwrap()).await;
@@ -156,7 +149,7 @@ async fn a_subscription_is_seen_by_the_login_that_made_it_alone() {
 
 #[tokio::test]
 async fn what_a_subscription_may_be_is_checked_and_its_end_is_not_too_far_off() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let keys = Subscriber::new().keys();
     for (property, value) in [
@@ -216,7 +209,7 @@ async fn what_is_private_to_a_device_is_never_told_and_there_are_no_accounts_and
 
 #[tokio::test]
 async fn a_subscription_ends_with_its_login() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let made = server.json(&["app-password", "add", "ann@x.example", "--label", "phone"]);
     let phone = Client::bearer(&server.http, made["secret"].as_str().unwrap()).await;
     let bob = server.client("bob@x.example").await;
@@ -240,7 +233,7 @@ async fn a_subscription_ends_with_its_login() {
 
 #[tokio::test]
 async fn a_member_who_leaves_is_pushed_nothing_of_the_inbox() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let bob = server.client("bob@x.example").await;
     service.subscribe(&bob, "/bob", json!({"types": ["Email"]})).await;
     server.json(&["inbox", "member", "remove", "support@x.example", "bob@x.example"]);
@@ -256,7 +249,7 @@ async fn a_member_who_leaves_is_pushed_nothing_of_the_inbox() {
 
 #[tokio::test]
 async fn a_push_service_that_knows_the_subscription_no_more_ends_it() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     service.subscribe(&ann, "/a", json!({"types": ["Email"]})).await;
     service.answer(410);
@@ -270,7 +263,7 @@ async fn a_push_service_that_knows_the_subscription_no_more_ends_it() {
 
 #[tokio::test]
 async fn what_the_push_service_did_not_take_is_pushed_later_as_one_change_also_after_a_restart() {
-    let (mut server, service, _folder) = office().await;
+    let (mut server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     service.subscribe(&ann, "/a", json!({"types": ["Email", "Identity"]})).await;
     service.answer(503);
@@ -291,7 +284,7 @@ async fn what_the_push_service_did_not_take_is_pushed_later_as_one_change_also_a
 
 #[tokio::test]
 async fn a_push_that_failed_is_tried_again_by_itself() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     service.answer(503);
     let id = service.create(&ann, "/a", json!({})).await;
@@ -319,7 +312,7 @@ async fn nothing_is_pushed_into_networks_that_strangers_cannot_reach() {
 /// RFC 8620 §8.6.
 #[tokio::test]
 async fn a_user_has_so_many_subscriptions_and_makes_so_many_in_an_hour() {
-    let (server, service, _folder) = office().await;
+    let (server, service, _folder) = PushService::office().await;
     let ann = server.client("ann@x.example").await;
     let make = async |numbers: std::ops::Range<usize>| {
         let wanted: serde_json::Map<String, Value> = numbers

@@ -234,6 +234,7 @@ async fn submissions_are_found_by_each_condition_and_changes_of_a_query_are_exac
         (draft(&bob, json!({"from": from})).await, draft(&bob, json!({"from": from, "subject": "2"})).await);
     let held = json!({"envelope": envelope(BOB, &["marta@customer.example"], json!({"HOLDFOR": "3600"}))});
     let first = made(&submit(&bob, TEAM, &one, json!({})).await);
+    becomes(&bob, &first, "final").await;
     let query = |filter: Value, sort: Value| {
         let bob = bob.clone();
         async move { bob.call("EmailSubmission/query", json!({"filter": filter, "sort": sort})).await }

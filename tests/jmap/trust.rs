@@ -89,6 +89,27 @@ async fn spam_goes_to_junk_and_its_conversation_is_closed_and_nothing_reopens() 
 }
 
 #[tokio::test]
+async fn what_was_taken_for_spam_waits_like_any_mail_once_it_is_out_of_junk() {
+    let (server, bob, _config) = office("", &[]).await;
+    let spam = text("X-Spam-Flag: YES\r\n", "1@c", "x");
+    assert!(server.deliver(MARTA, &[SUPPORT], &spam).await.starts_with("250"));
+    assert_eq!(conversations(&bob).await[0]["waitingSince"], Value::Null);
+    let email = emails(&bob, &["receivedAt"]).await.remove(0);
+    let (junk, inbox) = (bob.mailbox("junk").await, bob.mailbox("inbox").await);
+    let patch = json!({format!("mailboxIds/{junk}"): null, format!("mailboxIds/{inbox}"): true});
+    let id = email["id"].as_str().unwrap();
+    let moved = bob.call_with(PLAIN, "Email/set", json!({"update": {id: patch}})).await;
+    assert!(moved["updated"].is_object(), "{moved}");
+    let now = &conversations(&bob).await[0];
+    assert_eq!((&now["status"], &now["resolution"]), (&json!("open"), &Value::Null));
+    assert_eq!(now["waitingSince"], email["receivedAt"]);
+    let waiting =
+        bob.call("Conversation/query", json!({"filter": {"waitingBefore": "2100-01-01T00:00:00Z"}})).await;
+    assert_eq!(waiting["ids"], json!([now["id"]]), "{waiting}");
+    server.check();
+}
+
+#[tokio::test]
 async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
     let (server, _, _config) = office("", &[]).await;
     server.json(&[

@@ -14,6 +14,10 @@ pub struct Placeholders {
 /// What the first letter of an id of ours tells.
 fn kind_of_id(id: &str) -> Option<&'static str> {
     let (letter, rest) = (id.chars().next()?, id.get(1..)?);
+    // A word of its own wherever a principal may be named, though a mailbox can have it as its id.
+    if id == "me" {
+        return None;
+    }
     let digits = |c: char| c.is_ascii_lowercase() || ('2'..='7').contains(&c);
     let kind = match letter {
         'a' => "account",

@@ -31,6 +31,10 @@ async fn the_example_of_locks() {
     let told = story.call(&cat, what, LOCKS, "ReplyLock/get", json!({"ids": null})).await;
     assert_eq!(told["list"][0]["token"], Value::Null);
     let state = told["state"].clone();
+    let bobs = json!({"filter": {"holderId": bob.client.principal()}, "sort": [{"property": "expiresAt"}]});
+    let what = "Which ones are Bob's, and which end first.";
+    let told = story.call(&cat, what, LOCKS, "ReplyLock/query", bobs.clone()).await;
+    assert_eq!(told["ids"], json!([lock]));
     let renew = json!({"update": {&lock: {"seconds": 300}}});
     story.call(&bob, "Bob takes longer.", LOCKS, "ReplyLock/set", renew.clone()).await;
     let force = |force: bool| json!({"create": {"l": {"conversationId": &id, "force": force}}});
@@ -41,9 +45,13 @@ async fn the_example_of_locks() {
     let anns = told["created"]["l"]["id"].clone();
     let told = story.call(&bob, "Bob's lock has ended.", LOCKS, "ReplyLock/set", renew).await;
     assert_eq!(told["notUpdated"][&lock]["type"], "lockLost");
-    let args = json!({"sinceState": state});
-    let told = story.call(&cat, "That is how it shows to others.", LOCKS, "ReplyLock/changes", args).await;
-    assert_eq!((&told["created"], &told["destroyed"]), (&json!([anns]), &json!([lock])));
+    let mut since = bobs;
+    since["sinceQueryState"] = state.clone();
+    let calls =
+        json!([["ReplyLock/changes", {"sinceState": state}, "0"], ["ReplyLock/queryChanges", since, "1"]]);
+    let told = story.step(&cat, "That is how it shows to others.", LOCKS, calls).await;
+    assert_eq!((&told[0]["created"], &told[0]["destroyed"]), (&json!([anns]), &json!([lock])));
+    assert_eq!((&told[1]["removed"], &told[1]["added"]), (&json!([lock]), &json!([])));
     let args = json!({"destroy": [anns]});
     story.call(&ann, "Ann gives hers back.", LOCKS, "ReplyLock/set", args).await;
     let create = json!({"create": {"p": {"conversationId": &id}}});

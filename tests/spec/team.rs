@@ -260,6 +260,9 @@ async fn the_example_of_notes() {
     let what = "An edit of what was read before that is refused.";
     let told = story.call(&bob, what, NOTES, "Note/set", args).await;
     assert_eq!(told["notUpdated"][&note]["type"], "versionMismatch");
+    let args = json!({"ids": [note], "properties": ["body", "earlierVersions"]});
+    let told = story.call(&cat, "What it said before.", NOTES, "Note/get", args).await;
+    assert_eq!(told["list"][0]["earlierVersions"].as_array().map(Vec::len), Some(1));
     let args = patch(&note, json!({"body": "No."}), json!({}));
     let told = story.call(&cat, "A note is changed by its author alone.", NOTES, "Note/set", args).await;
     assert_eq!(told["notUpdated"][&note]["type"], "forbidden");

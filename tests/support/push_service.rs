@@ -65,6 +65,13 @@ impl PushService {
         Self { address, state, task }
     }
 
+    /// A server that may push to a service of its own.
+    pub async fn office() -> (super::TestServer, Self, tempfile::TempDir) {
+        let service = Self::start().await;
+        let (folder, config) = service.config();
+        (super::TestServer::office(&["--config", &config]).await, service, folder)
+    }
+
     /// The arguments of a server that may push here: the path of a configuration file made for it.
     pub fn config(&self) -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().expect("a folder");

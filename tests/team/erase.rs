@@ -115,6 +115,28 @@ async fn what_an_admin_erases_is_in_no_answer_and_after_a_moment_in_no_file() {
 }
 
 #[tokio::test]
+async fn the_upload_of_a_file_that_was_erased_goes_with_it() {
+    let server = TestServer::office(&[]).await;
+    server.json(&["inbox", "member", "add", SUPPORT, "ann@x.example:admin"]);
+    let ann = server.client("ann@x.example").await;
+    deliver(&server, "first", None, "About it").await;
+    let id = conversation(&ann).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/jmap/upload/{}", ann.account);
+    let uploaded = ann.post(&path, "text/plain", b"a file that is a secret".to_vec()).await.json();
+    let blob = uploaded["blobId"].as_str().unwrap().to_owned();
+    let file = json!({"blobId": blob, "type": "text/plain", "name": "secret.txt"});
+    let note =
+        json!({"create": {"n": {"conversationId": id, "body": "See the file.", "attachments": [file]}}});
+    let made = ann.call("Note/set", note).await;
+    assert!(made["created"]["n"]["id"].is_string(), "{made}");
+    let download = format!("/jmap/download/{}/{blob}/a", ann.account);
+    assert_eq!(ann.get(&download).await.status, 200);
+    assert_eq!(ann.call("Conversation/erase", json!({"ids": [id]})).await["erased"], json!([id]));
+    assert_eq!(ann.get(&download).await.status, 404);
+    server.check();
+}
+
+#[tokio::test]
 async fn a_customer_is_erased_at_the_command_line_and_again_after_a_restore() {
     let relay = Relay::start().await;
     let (mut server, ann, id) = full(&relay).await;

@@ -12,6 +12,7 @@ mod queues;
 mod roles;
 mod seen;
 mod siblings;
+mod waiting;
 
 use crate::support::client::PLAIN;
 use crate::support::{Client, TestServer, message};

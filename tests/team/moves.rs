@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::TEAM;
+use crate::support::eventually;
 
 const CATS_WORDS: &str =
     "Bob owns this conversation. Ask them to hand it over or to release it, or ask a lead.";
@@ -328,6 +329,38 @@ async fn a_draft_that_is_none_any_more_counts_as_a_message() {
         let told = bob.call("Email/set", json!({"update": {draft: {"keywords": keywords}}})).await;
         assert_eq!(told["updated"], json!({draft: null}), "{told}");
         assert_eq!(conversation(&bob).await["messageCount"], json!(count), "{keywords}");
+        server.check();
+    }
+}
+
+#[tokio::test]
+async fn what_is_closed_goes_where_a_new_setting_has_it() {
+    let server = office().await;
+    server.json(&["inbox", "member", "add", SUPPORT, "ann@x.example:admin"]);
+    let ann = server.client("ann@x.example").await;
+    for n in 0..60 {
+        deliver(&server, &format!("m{n}"), None, &format!("Matter {n}")).await;
+    }
+    let ids = ann.call("Conversation/query", json!({})).await["ids"].take();
+    let close = ids
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| (id.as_str().unwrap().to_owned(), json!({"status": "closed", "category": "billing"})));
+    let closed = ann.call("Conversation/set", json!({"update": close.collect::<Map<_, _>>()})).await;
+    assert_eq!(closed["notUpdated"], Value::Null, "{closed}");
+    let known = emails(&ann).await;
+    for (required, place) in [(true, "Archive/billing"), (false, "Archive")] {
+        let change =
+            json!({"update": {"singleton": {"requireCategory": required, "categories": ["billing"]}}});
+        assert!(ann.call("InboxSettings/set", change).await["updated"].is_object());
+        let mailbox = boxes(&ann).await[place].clone();
+        eventually("all are there", async || {
+            let filter = json!({"filter": {"inMailbox": mailbox}, "calculateTotal": true});
+            let told = ann.call_with(PLAIN, "Email/query", filter).await;
+            (told["total"] == known.len()).then_some(())
+        })
+        .await;
         server.check();
     }
 }

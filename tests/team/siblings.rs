@@ -151,3 +151,73 @@ async fn word_of_a_reply_survives_a_kill() {
     assert_eq!(refused["notCreated"]["s"]["type"], "forbiddenToSend", "{refused}");
     both.server.check();
 }
+
+/// Whether the gate stops Dora's answer, because the other inbox has answered.
+async fn is_stopped(dora: &Client, answer: &str) -> bool {
+    let reply = submit(dora, answer).await;
+    let error = &reply["notCreated"]["s"];
+    let said = error["description"].as_str().unwrap_or_default();
+    error["type"] == "forbiddenToSend" && said.contains("from the inbox support@x.example")
+}
+
+async fn answered(bob: &Client) {
+    let answer = draft_from(bob, SUPPORT, "From support.").await;
+    assert!(submit(bob, &answer).await["created"]["s"].is_object());
+}
+
+#[tokio::test]
+async fn whoever_gets_the_message_after_it_was_answered_elsewhere_is_told() {
+    let both = both().await;
+    let (bob, dora) = (both.client("bob").await, both.client("dora").await);
+    both.server.deliver(CUSTOMER, &[SUPPORT], &both_letter("one")).await;
+    answered(&bob).await;
+    both.server.deliver(CUSTOMER, &[BILLING], &both_letter("one")).await;
+    let own = draft_from(&dora, BILLING, "From billing.").await;
+    assert!(is_stopped(&dora, &own).await);
+    both.server.check();
+}
+
+#[tokio::test]
+async fn what_was_split_off_hears_of_siblings_like_what_it_was_a_part_of() {
+    let both = both().await;
+    let (bob, dora) = (both.client("bob").await, both.client("dora").await);
+    both.server.deliver(CUSTOMER, &[SUPPORT, BILLING], &both_letter("one")).await;
+    let more = format!(
+        "In-Reply-To: <one@customer.example>\r\n{}",
+        message("more@customer.example", CUSTOMER, BILLING, "Re: Both", "More")
+    );
+    both.server.deliver(CUSTOMER, &[BILLING], &more).await;
+    let one = emails(&dora).await.remove(0);
+    let split = dora.call("Conversation/set", json!({"create": {"k": {"emailIds": [one]}}})).await;
+    assert!(split["created"]["k"]["id"].is_string(), "{split}");
+    answered(&bob).await;
+    let own = draft_from(&dora, BILLING, "From billing.").await;
+    assert!(is_stopped(&dora, &own).await, "the half with the shared message");
+    both.server.check();
+}
+
+#[tokio::test]
+async fn word_that_came_while_a_conversation_was_merged_is_there_after_the_undo() {
+    let both = both().await;
+    let (bob, dora) = (both.client("bob").await, both.client("dora").await);
+    both.server.deliver(CUSTOMER, &[SUPPORT, BILLING], &both_letter("one")).await;
+    let source = conversation(&dora).await["id"].as_str().unwrap().to_owned();
+    let other = message("two@customer.example", CUSTOMER, BILLING, "Other", "Hello");
+    both.server.deliver(CUSTOMER, &[BILLING], &other).await;
+    let list = dora.call("Conversation/get", json!({"ids": null})).await["list"].take();
+    let target =
+        list.as_array().unwrap().iter().find(|one| one["id"] != source.as_str()).unwrap()["id"].clone();
+    let merged = dora.call("Conversation/set", json!({"update": {&source: {"mergedIntoId": target}}})).await;
+    assert!(merged["updated"].is_object(), "{merged}");
+    answered(&bob).await;
+    eventually("the word", async || {
+        let told = dora.call("Activity/query", json!({"filter": {"type": "siblingReplied"}})).await;
+        (told["ids"] != json!([])).then_some(())
+    })
+    .await;
+    let undone = dora.call("Conversation/set", json!({"update": {&source: {"mergedIntoId": null}}})).await;
+    assert!(undone["updated"].is_object(), "{undone}");
+    let own = draft_from(&dora, BILLING, "From billing.").await;
+    assert!(is_stopped(&dora, &own).await);
+    both.server.check();
+}

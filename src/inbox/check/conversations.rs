@@ -1,7 +1,7 @@
 //! Conversations with their lists, Emails, notes, locks and timers, and what the gate remembers.
 
 use crate::inbox::desk::{ConversationEmailRow, TimerKind};
-use crate::inbox::notes;
+use crate::inbox::{notes, scheduling};
 use crate::store::blobs::Referrer;
 use crate::store::check::Check;
 use crate::store::keys::{self, Kind};
@@ -155,7 +155,7 @@ fn counts(check: &mut Check<'_>, account: AccountId, messages: &Had, notes: &Had
 }
 
 /// Conversations ↔ Emails, and the Threads that lead to conversations. Gives how many messages each
-/// has, drafts not among them.
+/// has, drafts and what waits to be sent not among them.
 fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
     let mut had = Had::new();
     check.each::<ConversationEmailRow>(account, Kind::ConversationEmail, |check, key, _| {
@@ -165,7 +165,8 @@ fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
             Some(row) if row.conversation == Some(id) => {
                 let draft = row.origin == Origin::Client
                     && row.keywords.iter().any(|keyword| keyword.as_str() == Keyword::DRAFT);
-                *had.entry(id).or_default() += u32::from(!draft);
+                let waits = scheduling::is_waiting(check.read, account, email)?;
+                *had.entry(id).or_default() += u32::from(!draft && !waits);
             }
             _ => check.fault(account, format_args!("{id} has {email}, which is elsewhere or doesn't exist")),
         }
@@ -211,10 +212,34 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         if !check.read.has(&keys::pair(account, Kind::ConversationNote, row.conversation.0, id.0))? {
             check.fault(account, format_args!("{id} is on {}, which hasn't got it", row.conversation));
         }
+        for mentioned in &row.mentions {
+            if !check.read.has(&keys::pair(account, Kind::NoteMention, mentioned.0, id.0))? {
+                check.fault(account, format_args!("{id} mentions {mentioned}, who can't find it"));
+            }
+        }
+        if row.earlier.is_empty() == check.read.has(&keys::row(account, Kind::NoteEdited, id.0))? {
+            check.fault(account, format_args!("{id} has earlier versions, or has none, against its mark"));
+        }
         for hash in notes::contents(&row) {
             if !check.read.has(&keys::blob_reference(&hash, account, Referrer::Note as u8, id.0))? {
                 check.fault(account, format_args!("{id} has no reference to blob {hash:?}"));
             }
+        }
+        Ok(())
+    })?;
+    check.each::<()>(account, Kind::NoteMention, |check, key, ()| {
+        let of = PrincipalId(keys::first_id(key).unwrap_or_default());
+        let id = NoteId(keys::last_id(key).unwrap_or_default());
+        if !check.row::<NoteRow>(account, id)?.is_some_and(|row| row.mentions.contains(&of)) {
+            check
+                .fault(account, format_args!("{of} finds {id}, which doesn't mention them or doesn't exist"));
+        }
+        Ok(())
+    })?;
+    check.each::<()>(account, Kind::NoteEdited, |check, key, ()| {
+        let id = NoteId(keys::last_id(key).unwrap_or_default());
+        if !check.read.has(&NoteRow::key(account, id))? {
+            check.fault(account, format_args!("{id} is marked as edited, and doesn't exist"));
         }
         Ok(())
     })?;

@@ -36,6 +36,8 @@ pub const FLOOR: Floor = Floor {
         Kind::Merge,
         Kind::Purge,
         Kind::Note,
+        Kind::NoteMention,
+        Kind::NoteEdited,
         Kind::Lock,
         Kind::Activity,
         Kind::ActivityText,
@@ -139,7 +141,7 @@ fn timer(check: &mut Check<'_>, (at, account, kind, id): (Millis, AccountId, u8,
         if !check.read.has(&PrincipalRow::key(AccountId::DIRECTORY, id))? {
             check.fault(account, format_args!("a timer releases the work of {id}, who doesn't exist"));
         }
-    } else if kind != TimerKind::Release as u8 {
+    } else if kind != TimerKind::Release as u8 && kind != TimerKind::Place as u8 {
         check.fault(account, format_args!("there is a timer of an unknown kind, {kind}"));
     }
     Ok(())

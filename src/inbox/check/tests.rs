@@ -57,8 +57,11 @@ fn day() -> Day {
         let blob = BlobId { root: BlobRoot::Content(file.hash), part: None };
         assert!(blob::exists(desk.read(), desk.account, Some(house.bob), &blob)?);
         let attachment = NoteAttachment { blob, name: None, media_type: "text/plain".into() };
-        let text = Text { body: "Mind this".into(), mentions: vec![], attachments: vec![attachment] };
-        desk.create_note(OPEN, None, text)?;
+        let text =
+            Text { body: "Mind this".into(), mentions: vec![house.ann], attachments: vec![attachment] };
+        let (note, _) = desk.create_note(OPEN, None, text.clone())?;
+        desk.txn.correct(desk.account)?;
+        desk.update_note(note, Text { body: "Mind this, please".into(), ..text })?;
         let change = Change {
             status: Some(Status::Snoozed),
             snoozed_until: Some(Some(UNTIL)),
@@ -213,7 +216,13 @@ fn a_row_that_cannot_be_read_is_told_and_ends_nothing() {
     let day = day();
     for kind in kinds::ALL {
         // Rows without content, and those of the whole server.
-        let empty = [Kind::ConversationNote, Kind::ConversationActivity, Kind::SubmissionOfEmail];
+        let empty = [
+            Kind::ConversationNote,
+            Kind::ConversationActivity,
+            Kind::SubmissionOfEmail,
+            Kind::NoteMention,
+            Kind::NoteEdited,
+        ];
         if empty.contains(kind)
             || matches!(kind, Kind::Timer | Kind::Queue | Kind::QueuePaused | Kind::Format)
         {
@@ -587,6 +596,24 @@ fn conversations_that_disagree_are_told() {
                     .unwrap()
             },
             &["INBOX: tb leads to cdd, which doesn't exist"],
+        ),
+        (
+            |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.ann.0, 1)),
+            &["nb mentions pb, who can't find it"],
+        ),
+        (
+            |txn, day| {
+                txn.put_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.bob.0, 1), &()).unwrap()
+            },
+            &["pc finds nb, which doesn't mention them or doesn't exist"],
+        ),
+        (
+            |txn, day| txn.delete_at(keys::row(day.house.inbox, Kind::NoteEdited, 1)),
+            &["nb has earlier versions, or has none, against its mark"],
+        ),
+        (
+            |txn, day| txn.put_at(keys::row(day.house.inbox, Kind::NoteEdited, 9), &()).unwrap(),
+            &["nj is marked as edited, and doesn't exist"],
         ),
         (
             |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::ConversationNote, OPEN.0, 1)),

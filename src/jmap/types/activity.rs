@@ -20,7 +20,7 @@ use crate::store::Read;
 use crate::store::keys::{self, Key, Kind as RowKind};
 use crate::store::rows;
 use crate::store::rows::team::{
-    ActivityKind, ActivityRow, ActivityTextRow, ActivityValue, Cause, SaltedText,
+    ActivityKind, ActivityRow, ActivityTextRow, ActivityValue, Cause, Explain, SaltedText,
 };
 use crate::types::limits::{CHANGES_MAX, FILTER_SCAN_ACTIVITIES_MAX};
 use crate::types::{AccountId, ActivityId, ConversationId, DataType, MemberRole, PrincipalId, UtcDate};
@@ -51,6 +51,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("type", Kind::String),
         Property::server("before", Kind::Any).or_null(),
         Property::server("after", Kind::Any).or_null(),
+        Property::server("explain", Kind::Object).or_null(),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -121,9 +122,24 @@ fn to_json(
         "type" => json!(row.kind.name()),
         "before" => value_json(&row.before, texts.and_then(|texts| texts.before.as_ref())),
         "after" => value_json(&row.after, texts.and_then(|texts| texts.after.as_ref())),
+        "explain" => row.explain.as_ref().map_or(Value::Null, explain_json),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+/// The reason, and what it is of under the name that such an id has elsewhere.
+fn explain_json(explain: &Explain) -> Value {
+    let of = match explain.of {
+        ActivityValue::Email(_) => "emailId",
+        ActivityValue::Submission(_) => "submissionId",
+        ActivityValue::Note(_) => "noteId",
+        ActivityValue::Principal(_) => "principalId",
+        ActivityValue::Conversation(_) => "conversationId",
+        ActivityValue::Moment(_) => "until",
+        _ => return json!({"reason": explain.reason.name()}),
+    };
+    json!({"reason": explain.reason.name(), of: value_json(&explain.of, None)})
 }
 
 fn value_json(value: &ActivityValue, text: Option<&SaltedText>) -> Value {
@@ -360,5 +376,30 @@ impl Results for Whole {
     fn position_of(&mut self, id: &str) -> Result<Option<u64>, MethodError> {
         let id = ActivityId::parse(id).filter(|id| id.0 < self.next);
         Ok(id.map(|id| u64::from(if self.oldest_first { id.0 } else { self.next - 1 - id.0 })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rows::team::Reason;
+
+    #[test]
+    fn the_schema_has_every_type_and_every_reason() {
+        let schema: Value = serde_json::from_str(include_str!("../../../spec/schema/Activity.json")).unwrap();
+        let names = |place: &str| schema.pointer(place).unwrap().clone();
+        let kinds: Vec<&str> = ActivityKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(
+            names("/$defs/Properties/properties/type/enum").as_array().unwrap().len(),
+            kinds.len(),
+            "{kinds:?}"
+        );
+        for kind in kinds {
+            assert!(
+                names("/$defs/Properties/properties/type/enum").as_array().unwrap().contains(&json!(kind))
+            );
+        }
+        let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names("/$defs/Explain/properties/reason/enum"), json!(reasons));
     }
 }

@@ -4,12 +4,13 @@
 //! Invariants: each object of a call is made or refused by itself; a blob that the account may not
 //! read and one that doesn't exist can't be told apart; what one call makes is bounded in all.
 
-use super::{blob_get, quota};
+use super::{blob_get, quota, team};
 use crate::jmap::args::{Args, as_int};
 use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
+use crate::jmap::session::Account;
 use crate::jmap::set;
 use crate::mail::blob;
 use crate::store::{PreparedBlob, Read, Txn, blobs, uploads};
@@ -49,13 +50,13 @@ fn copy(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Re
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
     let (mut copied, mut not_copied) = (Map::new(), Vec::new());
-    ctx.write(account.id, |ctx, txn| {
+    ctx.write_to(&[account.id, from.id], |ctx, txn| {
         let mut room = BLOBS_MADE_SIZE_BYTES_MAX;
         for id in &blob_ids {
             if copied.contains_key(id) || not_copied.iter().any(|(known, _)| known == id) {
                 continue;
             }
-            match copy_one(ctx, txn, from.id, account.id, id, &mut room) {
+            match copy_one(ctx, txn, from, account.id, id, &mut room) {
                 Ok(copy) => {
                     copied.insert(id.clone(), copy.to_string().into());
                 }
@@ -80,7 +81,7 @@ fn copy(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Re
 fn copy_one(
     ctx: &Ctx<'_>,
     txn: &mut Txn<'_>,
-    from: AccountId,
+    from: &Account,
     to: AccountId,
     id: &str,
     room: &mut usize,
@@ -88,15 +89,18 @@ fn copy_one(
     let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
     let known = known.ok_or_else(|| missing([id]))?;
     if let BlobId { root: BlobRoot::Content(hash), part: None } = known
-        && blobs::is_visible(ctx.reader(), from, Some(ctx.session.principal), &hash)?
+        && blobs::is_visible(ctx.reader(), from.id, Some(ctx.session.principal), &hash)?
         && let Some(info) = blobs::info(ctx.reader(), &hash)?
     {
         uploads::add(txn, to, ctx.session.principal, &hash, info.size)?;
         return Ok(known);
     }
-    let content =
-        blob::fetch(ctx.reader(), from, Some(ctx.session.principal), &known)?.ok_or_else(|| missing([id]))?;
+    let content = blob::fetch(ctx.reader(), from.id, Some(ctx.session.principal), &known)?
+        .ok_or_else(|| missing([id]))?;
     *room = room.checked_sub(content.len()).ok_or_else(too_large)?;
+    if let BlobId { root: BlobRoot::Message(email), part: None } = known {
+        team::copied_out(ctx, txn, from, email, to)?;
+    }
     store(ctx, txn, to, &content)
 }
 
@@ -105,7 +109,7 @@ fn upload(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> 
     let mut args = Args::new(arguments);
     let account_id = args.required_string("accountId")?;
     let required = || MethodError::argument("create", "is required");
-    let create = args.objects("create")?.ok_or_else(required)?;
+    let create = args.creates("create")?.ok_or_else(required)?;
     args.finish()?;
     let account = ctx.writable(&account_id, method.capability, MemberRole::Observer)?;
     if create.len() > OBJECTS_IN_SET_MAX {

@@ -7,6 +7,7 @@ use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
+use crate::jmap::ijson;
 use crate::jmap::methods::Method;
 use crate::mail::blob;
 use crate::store::blobs::{self, Referrer};
@@ -20,9 +21,9 @@ use ring::digest;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashSet};
 
-/// `supportedDigestAlgorithms` (RFC 9404 §3.1): names of the HTTP digest registry.
+/// `supportedDigestAlgorithms` (RFC 9404 §3.1): names of the HTTP digest registry, the preferred one first.
 pub static DIGESTS: [(&str, &digest::Algorithm); 3] =
-    [("sha", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("sha-256", &digest::SHA256), ("sha-512", &digest::SHA512)];
+    [("sha-256", &digest::SHA256), ("sha-512", &digest::SHA512), ("sha", &digest::SHA1_FOR_LEGACY_USE_ONLY)];
 
 /// `supportedTypeNames`: the types whose objects Blob/lookup finds.
 pub const TYPE_NAMES: [&str; 3] = ["Email", "Mailbox", "Thread"];
@@ -77,6 +78,8 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
         let unknown = || MethodError::argument("properties", &format!("there is no property '{name}'"));
         properties.push(BlobProperty::parse(name).ok_or_else(unknown)?);
     }
+    let only_size = properties.iter().all(|one| matches!(one, BlobProperty::Id | BlobProperty::Size))
+        && properties.iter().any(|one| matches!(one, BlobProperty::Size));
     let account = ctx.account(&account_id, method.capability)?;
     if ids.len() > OBJECTS_IN_GET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
@@ -87,6 +90,11 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     let mut room = BLOBS_READ_SIZE_BYTES_MAX;
     for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
         let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
+        let whole = known.filter(|known| only_size && known.part.is_none());
+        if let Some(size) = whole.map(|known| size_of(ctx, account.id, &known)).transpose()?.flatten() {
+            list.push(json!({"id": known.map(|known| known.to_string()), "size": size}));
+            continue;
+        }
         let content =
             known.map(|known| blob::fetch(ctx.reader(), account.id, viewer, &known)).transpose()?.flatten();
         let (Some(known), Some(content)) = (known, content) else {
@@ -108,15 +116,28 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     Ok(())
 }
 
+/// The size of a whole blob without its content (RFC 9404 §4.2); `None` where there is none to be seen.
+fn size_of(ctx: &Ctx<'_>, account: AccountId, id: &BlobId) -> StoreResult<Option<u32>> {
+    let read = ctx.reader();
+    match id.root {
+        BlobRoot::Message(email) => Ok(read.row::<EmailRow>(account, email)?.map(|row| row.size)),
+        BlobRoot::Content(hash) => {
+            let visible = blobs::is_visible(read, account, Some(ctx.session.principal), &hash)?;
+            Ok(blobs::info(read, &hash)?.filter(|_| visible).map(|info| info.size))
+        }
+    }
+}
+
 fn object(id: &str, content: &[u8], properties: &[BlobProperty], range: &Range) -> Map<String, Value> {
     let wanted_end = range.length.map_or(content.len(), |length| range.offset.saturating_add(length));
     let start = range.offset.min(content.len());
     let octets = content.get(start..wanted_end.clamp(start, content.len())).unwrap_or_default();
-    let text = std::str::from_utf8(octets).ok();
+    // What a JSON string can't hold as it is goes as octets.
+    let text = std::str::from_utf8(octets).ok().filter(|text| ijson::allows(text));
     let base64 = || Value::from(STANDARD.encode(octets));
     let mut out = Map::with_capacity(properties.len() + 3);
     out.insert("id".into(), id.into());
-    let (mut asks_text, mut asks_data) = (false, false);
+    let (mut asks_text, mut asks_octets) = (false, false);
     for property in properties {
         match property {
             BlobProperty::Id => {}
@@ -124,19 +145,20 @@ fn object(id: &str, content: &[u8], properties: &[BlobProperty], range: &Range) 
                 out.insert("size".into(), content.len().into());
             }
             BlobProperty::Digest(name, algorithm) => {
+                asks_octets = true;
                 let digest = STANDARD.encode(digest::digest(algorithm, octets));
                 out.insert(format!("digest:{name}"), digest.into());
             }
             BlobProperty::Text => {
-                (asks_text, asks_data) = (true, true);
+                (asks_text, asks_octets) = (true, true);
                 out.insert("data:asText".into(), text.into());
             }
             BlobProperty::Base64 => {
-                asks_data = true;
+                asks_octets = true;
                 out.insert("data:asBase64".into(), base64());
             }
             BlobProperty::Data => {
-                (asks_text, asks_data) = (true, true);
+                (asks_text, asks_octets) = (true, true);
                 match text {
                     Some(text) => out.insert("data:asText".into(), text.into()),
                     None => out.insert("data:asBase64".into(), base64()),
@@ -149,7 +171,7 @@ fn object(id: &str, content: &[u8], properties: &[BlobProperty], range: &Range) 
     }
     // Without a length everything from the offset on was asked for, so that only an offset beyond
     // the end leaves something out.
-    if asks_data && (wanted_end > content.len() || range.offset > content.len()) {
+    if asks_octets && (wanted_end > content.len() || range.offset > content.len()) {
         out.insert("isTruncated".into(), true.into());
     }
     out

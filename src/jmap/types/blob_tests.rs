@@ -36,7 +36,7 @@ fn the_capability_of_blobs_tells_its_limits() {
         session["accounts"]["ab"]["accountCapabilities"]["urn:ietf:params:jmap:blob"],
         json!({
             "maxSizeBlobSet": 52_428_800, "maxDataSources": 256, "supportedTypeNames": ["Email", "Mailbox", "Thread"],
-            "supportedDigestAlgorithms": ["sha", "sha-256", "sha-512"]
+            "supportedDigestAlgorithms": ["sha-256", "sha-512", "sha"]
         })
     );
 }
@@ -116,6 +116,8 @@ fn a_range_is_told_as_text_or_base64_with_what_was_wrong_with_it() {
     let id = world.upload_text("caf\u{e9}!");
     let upload = json!({"create": {"u": {"data": [{"data:asBase64": "//4AYg=="}]}}});
     let binary = world.blob("Blob/upload", upload)["created"]["u"]["id"].clone();
+    let upload = json!({"create": {"u": {"data": [{"data:asBase64": "Ye+/vw=="}]}}});
+    let odd = world.blob("Blob/upload", upload)["created"]["u"]["id"].clone();
     for (id, arguments, wanted) in [
         (json!(id), json!({}), json!({"data:asText": "caf\u{e9}!", "size": 6})),
         (json!(id), json!({"offset": 1, "length": 2}), json!({"data:asText": "af", "size": 6})),
@@ -138,6 +140,13 @@ fn a_range_is_told_as_text_or_base64_with_what_was_wrong_with_it() {
             json!({"data:asBase64": "//4AYg==", "size": 4, "isEncodingProblem": true}),
         ),
         (binary.clone(), json!({"properties": ["data:asBase64"]}), json!({"data:asBase64": "//4AYg=="})),
+        // A noncharacter can't be in a JSON string of ours: the octets are told as they are.
+        (odd.clone(), json!({}), json!({"data:asBase64": "Ye+/vw==", "size": 4, "isEncodingProblem": true})),
+        (
+            odd.clone(),
+            json!({"offset": 3, "length": 9, "properties": ["digest:sha-256"]}),
+            json!({"digest:sha-256": "sS3IUKOwo7efwiVeF1JBziBIn+Rd+T/zXELGw0jfT78=", "isTruncated": true}),
+        ),
     ] {
         let mut wanted = wanted;
         wanted["id"] = id.clone();
@@ -218,5 +227,27 @@ fn a_blob_is_copied_to_another_account_and_stays_with_the_first() {
     ] {
         let arguments = json!({"fromAccountId": from, "accountId": to, "blobIds": ["none"]});
         assert_eq!(world.call(PLAIN, "Blob/copy", arguments).1["type"], json!(wanted));
+    }
+}
+
+#[test]
+fn the_size_of_a_blob_is_told_without_reading_it() {
+    let world = world();
+    let added = world.add(MESSAGE, &[1], &[], 5);
+    let text = world.upload_text("four");
+    let properties = json!(["id", "size"]);
+    let ids = json!([text, "rb", "rz", "none"]);
+    let answer = world.blob("Blob/get", json!({"ids": ids, "properties": properties}));
+    assert_eq!(answer["list"], json!([{"id": text, "size": 4}, {"id": "rb", "size": added.size}]));
+    assert_eq!(answer["notFound"], json!(["rz", "none"]));
+}
+
+#[test]
+fn a_creation_id_that_is_no_id_refuses_the_call() {
+    let world = world();
+    for wrong in ["", "a b", "a/b"] {
+        let create = json!({"create": {wrong: {"data": [{"data:asText": "x"}]}}});
+        let (name, error) = world.call(BLOB, "Blob/upload", create);
+        assert_eq!((name.as_str(), &error["type"]), ("error", &json!("invalidArguments")), "{wrong:?}");
     }
 }

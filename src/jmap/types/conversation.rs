@@ -8,7 +8,7 @@
 //! What a /set may change is in `conversation_set.rs`, how conversations are found in
 //! `conversation_query.rs`.
 
-use super::team::{date_json, maybe_date, principal_json, set_json};
+use super::team::{self, date_json, maybe_date, principal_json, set_json};
 use crate::inbox::desk;
 use crate::jmap::capability::Capability::{self, Ownership, Status};
 use crate::jmap::context::Ctx;
@@ -98,8 +98,11 @@ impl Object for Conversation {
         // 0 is no conversation's number.
         let known = ids.iter().map(|id| ConversationId::parse(id).unwrap_or(ConversationId(0)));
         let rows = reader.rows::<ConversationRow>(account.id, known)?;
-        let mut found: Vec<Option<Map<String, Value>>> =
-            ids.iter().zip(rows).map(|(id, row)| row.map(|row| to_json(ctx, id, &row, props))).collect();
+        let mut found: Vec<Option<Map<String, Value>>> = ids
+            .iter()
+            .zip(rows)
+            .map(|(id, row)| row.map(|row| to_json(ctx, account, id, &row, props)))
+            .collect();
         if props.has("emailIds") {
             for (id, object) in ids.iter().zip(&mut found) {
                 if let (Some(object), Some(id)) = (object, ConversationId::parse(id)) {
@@ -126,11 +129,27 @@ impl Object for Conversation {
 }
 
 /// The wanted properties of a conversation.
-pub fn to_json(ctx: &Ctx, id: &str, row: &ConversationRow, props: &Props) -> Map<String, Value> {
-    props.iter().map(|name| (name.to_owned(), property(ctx, id, row, name))).collect()
+pub fn to_json(
+    ctx: &Ctx,
+    account: &Account,
+    id: &str,
+    row: &ConversationRow,
+    props: &Props,
+) -> Map<String, Value> {
+    props.iter().map(|name| (name.to_owned(), property(ctx, account, id, row, name))).collect()
 }
 
-fn property(ctx: &Ctx, id: &str, row: &ConversationRow, name: &str) -> Value {
+/// Those who watch and are members still: who left is taken out of what they owned only.
+fn watchers(ctx: &Ctx, account: &Account, row: &ConversationRow) -> Value {
+    if row.watchers.is_empty() {
+        return json!({});
+    }
+    let staff = team::staff(ctx, account);
+    let is_member = |watcher: &&PrincipalId| staff.roster.members.contains_key(watcher);
+    set_json(row.watchers.iter().filter(is_member).map(PrincipalId::to_string))
+}
+
+fn property(ctx: &Ctx, account: &Account, id: &str, row: &ConversationRow, name: &str) -> Value {
     let conversation = |id: Option<ConversationId>| json!(id.map(|id| id.to_string()));
     match name {
         "id" => json!(id),
@@ -140,7 +159,7 @@ fn property(ctx: &Ctx, id: &str, row: &ConversationRow, name: &str) -> Value {
         "participants" => row.participants.iter().map(participant_json).collect(),
         "ownerId" => principal_json(row.owner),
         "teamId" => principal_json(row.team),
-        "watcherIds" => set_json(row.watchers.iter().map(PrincipalId::to_string)),
+        "watcherIds" => watchers(ctx, account, row),
         "status" => json!(row.status.name()),
         "snoozedUntil" => maybe_date(row.snoozed_until),
         "resolution" => json!(row.resolution),

@@ -19,6 +19,7 @@ use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::jmap::object::*;
+use crate::jmap::session::Account;
 use crate::jmap::set::Outcome;
 use crate::store::rows::team::{ConversationRow, Priority, Status};
 use crate::types::{ConversationId, EmailId, Millis, PrincipalId, UtcDate};
@@ -48,7 +49,7 @@ impl SetObject for Conversation {
     }
 
     /// What isn't named is as in the conversation that the messages leave.
-    const TELLS_DEFAULTS: bool = false;
+    const HAS_DEFAULTS: bool = false;
 
     fn create(set: &mut Set<'_, '_>, mut properties: Map<String, Value>) -> Result<Created, Refusal> {
         let unknown = || SetError::properties(["emailIds"], "There is no such message in a conversation.");
@@ -64,10 +65,6 @@ impl SetObject for Conversation {
         if properties.shift_remove("mergedIntoId").is_some_and(|into| !into.is_null()) {
             return Err(SetError::properties(["mergedIntoId"], "What is split off isn't merged.").into());
         }
-        properties.retain(|name, value| {
-            let default = Conversation::table().property(name).and_then(|one| one.default.value());
-            default.as_ref() != Some(value)
-        });
         let staff = team::staff(set.ctx, set.account);
         let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
         let id = desk.split(&emails, subject).map_err(|error| team::refused(error, &staff))?;
@@ -76,7 +73,7 @@ impl SetObject for Conversation {
             apply(set, id, &staff, Event::Set { change, expect: Expect::default() }, None)?;
         }
         let props = Props::by_default(Conversation::table(), set.ctx.using);
-        let mut told = to_json(set.ctx, &id.to_string(), &row(set, id)?, &props);
+        let mut told = to_json(set.ctx, set.account, &id.to_string(), &row(set, id)?, &props);
         told.shift_remove("id");
         Ok(Created { id: id.to_string(), properties: told })
     }
@@ -95,7 +92,7 @@ impl SetObject for Conversation {
         let expect = expect.map_err(|no| team::set_error(&no, &staff))?;
         change_one(set, id, &staff, Wish { change, merge: read_merge(&update)?, expect, note })?;
         let after = row(set, id)?;
-        Ok(told(set.ctx, &update, &before, &after))
+        Ok(told(set.ctx, set.account, &update, &before, &after))
     }
 
     fn destroy(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
@@ -249,14 +246,15 @@ fn read_change(old: &Map<String, Value>, new: &Map<String, Value>) -> Result<Cha
 /// What is otherwise than the client now thinks.
 fn told(
     ctx: &Ctx,
+    account: &Account,
     update: &Update<'_>,
     before: &ConversationRow,
     after: &ConversationRow,
 ) -> Option<Map<String, Value>> {
     let props = Props::by_default(Conversation::table(), ctx.using);
-    let mut thought = to_json(ctx, update.id, before, &props);
+    let mut thought = to_json(ctx, account, update.id, before, &props);
     thought.extend(update.new.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let mut now = to_json(ctx, update.id, after, &props);
+    let mut now = to_json(ctx, account, update.id, after, &props);
     now.retain(|name, value| thought.get(name) != Some(value));
     (!now.is_empty()).then_some(now)
 }

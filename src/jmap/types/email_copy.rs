@@ -5,6 +5,7 @@
 use super::email::Email;
 use super::email_import;
 use super::email_set::{self, Call};
+use super::team;
 use crate::inbox::intake::Brought;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::{CopyObject, Created};
@@ -49,6 +50,7 @@ impl CopyObject for Email {
         let prepared = ingest::prepare(&content, false)?;
         email_import::refuse_known(set.txn, set.account.id, &prepared)?;
         let added = email_set::bring(set.ctx, set.txn, set.account, &prepared, brought)?;
+        team::copied_out(set.ctx, set.txn, from, email, set.account.id)?;
         Ok(Created { id: added.email.to_string(), properties: email_set::told(&added) })
     }
 }

@@ -28,7 +28,7 @@ pub(super) type Call<'c, 't> = SetCall<'c, 't, ()>;
 impl SetObject for Email {
     type SetArgs = ();
     /// RFC 8621 §4.6 names what the response has.
-    const TELLS_DEFAULTS: bool = false;
+    const HAS_DEFAULTS: bool = false;
 
     fn set_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
         Ok(())

@@ -55,6 +55,7 @@ static TABLE: TypeTable = TypeTable {
         Property::mutable("lockSeconds", Kind::UnsignedInt, Initial::Required),
         Property::mutable("sharedSeen", Kind::Boolean, Initial::Bool(false)),
         Property::mutable("trustedAutomatic", Kind::Strings, Initial::EmptyArray),
+        Property::mutable("retention", Kind::UnsignedInt, Initial::Null).or_null(),
         Property::mutable("guide", Kind::String, Initial::Text("")),
         Property::mutable("signature", Kind::String, Initial::Text("")),
     ],
@@ -112,6 +113,7 @@ fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) 
         "lockSeconds" => json!(row.lock_seconds),
         "sharedSeen" => json!(row.shared_seen),
         "trustedAutomatic" => addresses(&row.trusted_automatic),
+        "retention" => json!(row.retention_days),
         "guide" => json!(row.guide),
         "signature" => json!(row.signature),
         _ => Value::Null,
@@ -149,6 +151,8 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
             row.trusted_automatic =
                 words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
         }
+        "retention" if value.is_null() => row.retention_days = None,
+        "retention" => row.retention_days = Some(u32::try_from(number()?).ok()?),
         "guide" => row.guide = text()?.to_owned(),
         "signature" => row.signature = text()?.to_owned(),
         _ => {}

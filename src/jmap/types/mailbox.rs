@@ -13,7 +13,7 @@ use crate::jmap::object::{
     Created, Initial, Kind, Object, Property, Props, SetCall, SetObject, Target, TypeTable, Update,
 };
 use crate::jmap::session::Account;
-use crate::jmap::set::Outcome;
+use crate::jmap::set::{self, Outcome};
 use crate::mail::mailbox::{MailboxError, MailboxRefusal, Tree};
 use crate::mail::{ingest, mailbox, message, viewer, words};
 use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
@@ -43,7 +43,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("unreadThreads", Kind::UnsignedInt),
         Property::server("myRights", Kind::Object),
         Property::mutable("isSubscribed", Kind::Boolean, Initial::Bool(true)),
-        Property::server("shareWith", Kind::Object).or_null().of(Capability::Principals).on_request(),
+        Property::server("shareWith", Kind::Object).or_null().of(Capability::Principals),
     ],
     // An observer may say what they want to see; the hooks ask more for everything else.
     write_role: MemberRole::Observer,
@@ -381,22 +381,24 @@ const STEP_EMAILS: usize = 250;
 /// others get their turn. It is itself as long as it has any: a client that syncs meanwhile sees it
 /// emptied, and what a crash leaves is a mailbox with fewer Emails, which can be asked away again.
 fn empty_in_steps(ctx: &mut Ctx, account: &Account, id: MailboxId) -> Result<(), MethodError> {
-    loop {
+    for step in 0.. {
         let left = list::total(ctx.reader(), account.id, List::Mailbox(id))? as usize;
         if left <= STEP_EMAILS {
             return Ok(());
         }
         tracing::debug!(account = %account.id, mailbox = %id, left, "a large mailbox is being emptied");
-        let ((), _) = ctx.write(account.id, |ctx, txn| {
+        let done = ctx.write(account.id, |ctx, txn| {
             match remove_emails(ctx, txn, account, id, STEP_EMAILS) {
                 Ok(()) => Ok(()),
                 Err(Refusal::Call(error)) => Err(error),
                 // The rules that an Email's move obeys hold in the call's own transaction, too.
                 Err(_) => Err(MethodErrorKind::Forbidden.into()),
             }
-        })?;
+        });
+        done.map_err(|error| if step > 0 { set::partly_done(&error) } else { error })?;
         ctx.let_go();
     }
+    Ok(())
 }
 
 /// Takes Emails, at most so many, out of a mailbox that is about to go; those that were in no other are

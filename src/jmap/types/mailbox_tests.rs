@@ -3,6 +3,7 @@
 use super::world::*;
 use crate::types::MailboxId;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 impl World {
     fn make(&self, mailbox: Value) -> Value {
@@ -306,6 +307,29 @@ pub fn applied(ids: &Value, changes: &Value) -> Value {
         ids.insert(at.min(ids.len()), added["id"].clone());
     }
     ids.into()
+}
+
+#[test]
+fn what_fails_after_a_step_was_done_says_so() {
+    let world = World::new();
+    let large = world.made("large", None, 0);
+    let number = MailboxId::parse(&large).unwrap().0;
+    for number_of_mail in 0..300 {
+        let raw = format!("Message-ID: <{number_of_mail}@x.example>\r\n\r\nText\r\n");
+        world.add(raw.as_bytes(), &[number], &[], i64::from(number_of_mail));
+    }
+    let set = json!({"destroy": [large], "onDestroyRemoveEmails": true});
+    let left = || {
+        let got = world.answer("Mailbox/get", json!({"ids": [large], "properties": ["totalEmails"]}));
+        got["list"][0]["totalEmails"].clone()
+    };
+    for (asked, error, emails) in [(0, "accountNotFound", 300), (1, "serverPartialFail", 50)] {
+        world.asked_until_revoked.store(asked, Ordering::Relaxed);
+        assert_eq!(world.error("Mailbox/set", set.clone()), error);
+        world.asked_until_revoked.store(usize::MAX, Ordering::Relaxed);
+        assert_eq!(left(), emails);
+    }
+    assert_eq!(world.answer("Mailbox/set", set)["destroyed"], json!([large]));
 }
 
 /// Decision 013.

@@ -13,14 +13,16 @@ use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErr
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
 use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
-use crate::jmap::query_changes::{QueryDelta, Removed};
+use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes, set};
-use crate::store::Read;
 use crate::store::keys::{self, Kind as RowKind};
-use crate::store::rows::team::{NoteAttachment, NoteRow};
+use crate::store::rows::team::{NoteAttachment, NoteRow, NoteVersion};
+use crate::store::{Read, StoreResult};
 use crate::types::limits::FILTER_SCAN_NOTES_MAX;
-use crate::types::{BlobId, ConversationId, DataType, EmailId, MemberRole, NoteId, PrincipalId, UtcDate};
+use crate::types::{
+    AccountId, BlobId, ConversationId, DataType, EmailId, MemberRole, NoteId, PrincipalId, UtcDate,
+};
 use serde_json::{Map, Value, json};
 
 /// One line a method.
@@ -51,6 +53,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("createdAt", Kind::UtcDate),
         Property::server("updatedAt", Kind::UtcDate),
         Property::server("version", Kind::String),
+        Property::server("earlierVersions", Kind::Array).on_request(),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -102,9 +105,21 @@ fn to_json(id: &str, row: &NoteRow, props: &Props) -> Map<String, Value> {
         "createdAt" => date_json(row.created_at),
         "updatedAt" => date_json(row.updated_at),
         "version" => json!(row.version.to_string()),
+        "earlierVersions" => row.earlier.iter().map(version_json).collect(),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
+}
+
+/// What the note said before an edit.
+fn version_json(earlier: &NoteVersion) -> Value {
+    json!({
+        "body": earlier.body,
+        "mentions": earlier.mentions.iter().map(|&one| principal_json(Some(one))).collect::<Value>(),
+        "attachments": earlier.attachments.iter().map(attachment_json).collect::<Value>(),
+        "updatedAt": date_json(earlier.at),
+        "version": earlier.version.to_string(),
+    })
 }
 
 fn attachment_json(attachment: &NoteAttachment) -> Value {
@@ -303,43 +318,50 @@ impl QueryObject for Note {
         since: &Since<'_>,
     ) -> Result<QueryDelta, MethodError> {
         let changed = Self::changes(ctx, account, since.query_state, usize::MAX)?;
-        let ids: Vec<String> = matching(ctx, account, query)?.iter().map(NoteId::to_string).collect();
-        let touched = |id: &String| changed.created.contains(id) || changed.updated.contains(id);
-        let added = ids.iter().zip(0..).filter(|(id, _)| touched(id)).map(|(id, at)| (id.clone(), at));
-        let gone = changed.updated.iter().chain(&changed.destroyed);
-        Ok(QueryDelta {
-            removed: gone.map(|id| Removed { id: id.clone(), beyond: false }).collect(),
-            added: added.collect(),
-            new_query_state: changed.new_state,
-            total: Some(ids.len() as u64),
-            up_to_index: None,
-        })
+        let ids = matching(ctx, account, query)?;
+        Ok(QueryDelta::of_changes(changed, ids.iter().map(NoteId::to_string)))
     }
 }
 
-/// The conversation that every result is of, if the filter says so.
-fn conversation_of(filter: &Filter<Vec<Test>>) -> Option<Option<ConversationId>> {
+/// What every result is found by, if the filter says so.
+fn found_by<T>(filter: &Filter<Vec<Test>>, of: &impl Fn(&Test) -> Option<T>) -> Option<T> {
     match filter {
-        Filter::Condition(tests) => tests.iter().find_map(|test| match test {
+        Filter::Condition(tests) => tests.iter().find_map(of),
+        Filter::And(all) => all.iter().find_map(|one| found_by(one, of)),
+        _ => None,
+    }
+}
+
+/// The notes among which those that match are, oldest first.
+fn candidates(reader: &dyn Read, account: AccountId, query: &Query<Note>) -> StoreResult<Vec<NoteId>> {
+    let limit = FILTER_SCAN_NOTES_MAX + 1;
+    let filter = query.filter.as_ref();
+    let conversation = filter.and_then(|filter| {
+        found_by(filter, &|test| match test {
             Test::Conversation(id) => Some(*id),
             _ => None,
-        }),
-        Filter::And(all) => all.iter().find_map(conversation_of),
-        _ => None,
+        })
+    });
+    let mentioned = filter.and_then(|filter| {
+        found_by(filter, &|test| match test {
+            Test::Mentions(id) => Some(*id),
+            _ => None,
+        })
+    });
+    match (conversation, mentioned) {
+        (Some(None), _) | (_, Some(None)) => Ok(Vec::new()),
+        (Some(Some(id)), _) => notes::of_conversation(reader, account, id, limit),
+        (None, Some(Some(id))) => notes::that_mention(reader, account, id, limit),
+        (None, None) => {
+            let all = reader.ids(&keys::all(account, RowKind::Note), false, limit)?;
+            Ok(all.into_iter().map(NoteId).collect())
+        }
     }
 }
 
 fn matching(ctx: &Ctx, account: &Account, query: &Query<Note>) -> Result<Vec<NoteId>, MethodError> {
     let reader = ctx.reader();
-    let limit = FILTER_SCAN_NOTES_MAX + 1;
-    let mut ids = match query.filter.as_ref().and_then(conversation_of) {
-        Some(None) => return Ok(Vec::new()),
-        Some(Some(conversation)) => notes::of_conversation(reader, account.id, conversation, limit)?,
-        None => {
-            let all = reader.ids(&keys::all(account.id, RowKind::Note), false, limit)?;
-            all.into_iter().map(NoteId).collect()
-        }
-    };
+    let mut ids = candidates(reader, account.id, query)?;
     if ids.len() > FILTER_SCAN_NOTES_MAX {
         return Err(team::too_many());
     }

@@ -11,16 +11,18 @@ use crate::inbox::refusal;
 use crate::jmap::args::{Args, as_int};
 use crate::jmap::capability::Capability::Locks;
 use crate::jmap::context::Ctx;
-use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
+use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
+use crate::jmap::query::{Comparator, Materialised, QueryResult};
+use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
-use crate::jmap::{changes, get, set};
-use crate::store::Read;
+use crate::jmap::{changes, get, query, query_changes, set};
 use crate::store::keys::{self, Kind as RowKind};
 use crate::store::rows::account::AccountState;
 use crate::store::rows::team::{ConversationRow, ReplyLockRow};
-use crate::types::{ConversationId, DataType, LockId, MemberRole, Millis};
+use crate::store::{Read, StoreResult};
+use crate::types::{ConversationId, DataType, LockId, MemberRole, Millis, PrincipalId};
 use serde_json::{Map, Value, json};
 
 /// One line a method.
@@ -28,6 +30,8 @@ pub static METHODS: &[Method] = &[
     read("ReplyLock/get", Locks, get::run::<ReplyLock>),
     read("ReplyLock/changes", Locks, changes::run::<ReplyLock>),
     write("ReplyLock/set", Locks, set::run::<ReplyLock>),
+    read("ReplyLock/query", Locks, query::run::<ReplyLock>),
+    read("ReplyLock/queryChanges", Locks, query_changes::run::<ReplyLock>),
 ];
 
 /// The type.
@@ -111,13 +115,19 @@ impl Object for ReplyLock {
         account: &Account,
         max: usize,
     ) -> Result<Option<Vec<String>>, MethodError> {
-        let now = ctx.store.clock.now();
-        // As many as there are conversations being answered, and a few that nobody swept yet.
-        let mut rows = reader.collect_rows::<ReplyLockRow>(&keys::all(account.id, RowKind::Lock))?;
-        rows.retain(|(_, row)| lock::live(Some(row), now).is_some());
-        let ids = || rows.iter().map(|(id, _)| LockId(*id).to_string());
+        let rows = live(ctx, reader, account)?;
+        let ids = || rows.iter().map(|(id, _)| id.to_string());
         Ok((rows.len() <= max).then(|| ids().collect()))
     }
+}
+
+/// The live locks, as many as there are conversations being answered.
+fn live(ctx: &Ctx, reader: &dyn Read, account: &Account) -> StoreResult<Vec<(LockId, ReplyLockRow)>> {
+    let now = ctx.store.clock.now();
+    // With a few that nobody swept yet.
+    let rows = reader.collect_rows::<ReplyLockRow>(&keys::all(account.id, RowKind::Lock))?;
+    let live = rows.into_iter().filter(|(_, row)| lock::live(Some(row), now).is_some());
+    Ok(live.map(|(id, row)| (LockId(id), row)).collect())
 }
 
 /// Was there ever a lock of that number?
@@ -201,4 +211,83 @@ impl SetObject for ReplyLock {
             }
         }
     }
+}
+
+/// One test; the tests of a FilterCondition must all hold. An id that names nothing is `None`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Test {
+    Conversation(Option<ConversationId>),
+    Holder(Option<PrincipalId>),
+}
+
+impl Test {
+    fn holds(&self, row: &ReplyLockRow) -> bool {
+        match self {
+            Self::Conversation(id) => *id == Some(row.conversation),
+            Self::Holder(id) => *id == Some(row.holder),
+        }
+    }
+}
+
+impl QueryObject for ReplyLock {
+    type Condition = Vec<Test>;
+    /// By when they end; true: the first one to end first.
+    type Sort = bool;
+    type QueryArgs = ();
+
+    fn condition(ctx: &Ctx, args: &mut Args) -> Result<Vec<Test>, MethodError> {
+        let conversation = args.string("conversationId")?;
+        let conversation = conversation.map(|id| Test::Conversation(ConversationId::parse(&id)));
+        let holder = team::principal_argument(ctx, args, "holderId")?.map(Test::Holder);
+        Ok(conversation.into_iter().chain(holder).collect())
+    }
+
+    fn sort(_ctx: &Ctx, comparator: Comparator) -> Result<bool, MethodError> {
+        match comparator.property.as_str() {
+            "expiresAt" => Ok(comparator.is_ascending),
+            _ => Err(MethodErrorKind::UnsupportedSort.into()),
+        }
+    }
+
+    fn query_args(_ctx: &Ctx, _args: &mut Args) -> Result<(), MethodError> {
+        Ok(())
+    }
+
+    fn query<'q>(
+        ctx: &'q Ctx,
+        account: &'q Account,
+        query: &'q Query<Self>,
+    ) -> Result<QueryResult<'q>, MethodError> {
+        Ok(QueryResult {
+            results: Box::new(Materialised { ids: matching(ctx, account, query)?, spell: LockId::to_string }),
+            query_state: Self::state(ctx, ctx.reader(), account)?,
+            can_calculate_changes: true,
+        })
+    }
+
+    fn query_changes(
+        ctx: &Ctx,
+        account: &Account,
+        query: &Query<Self>,
+        since: &Since<'_>,
+    ) -> Result<QueryDelta, MethodError> {
+        let changed = Self::changes(ctx, account, since.query_state, usize::MAX)?;
+        let ids = matching(ctx, account, query)?;
+        Ok(QueryDelta::of_changes(changed, ids.iter().map(LockId::to_string)))
+    }
+}
+
+fn matching(ctx: &Ctx, account: &Account, query: &Query<ReplyLock>) -> Result<Vec<LockId>, MethodError> {
+    let mut found = live(ctx, ctx.reader(), account)?;
+    if let Some(filter) = &query.filter {
+        let holds = |row: &ReplyLockRow| {
+            filter.matches(&mut |tests: &Vec<Test>| tests.iter().all(|test| test.holds(row)))
+        };
+        found.retain(|(_, row)| holds(row));
+    }
+    found.sort_by_key(|(id, row)| (row.expires_at, *id));
+    if query.sort.first() == Some(&false) {
+        found.reverse();
+    }
+    Ok(found.into_iter().map(|(id, _)| id).collect())
 }

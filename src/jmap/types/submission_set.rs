@@ -16,7 +16,7 @@ use crate::jmap::object::*;
 use crate::jmap::session::Account;
 use crate::jmap::set::Outcome;
 use crate::mail::outbound;
-use crate::store::rows::submission::{ReportsRow, SubmissionRow};
+use crate::store::rows::submission::{ReportsRow, SubmissionRow, UndoStatus};
 use crate::store::rows::team::Status;
 use crate::types::*;
 use serde_json::{Map, Value, json};
@@ -99,6 +99,11 @@ impl SetObject for EmailSubmission {
         let id = SubmissionId::parse(id).ok_or(SetErrorKind::NotFound)?;
         let row: Option<SubmissionRow> = set.reader().row(set.account.id, id)?;
         let row = row.ok_or(SetErrorKind::NotFound)?;
+        let pending = row.undo_status == UndoStatus::Pending && set.account.is_inbox();
+        if pending && row.author != set.ctx.session.principal && !set.account.allows(MemberRole::Lead) {
+            let why = "It waits to be sent, and only its sender or a lead may remove it: they couldn't take it back.";
+            return Err(SetError::forbidden(why).into());
+        }
         // RFC 8621 §7.5: it purely removes the record; what is on its way stays on it.
         outbound::destroy(set.txn, set.account.id, id, &row)?;
         set.args.gone.borrow_mut().push((id.to_string(), row.email));

@@ -2,14 +2,16 @@
 //! and how dates, ids and words are read and written.
 
 use crate::inbox::desk::{Desk, DeskError, PersonName, Staff};
-use crate::inbox::machine::Actor;
+use crate::inbox::machine::{Actor, Entry};
 use crate::inbox::refusal;
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind, VendorError};
 use crate::jmap::session::Account;
+use crate::store::rows::mail::EmailRow;
+use crate::store::rows::team::{ActivityKind, ActivityValue};
 use crate::store::{StoreResult, Txn};
-use crate::types::{EmailId, MemberRole, Millis, PrincipalId, UtcDate};
+use crate::types::{AccountId, EmailId, MemberRole, Millis, PrincipalId, UtcDate};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -31,6 +33,24 @@ pub fn desk<'t, 's>(
     staff: &'t Staff,
 ) -> StoreResult<Desk<'t, 's>> {
     Desk::open(txn, account.id, actor(ctx, account), staff)
+}
+
+/// Puts on an inbox's record that one of its messages was copied to another account.
+pub fn copied_out(
+    ctx: &Ctx,
+    txn: &mut Txn<'_>,
+    from: &Account,
+    email: EmailId,
+    to: AccountId,
+) -> StoreResult<()> {
+    if !from.is_inbox() {
+        return Ok(());
+    }
+    let staff = staff(ctx, from);
+    let mut desk = desk(ctx, from, txn, &staff)?;
+    let Some(row) = desk.read().row::<EmailRow>(from.id, email)? else { return Ok(()) };
+    let (email, to) = (ActivityValue::Email(email), ActivityValue::Account(to));
+    desk.record(row.conversation, &Entry::new(ActivityKind::CopiedOut, email.into(), to.into()))
 }
 
 /// What came of an action at the desk, as a hook says it.

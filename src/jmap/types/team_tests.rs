@@ -610,9 +610,9 @@ fn the_history_is_read_newest_first_and_cannot_be_written() {
         list,
         json!([
             {"id": newest[0], "conversationId": ids[0], "at": at, "actorId": "pc", "cause": "user",
-             "type": "ownerChanged", "before": null, "after": "pc"},
+             "type": "ownerChanged", "before": null, "after": "pc", "explain": null},
             {"id": newest[1], "conversationId": ids[0], "at": at, "actorId": "pc", "cause": "user",
-             "type": "tagAdded", "before": null, "after": "ship"}
+             "type": "tagAdded", "before": null, "after": "ship", "explain": null}
         ])
     );
     let by_mail = world.call(ANN, "Activity/query", json!({"filter": {"cause": "mail", "before": at}}));

@@ -4,6 +4,7 @@ use crate::auth::Directory;
 use crate::inbox::presence::Presences;
 use crate::jmap::capability::Capability;
 use crate::jmap::context::{Ctx, Host};
+use crate::jmap::error::MethodErrorKind;
 use crate::jmap::process::process;
 use crate::jmap::request;
 use crate::jmap::session::tests::{account, session};
@@ -15,6 +16,7 @@ use crate::store::{Read, Store, StoreOptions, Txn};
 use crate::types::{AccountId, Clock, EmailId, Keyword, MailboxId, MemberRole, Millis, Random, UtcDate};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const PLAIN: &[Capability] = &[Capability::Core, Capability::Mail];
 pub const OURS: &[Capability] = &[Capability::Core, Capability::Mail, Capability::Status];
@@ -32,6 +34,8 @@ AQIDBA==\r\n--b--\r\n";
 pub struct World {
     pub store: Arc<Store>,
     pub session: SessionData,
+    /// How often a lock that is taken anew finds the session's rights as they were.
+    pub asked_until_revoked: AtomicUsize,
 }
 
 impl World {
@@ -49,7 +53,7 @@ impl World {
         Directory::open(&store).unwrap();
         let own: Vec<AccountId> =
             accounts.iter().filter(|account| !account.is_inbox()).map(|account| account.id).collect();
-        let world = Self { store, session: session(accounts) };
+        let world = Self { store, session: session(accounts), asked_until_revoked: usize::MAX.into() };
         for account in own {
             let locked = world.store.lock_blocking(&[account]);
             let mut txn = world.store.begin(&locked);
@@ -114,7 +118,10 @@ impl World {
             store: &self.store,
             search: None,
             staff: &staff,
-            still: &|_| Ok(()),
+            still: &|_| match self.asked_until_revoked.fetch_sub(1, Ordering::Relaxed) {
+                0 => Err(MethodErrorKind::AccountNotFound),
+                _ => Ok(()),
+            },
             presences: &presences,
             hostname: "mail.example",
         };

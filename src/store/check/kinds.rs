@@ -57,6 +57,8 @@ kinds! {
     MailboxRoles "mailboxes by role" One;
     ActivityHead "head of the activity" One;
     Merge "merge" Octets(4);
+    NoteMention "mention" Octets(8);
+    NoteEdited "note with earlier versions" Octets(4);
     Principal "Principal" Octets(4);
     Account "account" Octets(4);
     Address "address" Name;

@@ -104,11 +104,14 @@ pub struct ReportsRow {
     pub displayed: Vec<String>,
 }
 
-/// What a destroyed submission leaves behind, so that a bounce still finds its conversation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// What a destroyed submission leaves behind, so that a bounce still finds its conversation, and the same
+/// message isn't sent again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReturnPathRow {
     pub email: EmailId,
     pub conversation: Option<ConversationId>,
+    /// As it was then.
+    pub submission: Option<SubmissionRow>,
 }
 
 /// What the queue notes of a submission until it is done.

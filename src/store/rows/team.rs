@@ -326,6 +326,75 @@ pub enum ActivityValue {
     Text([u8; 32]),
 }
 
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $code:literal $name:literal,)*) => {
+        /// What made the server do something that nobody asked for in so many words. The number is hashed
+        /// into the chain: never change or reuse one.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$reason,)*];
+
+            /// The number in the hash chain.
+            pub fn code(self) -> u8 {
+                match self {
+                    $(Reason::$reason => $code,)*
+                }
+            }
+
+            /// The `reason` in JSON.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Reason::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A person from outside wrote: of the Email.
+    InboundReceived = 1 "inboundReceived",
+    /// Our mail came back or wasn't taken: of the Email that says so, or the submission.
+    DeliveryFailed = 2 "deliveryFailed",
+    /// The sender named it with the submission: of that.
+    AskedWithSend = 3 "askedWithSend",
+    /// The inbox's setting: of the submission.
+    StatusAfterReply = 4 "statusAfterReply",
+    /// The inbox's setting: of the submission.
+    OwnOnReply = 5 "ownOnReply",
+    /// The time of a snooze came: of that moment.
+    SnoozedUntil = 6 "snoozedUntil",
+    /// A scheduled submission was held at its release: of it.
+    SendHeld = 7 "sendHeld",
+    /// The conversation opened again, and its owner may not work it any more: of the owner.
+    OwnerInactive = 8 "ownerInactive",
+    /// Somebody left, or was disabled: of them.
+    MemberLeft = 9 "memberLeft",
+    /// A note mentions them: of the note.
+    Mentioned = 10 "mentioned",
+    /// A client put the Email into a mailbox, or took it out: of the Email.
+    MailboxMove = 11 "mailboxMove",
+    /// No message from outside is left outside Junk and Trash.
+    NoInboundLeft = 12 "noInboundLeft",
+    /// Another conversation came in or went out: of that.
+    Merge = 13 "merge",
+    /// Whose role it is: of them.
+    Member = 14 "member",
+    /// What was brought in from elsewhere begins closed: of the Email.
+    Imported = 15 "imported",
+}
+
+/// Why the server did something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Explain {
+    pub reason: Reason,
+    pub of: ActivityValue,
+}
+
 /// One immutable entry in an inbox's history. Its number is its key, without gaps.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ActivityRow {
@@ -340,6 +409,8 @@ pub struct ActivityRow {
     /// The hash of the entry before this one.
     pub previous_hash: [u8; 32],
     pub hash: [u8; 32],
+    /// Null where somebody did just this, or nothing explains it.
+    pub explain: Option<Explain>,
 }
 row!(ActivityRow, ActivityId, Activity, Activity);
 

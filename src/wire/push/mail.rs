@@ -9,11 +9,12 @@ use crate::inbox::server::Server;
 use crate::jmap::capability::Capability;
 use crate::jmap::request;
 use crate::jmap::webpush::TEXT_BYTES_MAX;
-use crate::store::Read;
+use crate::mail::viewer;
 use crate::store::changes::Since;
-use crate::store::rows::mail::{EmailRow, Origin};
+use crate::store::rows::mail::{EmailRow, Origin, ThreadRow};
 use crate::store::rows::push::{EmailPushRow, PushSubscriptionRow};
-use crate::types::{AccountId, EmailId, limits};
+use crate::store::{Read, StoreResult};
+use crate::types::{AccountId, EmailId, Keyword, PrincipalId, limits};
 use crate::wire::feed;
 use crate::wire::{http_auth, http_jmap};
 use serde_json::{Map, Value, json};
@@ -56,16 +57,20 @@ fn delivered(
             }, "1"]
         ]),
     )?;
-    let created = answers.first()?["created"].as_array()?.clone();
-    let mut found: Vec<Value> = answers.get(1)?["ids"].as_array()?.clone();
+    let created = answers.first()?["created"].as_array()?;
+    let matching = answers.get(1)?["ids"].as_array()?;
     let snapshot = server.store.snapshot();
-    let came = |id: &Value| {
-        let email = id.as_str().and_then(EmailId::parse)?;
-        let row: EmailRow = (&snapshot as &dyn Read).row(account, email).ok()??;
-        matches!(row.origin, Origin::Inbound | Origin::Automatic | Origin::Internal).then_some(())
+    let is_told = |id: &&Value| {
+        let email = id.as_str().and_then(EmailId::parse);
+        let mark = email.and_then(|email| came(&snapshot, account, login.principal, email).ok().flatten());
+        match mark {
+            Some(Attention::Muted) | None => false,
+            Some(Attention::Followed) => true,
+            Some(Attention::Usual) => matching.contains(id),
+        }
     };
-    found.retain(|id| created.contains(id) && came(id).is_some());
-    found.truncate(limits::EMAIL_PUSH_EMAILS_MAX);
+    let newest = created.iter().rev().take(limits::EMAIL_PUSH_LOOKED_AT_MAX).filter(is_told);
+    let mut found: Vec<&Value> = newest.take(limits::EMAIL_PUSH_EMAILS_MAX).collect();
     found.reverse();
     if found.is_empty() {
         return None;
@@ -74,6 +79,46 @@ fn delivered(
     let mut answers = ask(server, login, &get)?;
     let got = answers.first_mut()?;
     Some((got["list"].as_array()?.clone(), got["state"].take()))
+}
+
+/// How much of a Thread's mail somebody wants to hear of, by their marks on any message in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Attention {
+    /// `$muted`: nothing.
+    Muted,
+    /// `$followed`: all, whatever the filter says.
+    Followed,
+    Usual,
+}
+
+/// What a message that was delivered is to somebody; `None` where it didn't come from outside.
+fn came(
+    read: &dyn Read,
+    account: AccountId,
+    principal: PrincipalId,
+    email: EmailId,
+) -> StoreResult<Option<Attention>> {
+    let row: Option<EmailRow> = read.row(account, email)?;
+    let came = |row: &EmailRow| matches!(row.origin, Origin::Inbound | Origin::Automatic | Origin::Internal);
+    let Some(row) = row.filter(came) else { return Ok(None) };
+    let thread: Option<ThreadRow> = read.row(account, row.thread)?;
+    let emails = thread.map(|thread| thread.emails).unwrap_or_default();
+    let eyes = viewer::eyes(read, account, Some(principal))?;
+    let mut attention = Attention::Usual;
+    for email in emails.iter().map(|one| one.email) {
+        let Some(row) = read.row::<EmailRow>(account, email)? else { continue };
+        let has = |keyword: &str| match &eyes {
+            Some(eyes) => eyes.keywords(email, &row).contains(&keyword),
+            None => row.keywords.iter().any(|one| one.as_str() == keyword),
+        };
+        if has(Keyword::MUTED) {
+            return Ok(Some(Attention::Muted));
+        }
+        if has(Keyword::FOLLOWED) {
+            attention = Attention::Followed;
+        }
+    }
+    Ok(Some(attention))
 }
 
 /// Calls methods as the login. `None` where it doesn't hold, or one of them answers with an error: then
