@@ -12,6 +12,7 @@ use super::returned;
 use super::server::{self, Server};
 use crate::auth::View;
 use crate::mail::dsn::{self, Notification, What};
+use crate::mail::fields;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::keyed::WireKeys;
 use crate::mail::message::{self, Added};
@@ -74,7 +75,7 @@ pub fn tell(
     if !is_inbox {
         for (what, about) in told.into_iter().filter(|(_, about)| !about.is_empty()) {
             if let Some(prepared) = notification(postmaster, txn, account, row, what, about)? {
-                let inbox = mailbox::roles(txn, account)?.with_role(MailboxRole::Inbox);
+                let inbox = mailbox::inbox_or_any(txn, account)?;
                 file(txn, account, id, &prepared, inbox.into_iter().collect())?;
             }
         }
@@ -194,7 +195,7 @@ fn notification(
         return Ok(None);
     }
     let raw = blobs::content(txn, &row.blob)?.unwrap_or_default();
-    let end = raw.windows(4).position(|window| window == b"\r\n\r\n").map_or(raw.len(), |at| at + 2);
+    let end = fields::split(&raw, 0, |_| false, |_| {});
     let email: Option<EmailRow> = (txn as &dyn Read).row(account, row.email)?;
     let now = txn.store().clock.now();
     let message_id = WireKeys::load(txn)?.message_id(&txn.store().random, &postmaster.hostname);

@@ -8,9 +8,9 @@ use super::messages::{First, Inbound};
 use super::returned;
 use super::status::Gone;
 use super::threading::{self, Decision};
-use crate::mail::ingest::Prepared;
+use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::{self, Added};
-use crate::mail::{authentication, mailbox, reports, sender, thread, viewer};
+use crate::mail::{authentication, mailbox, reports, sender, thread, viewer, words};
 use crate::store::rows::mail::{DecidedBy, EmailRow, EvidenceRow, Kept, MailAddress, Origin};
 use crate::store::rows::team::{ConversationRow, Participant};
 use crate::store::{Read, Row, StoreError, StoreResult, Txn, keys};
@@ -62,7 +62,10 @@ pub fn deliver_personal(
 ) -> StoreResult<Added> {
     let roles = mailbox::roles(txn, account)?;
     let junk = roles.with_role(MailboxRole::Junk).filter(|_| prepared.trust.spam);
-    let inbox = junk.or(roles.with_role(MailboxRole::Inbox));
+    let inbox = match junk {
+        Some(junk) => Some(junk),
+        None => mailbox::inbox_or_any(txn, account)?,
+    };
     let inbox = inbox.ok_or_else(|| StoreError::Corrupt(format!("account {account} has no Inbox")))?;
     let added = message::add(txn, account, arriving(prepared, arrival, BTreeSet::from([inbox]), false))?;
     if let Some(submission) = arrival.returned {
@@ -364,7 +367,9 @@ pub fn outsiders<'a>(
 /// A header's address as a participant; `None` where it can't be mailed to.
 pub fn participant(address: &MailAddress) -> Option<Participant> {
     let parsed = Address::parse(&address.email)?;
-    Some(Participant { name: address.name.clone().filter(|name| !name.is_empty()), address: parsed })
+    let name = address.name.clone().filter(|name| !name.is_empty());
+    let name = name.map(|name| words::cut(name, ingest::SUMMARY_NAME_BYTES_MAX));
+    Some(Participant { name, address: parsed })
 }
 
 pub(super) fn remember(

@@ -35,6 +35,8 @@ pub fn refusal(
         "a list takes no automatic answers and no reports"
     } else if prepared.trust.spam {
         "a list takes no spam"
+    } else if !prepared.has_plain_lines {
+        "a list takes no message whose header has a bare CR"
     } else if terms.subscribers.is_empty() {
         "the list has no members"
     } else if !may_write(view, terms, prepared) {

@@ -327,18 +327,8 @@ pub fn apply(
         Event::MemberLeft { principal } => ownership::member_left(&mut draft, *principal),
         Event::InboundGone(how) => status::inbound_gone(&mut draft, *how)?,
         Event::InboundBack { contents } => messages::inbound_back(&mut draft, contents),
-        Event::SiblingReplied { account } => {
-            // The version moves so that a gate that is asked with an older one asks back.
-            draft.bump();
-            draft.log(ActivityKind::SiblingReplied, Value::NONE, ActivityValue::Account(*account).into());
-        }
-        Event::SiblingsFound(siblings) => {
-            let mut all = std::mem::take(&mut draft.row.siblings);
-            all.extend(siblings);
-            all.sort_unstable();
-            all.dedup();
-            draft.row.siblings = all;
-        }
+        Event::SiblingReplied { account } => sibling_replied(&mut draft, *account),
+        Event::SiblingsFound(siblings) => siblings_found(&mut draft, siblings),
         Event::MergedInto { target } => merge::merged_into(&mut draft, *target)?,
         Event::TookIn { source, from } => merge::took_in(&mut draft, *source, from)?,
         Event::GaveBack { source, contents } => merge::gave_back(&mut draft, *source, contents)?,
@@ -427,6 +417,19 @@ impl<'a> Draft<'a> {
         }
         Applied { conversation: self.row, effects: self.effects }
     }
+}
+
+/// The version moves so that a gate that is asked with an older one asks back.
+fn sibling_replied(draft: &mut Draft<'_>, account: AccountId) {
+    draft.bump();
+    draft.log(ActivityKind::SiblingReplied, Value::NONE, ActivityValue::Account(account).into());
+}
+
+fn siblings_found(draft: &mut Draft<'_>, siblings: &[Sibling]) {
+    let all = &mut draft.row.siblings;
+    all.extend(siblings);
+    all.sort_unstable();
+    all.dedup();
 }
 
 /// Writing a note is every member's right, an observer's too.

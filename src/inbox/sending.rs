@@ -462,7 +462,7 @@ fn digests(
         let mut hasher = blake3::Hasher::new();
         hasher.update(what.as_bytes()).update(&[0]).update(order.sender.to_string().as_bytes());
         for piece in pieces {
-            hasher.update(&(piece.len() as u64).to_be_bytes()).update(piece);
+            hasher.update(blake3::hash(piece).as_bytes());
         }
         let mut digest = Digest::default();
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -117,12 +117,13 @@ fn newest_reply(
         None => return Ok(None),
     };
     let events = sending::events_since(read, account, conversation, since)?;
-    let sent = events.iter().flat_map(|(_, row)| &row.events).filter_map(|event| match &event.what {
+    let newest_first = events.iter().rev().flat_map(|(_, row)| row.events.iter().rev());
+    let mut sent = newest_first.filter_map(|event| match &event.what {
         What::Outbound(row) if row.reply && row.state == OutboundState::Sent => Some(row),
         _ => None,
     });
     let inbox_name = desk::settings(read, account)?.name;
-    Ok(sent.last().map(|row| (ToldSibling { account, inbox_name, at: row.at }, row.author)))
+    Ok(sent.next().map(|row| (ToldSibling { account, inbox_name, at: row.at }, row.author)))
 }
 
 /// Tells a conversation of replies that its siblings sent before they knew each other.

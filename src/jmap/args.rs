@@ -5,6 +5,7 @@
 
 use super::error::MethodError;
 use crate::types::is_id;
+use crate::types::limits::PROPERTIES_MAX;
 use serde_json::{Map, Value};
 
 /// The largest UnsignedInt (RFC 8620 §1.3): 2^53-1.
@@ -68,6 +69,16 @@ impl Args {
         let Some(value) = self.any(name) else { return Ok(None) };
         let number = as_int(&value).and_then(|number| u64::try_from(number).ok());
         number.map(Some).ok_or_else(|| MethodError::argument(name, "must be an integer of 0 to 2^53-1"))
+    }
+
+    /// Names of properties, of which one call has a bounded number.
+    pub fn property_names(&mut self, name: &str) -> Result<Option<Vec<String>>, MethodError> {
+        let names = self.strings(name)?;
+        if names.as_ref().is_some_and(|names| names.len() > PROPERTIES_MAX) {
+            let why = format!("names more than {PROPERTIES_MAX} properties");
+            return Err(MethodError::argument(name, &why));
+        }
+        Ok(names)
     }
 
     /// A String[]|null or Id[]|null.

@@ -15,10 +15,11 @@ use crate::mail::search::SearchIndex;
 use crate::store::engine::Snapshot;
 use crate::store::txn::Committed;
 use crate::store::{Locked, Read, Store, Ticket, Txn};
+use crate::types::limits::REQUEST_TELLS_BYTES_MAX;
 use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -55,6 +56,25 @@ pub struct Ctx<'a> {
     locked: Option<Locked>,
     /// The accounts that were told of, so that the response waits until that is durable.
     told: RefCell<BTreeSet<AccountId>>,
+    /// What this request may still tell of messages and blobs.
+    pub budget: Budget,
+}
+
+/// How many octets of messages and blobs one request has read and told, over all its calls.
+#[derive(Default, Debug)]
+pub struct Budget(Cell<usize>);
+
+impl Budget {
+    /// Counts them; `requestTooLarge` beyond what one request gets.
+    pub fn spend(&self, octets: usize) -> Result<(), MethodError> {
+        let spent = self.0.get().saturating_add(octets);
+        self.0.set(spent);
+        if spent <= REQUEST_TELLS_BYTES_MAX {
+            return Ok(());
+        }
+        let why = "This is too much for one request: ask for fewer, or in several requests; maxBodyValueBytes cuts bodies.";
+        Err(MethodError::new(MethodErrorKind::RequestTooLarge, why))
+    }
 }
 
 impl<'a> Ctx<'a> {
@@ -74,6 +94,7 @@ impl<'a> Ctx<'a> {
             call_id: String::new(),
             locked: Some(locked),
             told: RefCell::default(),
+            budget: Budget::default(),
         }
     }
 

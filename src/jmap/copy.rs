@@ -103,6 +103,10 @@ fn in_txn<T: CopyObject>(
     }
     let mut outcome = Outcome::default();
     for (creation_id, object) in &plan.create {
+        if !txn.has_room() {
+            outcome.not_created.push((creation_id.clone(), set::too_much_at_once()));
+            continue;
+        }
         let savepoint = txn.savepoint();
         match copy_one::<T>(ctx, txn, account, from, object) {
             Ok((original, copy)) => {

@@ -24,7 +24,7 @@ pub fn run<T: Object>(
     let mut args = Args::new(arguments);
     let account_id = if T::IN_ACCOUNTS { Some(args.required_string("accountId")?) } else { None };
     let ids = args.strings("ids")?;
-    let props = props::<T>(ctx, args.strings("properties")?)?;
+    let props = props::<T>(ctx, args.property_names("properties")?)?;
     let own = T::get_args(ctx, &mut args, &props)?;
     args.finish()?;
     let of_nobody = Account::of_nobody();

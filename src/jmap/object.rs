@@ -19,6 +19,7 @@ use crate::store::txn::Committed;
 use crate::store::{Read, Txn};
 use crate::types::{DataType, MemberRole, UtcDate};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// What a value may be (RFC 8620 §1). Whether an id names something is the hook's to check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,12 +212,10 @@ pub struct Props(Vec<String>);
 impl Props {
     /// Exactly these and `id`, each once.
     pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        let mut seen = HashSet::from(["id".to_owned()]);
+        let names = names.into_iter().map(Into::into).filter(|name: &String| seen.insert(name.clone()));
         let mut wanted = vec!["id".to_owned()];
-        for name in names.into_iter().map(Into::into) {
-            if !wanted.contains(&name) {
-                wanted.push(name);
-            }
-        }
+        wanted.extend(names.collect::<Vec<_>>());
         Self(wanted)
     }
 

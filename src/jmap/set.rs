@@ -88,6 +88,15 @@ pub fn run<T: SetObject>(
     Ok(())
 }
 
+/// What is said of an object for which a call has no room any more: the others are made, and it is in another
+/// call (RFC 8620 §5.3, `rateLimit`).
+pub fn too_much_at_once() -> SetError {
+    SetError::new(
+        SetErrorKind::RateLimit,
+        "This call writes very much already; send this one again in another.",
+    )
+}
+
 /// RFC 8620 §3.6.2: what is said of a call of which something was done already.
 pub fn partly_done(error: &MethodError) -> MethodError {
     let why = format!("A part was done before this came up: {}. Sync again.", error.kind.name());
@@ -182,6 +191,10 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         T::before_set(&mut self.call())?;
         let plan = self.plan;
         for (creation_id, object) in set_check::in_order::<T>(&plan.create) {
+            if !self.txn.has_room() {
+                outcome.not_created.push((creation_id.clone(), too_much_at_once()));
+                continue;
+            }
             let created = self.guarded(Target::Create(creation_id.clone()), |round| round.create(object))?;
             match created {
                 Ok(object) => {
@@ -197,6 +210,8 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
             let id = self.id_of(key).unwrap_or_else(|| key.clone());
             let updated = if doomed.contains(&id) {
                 Err(SetErrorKind::WillDestroy.into())
+            } else if !self.txn.has_room() {
+                Err(too_much_at_once())
             } else {
                 self.guarded(Target::Update(id.clone()), |round| round.update(&id, patch))?
             };

@@ -6,6 +6,46 @@ use crate::store::rows::message::HeaderField;
 use crate::store::{Read, StoreResult, blobs};
 use crate::types::*;
 
+/// Fetches blobs one after another for one viewer, and keeps the content that the last one was a part of:
+/// the parts of a message are asked for together.
+pub struct Fetcher<'r> {
+    read: &'r dyn Read,
+    account: AccountId,
+    viewer: Option<PrincipalId>,
+    last: Option<(BlobRoot, Vec<u8>)>,
+    loaded: usize,
+}
+
+impl<'r> Fetcher<'r> {
+    pub fn new(read: &'r dyn Read, account: AccountId, viewer: Option<PrincipalId>) -> Self {
+        Self { read, account, viewer, last: None, loaded: 0 }
+    }
+
+    /// As [`fetch`].
+    pub fn fetch(&mut self, id: &BlobId) -> StoreResult<Option<Vec<u8>>> {
+        if self.last.as_ref().is_none_or(|(root, _)| *root != id.root) {
+            self.last = None;
+            let Some(whole) = fetch_root(self.read, self.account, self.viewer, &id.root)? else {
+                return Ok(None);
+            };
+            self.loaded = self.loaded.saturating_add(whole.len());
+            self.last = Some((id.root, whole));
+        }
+        let Some((_, whole)) = &self.last else { return Ok(None) };
+        let found = match id.part {
+            None => Some(whole.clone()),
+            Some(part) => part_of(whole, part),
+        };
+        self.loaded = self.loaded.saturating_add(found.as_ref().map_or(0, Vec::len));
+        Ok(found)
+    }
+
+    /// The octets that were read from the store and given since this was asked last.
+    pub fn take_loaded(&mut self) -> usize {
+        std::mem::take(&mut self.loaded)
+    }
+}
+
 /// The octets of a blob as `viewer` may read them in the account: `None` where it doesn't exist, isn't
 /// the account's, or is somebody else's upload, which can't be told apart.
 pub fn fetch(
@@ -15,12 +55,17 @@ pub fn fetch(
     id: &BlobId,
 ) -> StoreResult<Option<Vec<u8>>> {
     let Some(whole) = fetch_root(read, account, viewer, &id.root)? else { return Ok(None) };
-    let Some((offset, size, encoding)) = id.part else { return Ok(Some(whole)) };
+    Ok(match id.part {
+        None => Some(whole),
+        Some(part) => part_of(&whole, part),
+    })
+}
+
+/// The decoded octets of a part; `None` where there is none at that place.
+fn part_of(whole: &[u8], (offset, size, encoding): (u32, u32, TransferEncoding)) -> Option<Vec<u8>> {
     let (offset, size) = (offset as usize, size as usize);
-    let Some(encoded) = offset.checked_add(size).and_then(|end| whole.get(offset..end)) else {
-        return Ok(None);
-    };
-    Ok(Some(super::transfer::decode(encoding, encoded)))
+    let encoded = offset.checked_add(size).and_then(|end| whole.get(offset..end))?;
+    Some(super::transfer::decode(encoding, encoded))
 }
 
 /// Whether `viewer` may read a blob in the account, without reading it.

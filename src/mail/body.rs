@@ -259,12 +259,12 @@ pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
 pub fn digest(row: &MessageRow, raw: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut add = |piece: &[u8]| {
-        hasher.update(&(piece.len() as u64).to_be_bytes()).update(piece);
+        hasher.update(blake3::hash(piece).as_bytes());
     };
     for part in &row.parts {
         add(part.media_type.as_bytes());
         add(part.name.as_deref().unwrap_or_default().as_bytes());
-        add(&(part.children.len() as u64).to_be_bytes());
+        add(part.children.len().to_string().as_bytes());
         if part.children.is_empty() {
             add(&decode(part, raw));
         }

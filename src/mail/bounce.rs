@@ -10,6 +10,7 @@ use super::reports::{Reported, Word};
 use super::{body, headers};
 use crate::store::rows::message::MessageRow;
 use crate::types::{Address, limits};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// What a mail system wrote, as far as it may be a bounce.
@@ -110,40 +111,33 @@ impl Notice {
     pub fn of(&self, recipients: &[&Address]) -> Vec<Reported> {
         let lost = LOST.iter().any(|mark| self.lower.contains(mark));
         let late = !lost && LATE.iter().any(|mark| self.lower.contains(mark));
-        let named: Vec<&&Address> = recipients.iter().filter(|one| self.names(one)).collect();
+        let failed: BTreeSet<String> = self.failed.iter().map(Address::key).collect();
+        let places: Vec<Option<Range<usize>>> = recipients.iter().map(|one| find(&self.lower, one)).collect();
+        let mut starts: Vec<usize> = places.iter().flatten().map(|place| place.start).collect();
+        starts.sort_unstable();
+        let all = || recipients.iter().zip(&places);
+        let named: Vec<_> =
+            all().filter(|(one, place)| place.is_some() || failed.contains(&one.key())).collect();
         // One recipient is who is meant, though systems leave out or mask whom they speak of.
-        let meant = match (named.is_empty(), recipients) {
-            (true, [only]) => vec![only],
-            _ => named,
-        };
-        let reported = |address: &&&Address| {
-            let reply = self.reply_about(address, recipients);
+        let meant = if named.is_empty() && recipients.len() == 1 { all().collect() } else { named };
+        let reported = |(address, place): (&&Address, &Option<Range<usize>>)| {
+            let reply = self.reply_about(place.as_ref(), &starts);
             let word = match reply.as_bytes().first() {
                 _ if late => Word::Other,
                 Some(b'4') if !lost => Word::Other,
                 _ => Word::Failed,
             };
-            Reported { addresses: vec![(**address).clone()], word, reply }
+            Reported { addresses: vec![(*address).clone()], word, reply }
         };
-        meant.iter().map(reported).collect()
+        meant.into_iter().map(reported).collect()
     }
 
-    fn names(&self, address: &Address) -> bool {
-        let key = address.key();
-        self.failed.iter().any(|failed| failed.key() == key) || find(&self.lower, address).is_some()
-    }
-
-    /// The reply that it cites near the address, else anywhere, in the form of an SMTP reply.
-    fn reply_about(&self, address: &Address, all: &[&Address]) -> String {
-        let key = address.key();
-        let after = find(&self.lower, address).map(|found| {
-            let from = found.end;
-            let rest = self.lower.get(from..).unwrap_or_default();
-            // What follows the next recipient is about that one.
-            let others = all.iter().filter(|other| other.key() != key);
-            let end = others.filter_map(|other| find(rest, other)).map(|found| found.start).min();
-            let end = end.unwrap_or(rest.len());
-            self.text.get(from..from + end).unwrap_or_default()
+    /// The reply that it cites behind the place where it names somebody, else anywhere, in the form of an
+    /// SMTP reply. What follows the next one who is named, in the order of `starts`, is about that one.
+    fn reply_about(&self, place: Option<&Range<usize>>, starts: &[usize]) -> String {
+        let after = place.map(|place| {
+            let next = starts.get(starts.partition_point(|start| *start < place.end));
+            self.text.get(place.end..next.copied().unwrap_or(self.text.len())).unwrap_or_default()
         });
         after
             .and_then(cited)

@@ -237,6 +237,8 @@ fn one_address(line: &mut Line, address: &MailAddress, after: &str, field: &str)
 
 /// A display name as the words to write (RFC 5322 `phrase`).
 fn phrase(name: &str, field: &str) -> Result<Vec<String>, ComposeError> {
+    // A name that was folded with a tab has it still.
+    let name = name.replace('\t', " ");
     if name.chars().any(char::is_control) {
         return Err(ComposeError::Control(field.to_owned()));
     }

@@ -159,6 +159,12 @@ pub fn shown_text(field: &HeaderField) -> String {
     }
 }
 
+/// The octets of a message's header, of the content that it was parsed from.
+pub fn block<'c>(message: &MessageRow, content: &'c [u8]) -> &'c [u8] {
+    let end = message.parts.first().map_or(0, |part| part.header_offset + part.header_size);
+    content.get(..(end as usize).min(content.len())).unwrap_or_default()
+}
+
 /// The last field of that name as an address list; empty where there is none.
 pub fn addresses(row: &MessageRow, name: &str) -> Vec<MailAddress> {
     row.field(name).map(|field| parse_addresses(&words::unfold(&field.value.0))).unwrap_or_default()

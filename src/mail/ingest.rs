@@ -6,7 +6,7 @@ use super::bounce::{self, Notice};
 use super::message::{NewEmail, Summary};
 use super::reports::{self, Report};
 use super::thread::ThreadKeys;
-use super::{automatic, body, headers, parse, subject};
+use super::{automatic, body, headers, parse, sender, subject, words};
 use crate::store::rows::mail::{MailAddress, Origin};
 use crate::store::rows::message::MessageRow;
 use crate::store::{PreparedBlob, StoreResult};
@@ -31,10 +31,16 @@ pub struct Prepared {
     pub notice: Option<Notice>,
     /// What the gateway found out about it.
     pub trust: Trust,
+    /// Its header can be passed on as it stands ([`sender::has_plain_lines`]).
+    pub has_plain_lines: bool,
 }
 
 /// Addresses kept in a list view's row; the whole field stays in the parsed form.
 pub const SUMMARY_ADDRESSES_MAX: usize = 8;
+/// Octets there of a name, of an address and of the subject.
+pub const SUMMARY_NAME_BYTES_MAX: usize = 256;
+pub const SUMMARY_EMAIL_BYTES_MAX: usize = 512;
+pub const SUMMARY_SUBJECT_BYTES_MAX: usize = 1000;
 
 /// Prepares a message. `null_path` says that its envelope sender is `<>`.
 pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
@@ -45,6 +51,7 @@ pub fn prepare(content: &[u8], null_path: bool) -> StoreResult<Prepared> {
     let notice = if report.is_none() { bounce::notice(&message, content, null_path) } else { None };
     Ok(Prepared {
         content: blob,
+        has_plain_lines: sender::has_plain_lines(headers::block(&message, content)),
         cc: headers::addresses(&message, "cc"),
         reply_to: headers::addresses(&message, "reply-to"),
         automatic: automatic::is_automatic(&message, null_path).is_some(),
@@ -108,12 +115,17 @@ fn summarise(message: &MessageRow, content: &[u8]) -> Summary {
     let short = |name| {
         let mut addresses = headers::addresses(message, name);
         addresses.truncate(SUMMARY_ADDRESSES_MAX);
+        for address in &mut addresses {
+            address.name = address.name.take().map(|name| words::cut(name, SUMMARY_NAME_BYTES_MAX));
+            // What is that long is no address; the parsed form has it.
+            address.email = words::cut(std::mem::take(&mut address.email), SUMMARY_EMAIL_BYTES_MAX);
+        }
         addresses
     };
     Summary {
         from: short("from"),
         to: short("to"),
-        subject: headers::text(message, "subject").unwrap_or_default(),
+        subject: words::cut(headers::text(message, "subject").unwrap_or_default(), SUMMARY_SUBJECT_BYTES_MAX),
         preview: body::preview(message, content),
         sent_at: headers::date(message, "date"),
         has_attachment: body::has_attachment(message),

@@ -56,12 +56,22 @@ pub fn passed_on(
     let from = headers::addresses(message, "from");
     let speaks_for = from.first().filter(|_| !is_signed(message, &from, list.address));
     if let Some(author) = speaks_for {
-        let known = author.name.as_deref().unwrap_or(author.email.as_str());
-        let name = Some(format!("{known} via {}", list.name));
-        let by = MailAddress { name, email: list.address.to_string() };
-        header.field("From", &DraftValue::Addresses(vec![by]))?;
-        if message.field("Reply-To").is_none() {
-            header.field("Reply-To", &DraftValue::Addresses(from.clone()))?;
+        let known = plain(author.name.as_deref().unwrap_or(author.email.as_str()));
+        let by = |name| MailAddress { name, email: list.address.to_string() };
+        let named = by(Some(format!("{known} via {}", list.name)));
+        // An author may be called anything: what can't be written is left out, and the mail goes on.
+        if header.field("From", &DraftValue::Addresses(vec![named])).is_err() {
+            header.field("From", &DraftValue::Addresses(vec![by(None)]))?;
+        }
+        let answerable = from.iter().filter(|one| Address::parse(&one.email).is_some());
+        let answerable: Vec<MailAddress> = answerable
+            .map(|one| MailAddress { name: one.name.as_deref().map(plain), email: one.email.clone() })
+            .collect();
+        if message.field("Reply-To").is_none()
+            && !answerable.is_empty()
+            && let Err(error) = header.field("Reply-To", &DraftValue::Addresses(answerable))
+        {
+            tracing::debug!(%error, "a list can't say where its author is answered");
         }
     }
     let mut out = [trace, &header.into_bytes()].concat();
@@ -87,6 +97,14 @@ pub fn passed_on(
     out.extend_from_slice(content.get(body..).unwrap_or_default());
     Ok(out)
 }
+
+/// A name on one line, and no longer than a name is.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(NAME_CHARS_MAX).collect()
+}
+
+/// What is told of an author's name.
+const NAME_CHARS_MAX: usize = 100;
 
 /// Whether the message came through this list before.
 pub fn came_through(message: &MessageRow, address: &Address) -> bool {
@@ -242,5 +260,15 @@ mod tests {
             assert_eq!(came_through(&parse(format!("{field}\r\n\r\n").as_bytes()), &all), came, "{field}");
         }
         assert_eq!(identifier(&Address::parse("\"a b\"@X.example").unwrap()), "a-b.x.example");
+    }
+
+    #[test]
+    fn whatever_an_author_is_called_the_mail_goes_on() {
+        for name in ["\"Very long\n\tname\"", "=?utf-8?q?a=0Ab?=", "\"a\\\u{1}b\"", &"n".repeat(3000)] {
+            let text = format!("From: {name} <marta@c.example>\nSubject: x\n\nText\n");
+            let out = passed(&text, None);
+            assert!(out.contains("<All@Example.com>") && out.contains("\nReply-To: "), "{out}");
+            assert!(out.ends_with("\n\nText\n"), "{out}");
+        }
     }
 }

@@ -166,6 +166,14 @@ pub fn ensure_scheduled(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<Ma
     Ok(mailbox)
 }
 
+/// The Inbox; where an account has none, its first mailbox: what comes in has to go somewhere.
+pub fn inbox_or_any(read: &dyn Read, account: AccountId) -> StoreResult<Option<MailboxId>> {
+    match roles(read, account)?.with_role(MailboxRole::Inbox) {
+        Some(inbox) => Ok(Some(inbox)),
+        None => Ok(all(read, account)?.first().map(|(id, _)| *id)),
+    }
+}
+
 /// Makes a mailbox as a client asks (RFC 8621 §2.5). Whether it fits among the others is
 /// [`misfits`]'s to say, when all changes of a call are made.
 pub fn create(txn: &mut Txn<'_>, account: AccountId, row: MailboxRow) -> MailboxResult<MailboxId> {

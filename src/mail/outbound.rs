@@ -213,6 +213,15 @@ pub fn all(read: &dyn Read) -> StoreResult<Vec<Due>> {
     collect(read, &keys::due_all(keys::Kind::Queue), usize::MAX)
 }
 
+/// Whether a handover was begun that nobody ended in its time: its relay may have the message, and before
+/// the next one [`reclaim`] says so.
+pub fn is_abandoned(read: &dyn Read, account: AccountId, id: SubmissionId, now: Millis) -> StoreResult<bool> {
+    let row = load(read, account, id)?.map(|(row, _)| row.relay);
+    Ok(
+        matches!(row, Some(relay @ RelayState::Handing { .. }) if due_at(&relay).is_some_and(|due| due <= now)),
+    )
+}
+
 /// Takes the lease for one handover. `None` where the submission isn't waiting, or isn't due yet.
 pub fn begin(
     txn: &mut Txn<'_>,
@@ -221,7 +230,8 @@ pub fn begin(
     now: Millis,
 ) -> StoreResult<Option<SubmissionRow>> {
     let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(None) };
-    if due_at(&row.relay).is_none_or(|due| due > now) {
+    let is_handing = matches!(row.relay, RelayState::Handing { .. });
+    if is_handing || due_at(&row.relay).is_none_or(|due| due > now) {
         return Ok(None);
     }
     if note(txn, account, id)?.uncertain > 0 {
@@ -303,8 +313,9 @@ pub fn finish(
     write(txn, account, id, row, note, shown, finished)
 }
 
-/// Takes up what an ended process left in the middle. Only at start, when nobody else has a lease.
-/// `None` where it wasn't in the middle.
+/// Takes up what was left in the middle: by an ended process, at the start, when nobody has a lease; by a
+/// handover whose end couldn't be written down, once its lease has run out. `None` where it wasn't in the
+/// middle.
 pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<Option<Finished>> {
     let now = txn.store().clock.now();
     let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(None) };
@@ -318,8 +329,8 @@ pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> Store
     if uncertain {
         note.uncertain += 1;
         let fate = Fate { given_up: note.uncertain > limits::UNCERTAIN_RESENDS_MAX, unknown: true };
-        let text =
-            "451 4.4.2 the server ended while the relay was taking the message: it may have it".to_owned();
+        let text = "451 4.4.2 the handover broke off while the relay was taking the message: it may have it"
+            .to_owned();
         let reply = RelayReply { verdict: Verdict::TryLater, text };
         for recipient in row.recipients.iter_mut().filter(|recipient| !recipient.settled) {
             settle(recipient, &reply, fate, &mut finished);

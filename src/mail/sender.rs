@@ -46,6 +46,14 @@ pub fn check(message: &MessageRow, own: &[Address]) -> Result<(), SenderFault> {
     }
 }
 
+/// Whether a header block can be sent as it stands: a CR or NUL within a line would be a line end, or
+/// nothing, to whoever reads it next, and fields that nobody looked at would begin there (RFC 5322 §2.2,
+/// RFC 5321 §2.3.8).
+pub fn has_plain_lines(header: &[u8]) -> bool {
+    let mut pairs = header.iter().zip(header.iter().skip(1).chain(std::iter::once(&0)));
+    !pairs.any(|(octet, next)| *octet == 0 || (*octet == b'\r' && *next != b'\n'))
+}
+
 /// The envelope sender of a message that passed [`check`]: Sender, else From; where the Identity
 /// is of another address, the Identity's.
 pub fn mail_from(message: &MessageRow, identity: &Address) -> Address {
@@ -118,5 +126,20 @@ mod tests {
         let (valid, invalid) = recipients(&both);
         assert_eq!(valid, [address("c@y"), address("A@X"), address("d@z")]);
         assert_eq!(invalid, ["bad"]);
+    }
+
+    #[test]
+    fn a_header_with_line_ends_that_others_see_elsewhere_is_told() {
+        for (header, fits) in [
+            ("From: a@x\r\nTo: b@y\r\n\r\n", true),
+            ("From: a@x\nTo: b@y\n\n", true),
+            ("From: a@x\r\nX: y\rFrom: c@y\r\n\r\n", false),
+            ("X: y\r\r\n", false),
+            ("X: \0\r\n", false),
+            ("X: y\r", false),
+            ("", true),
+        ] {
+            assert_eq!(has_plain_lines(header.as_bytes()), fits, "{header:?}");
+        }
     }
 }

@@ -143,18 +143,21 @@ fn letter(vacation: &VacationRow, prepared: &Prepared, from: MailAddress, to: &A
     let header = |name: &str, value: DraftValue| DraftHeader { name: name.to_owned(), value };
     let subject = vacation.subject.clone().filter(|subject| !subject.trim().is_empty());
     let subject = subject.unwrap_or_else(|| format!("Auto: {}", prepared.summary.subject));
+    let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let to = MailAddress { name: None, email: to.to_string() };
     let mut fields = vec![
         header("From", DraftValue::Addresses(vec![from])),
         header("To", DraftValue::Addresses(vec![to])),
-        header("Subject", DraftValue::Text(subject.replace(['\r', '\n'], " "))),
+        header("Subject", DraftValue::Text(subject)),
         header("Auto-Submitted", DraftValue::Raw(" auto-replied".to_owned())),
     ];
-    if let Some(own) = headers::message_ids(&prepared.message, "message-id").into_iter().next() {
+    let writable = |id: &String| !id.chars().any(char::is_control);
+    if let Some(own) = headers::message_ids(&prepared.message, "message-id").into_iter().find(writable) {
         let mut references = headers::message_ids(&prepared.message, "references");
         if references.is_empty() {
             references = headers::message_ids(&prepared.message, "in-reply-to");
         }
+        references.retain(writable);
         references.push(own.clone());
         let surplus = references.len().saturating_sub(limits::THREAD_REFERENCES_MAX);
         references.drain(..surplus);

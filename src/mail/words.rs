@@ -9,6 +9,15 @@ use super::{charset, transfer};
 use crate::types::TransferEncoding;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
+/// The text, cut between characters where it is longer than `max` octets.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
 /// A header value as text without line ends: NUL dropped, octets that aren't UTF-8 replaced,
 /// unfolded (RFC 5322 §2.2.3). A line end that folds nothing becomes a space.
 pub fn unfold(raw: &[u8]) -> String {

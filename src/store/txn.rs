@@ -255,6 +255,20 @@ impl<'s> Txn<'s> {
         }
     }
 
+    /// Whether there is room for another object of some size: beyond [`limits::COMMIT_BYTES_MAX`] of rows a
+    /// commit is refused as a whole, and content waits for it in memory.
+    pub fn has_room(&self) -> bool {
+        let bytes = |wanted: &dyn Fn(Cf) -> bool| -> usize {
+            let parts = Cf::ALL.into_iter().zip(&self.overlay).filter(|(cf, _)| wanted(*cf));
+            parts
+                .flat_map(|(_, overlay)| overlay)
+                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
+                .sum()
+        };
+        bytes(&|cf| cf != Cf::Blobs) < limits::COMMIT_BYTES_MAX / 4 * 3
+            && bytes(&|cf| cf == Cf::Blobs) < limits::BLOBS_MADE_SIZE_BYTES_MAX
+    }
+
     /// Writes everything, or nothing. The locks may be dropped when this returns; whatever tells of
     /// the commit must wait for its ticket.
     pub fn commit(mut self) -> StoreResult<Committed> {

@@ -21,7 +21,13 @@ impl Address {
         let domain_fits = match domain.strip_prefix('[') {
             Some(literal) => literal.strip_suffix(']').is_some_and(|literal| {
                 !literal.is_empty()
-                    && literal.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'[' | b']' | b'\\'))
+                    && literal.bytes().all(|b| {
+                        b.is_ascii_graphic()
+                            && !matches!(
+                                b,
+                                b'[' | b']' | b'\\' | b'<' | b'>' | b',' | b';' | b'"' | b'(' | b')' | b'@'
+                            )
+                    })
             }),
             None => dot_atom_fits(domain) && !domain.starts_with('-'),
         };

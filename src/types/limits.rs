@@ -10,6 +10,11 @@ pub const REQUEST_SIZE_BYTES_MAX: usize = 10 * 1024 * 1024;
 pub const REQUESTS_CONCURRENT_MAX: usize = 8;
 /// `maxCallsInRequest`.
 pub const CALLS_IN_REQUEST_MAX: usize = 64;
+/// Names of properties in one call; most are of header fields, each of which costs its search.
+pub const PROPERTIES_MAX: usize = 500;
+/// Octets that all responses of one request tell of messages and blobs; content that is read to tell a part
+/// of it counts whole.
+pub const REQUEST_TELLS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// `maxObjectsInGet`.
 pub const OBJECTS_IN_GET_MAX: usize = 1000;
 /// `maxObjectsInSet`.
@@ -30,8 +35,6 @@ pub const SET_ROUNDS_MAX: usize = 16;
 pub const BLOB_SOURCES_MAX: usize = 256;
 /// Octets that one Blob/upload or Blob/copy makes, all its blobs together.
 pub const BLOBS_MADE_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Octets that one Blob/get reads, all its blobs together.
-pub const BLOBS_READ_SIZE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// An Id (RFC 8620 §1.2).
 pub const ID_BYTES_MAX: usize = 255;
 /// How deep the JSON of a request may nest.
@@ -76,8 +79,6 @@ pub const HEADER_FIELDS_MAX: usize = 1000;
 pub const HEADER_BYTES_MAX: usize = 256 * 1024;
 /// `preview` (RFC 8621 §4.1.4), in characters.
 pub const PREVIEW_CHARS_MAX: usize = 256;
-/// `bodyValues` of one response, in octets of text.
-pub const BODY_VALUES_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// `preview` of a SearchSnippet (RFC 8621 §5), markup included.
 pub const SNIPPET_BYTES_MAX: usize = 255;
 /// Text of one message that full-text search reads.

@@ -132,7 +132,7 @@ pub(super) fn respond(
 }
 
 /// Parsing a small request is quicker than going to another thread.
-const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
+pub const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 async fn parse(web: &Web, body: Bytes) -> Result<Request, RequestError> {
     if body.len() <= PARSE_INLINE_BYTES_MAX {

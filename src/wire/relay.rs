@@ -73,11 +73,10 @@ pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch
             let (server, links, running) = (Arc::clone(&server), Arc::clone(&links), Arc::clone(&running));
             let ended = Arc::clone(&ended);
             handovers.spawn(async move {
+                let _place = Place { running, key, ended };
                 if let Err(error) = hand_over(&server, &links, &route, due).await {
                     tracing::error!(%error, submission = %due.submission, "a handover could not be written down");
                 }
-                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                ended.notify_one();
             });
         }
         while handovers.try_join_next().is_some() {}
@@ -91,6 +90,20 @@ pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch
     }
     while handovers.join_next().await.is_some() {}
     links.iter().for_each(|link| link.close_idle(true));
+}
+
+/// A handover's place among those that run, given back however it ends.
+struct Place {
+    running: Running,
+    key: (AccountId, u32),
+    ended: Arc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.ended.notify_one();
+    }
 }
 
 /// What goes out now, longest waiting first, and when the next is due. No relay has more than its
@@ -183,7 +196,11 @@ async fn reclaim(server: &Arc<Server>) -> StoreResult<()> {
 async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], due: Due) -> StoreResult<()> {
     let begun = step(server, due, move |server, locked| {
         let mut txn = server.store.begin(&locked);
-        let row = outbound::begin(&mut txn, due.account, due.submission, server.store.clock.now())?;
+        let now = server.store.clock.now();
+        if outbound::is_abandoned(&txn, due.account, due.submission, now)? {
+            handover::reclaim(server, &mut txn, due.account, due.submission)?;
+        }
+        let row = outbound::begin(&mut txn, due.account, due.submission, now)?;
         let raw = match &row {
             // What a client made has no trace headers of ours: the content is the message.
             Some(row) => blobs::content(&txn, &row.blob)?,

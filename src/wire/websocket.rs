@@ -18,7 +18,9 @@ use crate::types::limits;
 use crate::types::metrics::Raised;
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseCode, CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{
+    CloseCode, CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code,
+};
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -176,7 +178,7 @@ impl Channel {
                     self.silent = 0;
                     match frame {
                         Some(Ok(Frame::Text(text))) => {
-                            if self.hear(text.as_bytes()).await.is_err() {
+                            if self.hear(text).await.is_err() {
                                 return GONE;
                             }
                         }
@@ -193,8 +195,12 @@ impl Channel {
     }
 
     /// Acts on a message. An error where nothing can be said any more.
-    async fn hear(&mut self, text: &[u8]) -> Result<(), mpsc::error::SendError<Frame>> {
-        match ws::read(text) {
+    async fn hear(&mut self, text: Utf8Bytes) -> Result<(), mpsc::error::SendError<Frame>> {
+        let message = match text.len() <= http_jmap::PARSE_INLINE_BYTES_MAX {
+            true => ws::read(text.as_bytes()),
+            false => self.web.server.blocking(move |_| ws::read(text.as_bytes())).await,
+        };
+        match message {
             Ok(Message::Request { id, request }) => self.begin(id, request).await,
             Ok(Message::PushEnable { data_types, push_state }) => {
                 let types = data_types

@@ -188,8 +188,11 @@ async fn who_sent_what_is_late_is_told_once_and_nothing_moves() {
     assert_eq!(it.conversation().await["status"], "pending");
     let name = it.queue(&["list"])["entries"][0]["id"].as_str().unwrap().to_owned();
     it.queue(&["retry", &name]);
-    eventually("tried again", async || (it.queue(&["list"])["entries"][0]["attempts"] == 2).then_some(()))
-        .await;
+    eventually("tried again, and put off", async || {
+        let entry = &it.queue(&["list"])["entries"][0];
+        (entry["attempts"] == 2 && entry["state"] == "waiting").then_some(())
+    })
+    .await;
     relay.script(Script::default());
     it.queue(&["retry", "--all"]);
     it.delivered(&id, "unknown").await;

@@ -60,7 +60,7 @@ async fn until_its_time_a_message_waits_in_scheduled_and_nothing_moves() {
     let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
     let email = reply(&bob, "It is back.").await;
     let before = conversation(&ann).await;
-    let response = submit(&bob, TEAM, &email, hold(3)).await;
+    let response = submit(&bob, TEAM, &email, hold(10)).await;
     let id = made(&response);
     assert_eq!(response["created"]["s"]["undoStatus"], "pending", "{response}");
     assert_eq!(place_text(&ann, &email).await, "scheduled $seen");
@@ -95,7 +95,7 @@ async fn its_sender_takes_it_back_and_it_is_a_draft_again() {
     let server = office(&relay).await;
     let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
     let email = reply(&bob, "It is back.").await;
-    let id = made(&submit(&bob, TEAM, &email, hold(2)).await);
+    let id = made(&submit(&bob, TEAM, &email, hold(3600)).await);
     let cancel = json!({"update": {&id: {"undoStatus": "canceled"}}});
     let refused = ann.call("EmailSubmission/set", cancel.clone()).await;
     assert_eq!(refused["notUpdated"][&id]["type"], "forbidden", "{refused}");
@@ -109,7 +109,6 @@ async fn its_sender_takes_it_back_and_it_is_a_draft_again() {
     assert_eq!((&now["undoStatus"], &now["deliveryStatus"]), (&json!("canceled"), &Value::Null));
     let again = bob.call("EmailSubmission/set", json!({"update": {&id: {"undoStatus": "pending"}}})).await;
     assert_eq!(again["notUpdated"][&id]["type"], "invalidProperties", "{again}");
-    tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(relay.deliveries(), 0);
     // What never went out may be sent.
     made(&submit(&bob, TEAM, &email, json!({})).await);
@@ -123,9 +122,9 @@ async fn a_restart_loses_no_scheduled_message_and_sends_none_twice() {
     let mut server = office(&relay).await;
     let bob = server.client("bob@x.example").await;
     let email = reply(&bob, "It is back.").await;
-    let id = made(&submit(&bob, TEAM, &email, hold(2)).await);
+    let id = made(&submit(&bob, TEAM, &email, hold(5)).await);
     server.kill();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(relay.deliveries(), 0);
     server.start().await;
     relay.wait_for(1).await;
@@ -143,7 +142,7 @@ async fn a_colleagues_reply_in_between_holds_it() {
     let server = office(&relay).await;
     let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
     let email = reply(&bob, "It is back.").await;
-    let id = made(&submit(&bob, PLAIN, &email, hold(4)).await);
+    let id = made(&submit(&bob, PLAIN, &email, hold(10)).await);
     // Ann's gate sees it.
     let theirs = reply(&ann, "We have found it.").await;
     let version = conversation(&ann).await["version"].clone();
@@ -184,7 +183,7 @@ async fn a_person_schedules_their_own_mail_too_and_what_is_destroyed_goes_out_al
     let server = office(&relay).await;
     let bob = server.client("bob@x.example").await.own();
     let from = json!([{"email": "bob@x.example"}]);
-    let hold = json!({"envelope": envelope("bob@x.example", &[CUSTOMER], json!({"HOLDFOR": "2"}))});
+    let hold = json!({"envelope": envelope("bob@x.example", &[CUSTOMER], json!({"HOLDFOR": "8"}))});
     let kept = draft(&bob, json!({"from": from})).await;
     let lost = draft(&bob, json!({"from": from, "subject": "Lost"})).await;
     let sent = bob.mailbox("sent").await;

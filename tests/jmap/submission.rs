@@ -234,7 +234,11 @@ async fn submissions_are_found_by_each_condition_and_changes_of_a_query_are_exac
         (draft(&bob, json!({"from": from})).await, draft(&bob, json!({"from": from, "subject": "2"})).await);
     let held = json!({"envelope": envelope(BOB, &["marta@customer.example"], json!({"HOLDFOR": "3600"}))});
     let first = made(&submit(&bob, TEAM, &one, json!({})).await);
-    becomes(&bob, &first, "final").await;
+    eventually("what the relay said of it", async || {
+        let now = submission(&bob, &first).await;
+        (now["deliveryStatus"]["marta@customer.example"]["delivered"] != "queued").then_some(())
+    })
+    .await;
     let query = |filter: Value, sort: Value| {
         let bob = bob.clone();
         async move { bob.call("EmailSubmission/query", json!({"filter": filter, "sort": sort})).await }
@@ -348,5 +352,23 @@ async fn reports_that_come_back_say_what_became_of_each_recipient() {
     assert!(text.contains("disposition-notification"), "{text}");
     let changes = bob.call("EmailSubmission/changes", json!({"sinceState": state})).await;
     assert_eq!(changes["updated"], json!([id]), "{changes}");
+    server.check();
+}
+
+#[tokio::test]
+async fn a_header_that_others_would_read_otherwise_is_not_sent() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    let raw = format!(
+        "From: {BOB}\r\nX: y\rFrom: ceo@bank.example\r\nTo: marta@customer.example\r\nSubject: Hi\r\n\r\nHi\r\n"
+    );
+    let path = format!("/jmap/upload/{}/", bob.account);
+    let blob = bob.post(&path, "message/rfc822", raw.into_bytes()).await.json()["blobId"].take();
+    let import = json!({"blobId": blob, "mailboxIds": {bob.mailbox("drafts").await: true}});
+    let imported = bob.call("Email/import", json!({"emails": {"i": import}})).await;
+    let email = imported["created"]["i"]["id"].as_str().unwrap_or_else(|| panic!("{imported}"));
+    let refused = submit(&bob, TEAM, email, json!({})).await;
+    assert_eq!(refused["notCreated"]["s"]["type"], "invalidEmail", "{refused}");
+    assert_eq!(relay.deliveries(), 0);
     server.check();
 }

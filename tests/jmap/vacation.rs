@@ -1,7 +1,7 @@
 //! VacationResponse (RFC 8621 §8), answering by RFC 3834.
 
 use crate::support::relay::Relay;
-use crate::support::{CORE, Client, MAIL, TestServer, message};
+use crate::support::{CORE, Client, MAIL, TestServer, eventually, message};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -84,6 +84,10 @@ async fn a_person_gets_one_answer_a_day_that_says_what_it_is() {
     }
     assert_eq!(bob.call("EmailSubmission/get", json!({"ids": null})).await["list"], json!([]));
     deliver(&server, "marta@customer.example", "Marta@customer.example", BOB, "").await;
+    eventually("the relay's word is kept", async || {
+        (server.json(&["queue", "list"])["entries"] == json!([])).then_some(())
+    })
+    .await;
     server.kill();
     server.start().await;
     deliver(&server, "marta@customer.example", "marta@customer.example", BOB, "X-Third: 3\r\n").await;

@@ -132,11 +132,19 @@ async fn what_a_relay_perhaps_took_goes_to_no_other_by_itself() {
     first.script(closed());
     let name = entry["id"].as_str().unwrap();
     it.queue(&["retry", name]);
-    eventually("down", async || (it.state(&first).0 == "down").then_some(())).await;
+    let put_off = async |it: &Desk| {
+        eventually("down, and put off", async || {
+            let is_waiting = it.queue(&["list"])["entries"][0]["state"] == "waiting";
+            (it.state(&first).0 == "down" && is_waiting).then_some(())
+        })
+        .await;
+    };
+    put_off(&it).await;
     it.server.kill();
     it.server.start().await;
+    put_off(&it).await;
     it.queue(&["retry", name]);
-    eventually("down again", async || (it.state(&first).0 == "down").then_some(())).await;
+    put_off(&it).await;
     assert_eq!((first.deliveries(), second.connections()), (1, 0));
     // Other mail goes its way meanwhile, and this one to the same relay when it answers.
     write(&it.support, "support@x.example", "Two").await;

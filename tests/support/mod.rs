@@ -19,13 +19,13 @@ pub const PASSWORD: &str = "correct horse battery staple";
 
 /// Waits until `done` gives something; panics after twenty seconds.
 pub async fn eventually<T>(what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if let Some(value) = done().await {
             return value;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("{what}: not within twenty seconds");
+    panic!("{what}: not within a minute");
 }
 
 /// A plain message, from and to these, lines ending in CR LF.

@@ -189,7 +189,7 @@ impl Relay {
         self.shared.state().commands.clone()
     }
 
-    /// Waits until `count` messages were taken and gives them; panics after ten seconds.
+    /// Waits until `count` messages were taken and gives them; panics after a minute.
     pub async fn wait_for(&self, count: usize) -> Vec<Taken> {
         let waiting = async {
             loop {
@@ -200,7 +200,7 @@ impl Relay {
                 changed.await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(10), waiting).await {
+        match tokio::time::timeout(Duration::from_secs(60), waiting).await {
             Ok(messages) => messages,
             Err(_) => panic!("the relay took {} of {count} messages", self.deliveries()),
         }

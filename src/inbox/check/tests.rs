@@ -599,21 +599,21 @@ fn conversations_that_disagree_are_told() {
         ),
         (
             |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.ann.0, 1)),
-            &["nb mentions pb, who can't find it"],
+            &["account ac: nb mentions pb, who can't find it"],
         ),
         (
             |txn, day| {
                 txn.put_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.bob.0, 1), &()).unwrap()
             },
-            &["pc finds nb, which doesn't mention them or doesn't exist"],
+            &["account ac: pc finds nb, which doesn't mention them or doesn't exist"],
         ),
         (
             |txn, day| txn.delete_at(keys::row(day.house.inbox, Kind::NoteEdited, 1)),
-            &["nb has earlier versions, or has none, against its mark"],
+            &["account ac: nb has earlier versions, or has none, against its mark"],
         ),
         (
             |txn, day| txn.put_at(keys::row(day.house.inbox, Kind::NoteEdited, 9), &()).unwrap(),
-            &["nj is marked as edited, and doesn't exist"],
+            &["account ac: nj is marked as edited, and doesn't exist"],
         ),
         (
             |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::ConversationNote, OPEN.0, 1)),
@@ -677,8 +677,8 @@ fn what_members_see_and_disagrees_is_told() {
                 });
             },
             &[
-                "INBOX: Mailbox of pc is at 0, and its log at 11",
-                "INBOX: Email of pc is at 0, and its log at 11",
+                "INBOX: Mailbox of pc is at 0, and its log at 12",
+                "INBOX: Email of pc is at 0, and its log at 12",
             ],
         ),
     ];
@@ -709,7 +709,7 @@ fn a_history_that_was_tampered_with_is_told() {
                 txn.put_at(key, &texts).unwrap();
                 assert!(id > 0);
             },
-            &["INBOX: a text of yh isn't the one that was chained"],
+            &["INBOX: a text of yj isn't the one that was chained"],
         ),
         (
             |txn, day| {
@@ -856,7 +856,7 @@ fn blobs_and_logs_that_disagree_are_told() {
         (&day.house.server.store.snapshot() as &dyn Read).row(inbox, ()).unwrap().unwrap();
     let at = state.types.of(DataType::Note);
     let told = faults(&day, |txn| txn.delete_at(keys::change(inbox, DataType::Note, at)));
-    assert_eq!(told, [format!("account {inbox}: Note is at {at}, and its log at 0")]);
+    assert_eq!(told, [format!("account {inbox}: Note is at {at}, and its log at {}", at - 1)]);
     let told = faults(&day, |txn| txn.put_at(keys::change(inbox, DataType::Note, at + 900), &1u8).unwrap());
     assert_eq!(told, [format!("account {inbox}: an entry of a log can't be read")]);
 }

@@ -9,11 +9,11 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::ijson;
 use crate::jmap::methods::Method;
-use crate::mail::blob;
+use crate::mail::blob::Fetcher;
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::EmailRow;
 use crate::store::{Read, StoreResult};
-use crate::types::limits::{BLOBS_READ_SIZE_BYTES_MAX, OBJECTS_IN_GET_MAX};
+use crate::types::limits::OBJECTS_IN_GET_MAX;
 use crate::types::{AccountId, BlobId, BlobRoot, EmailId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -68,7 +68,7 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     let account_id = args.required_string("accountId")?;
     let required = || MethodError::argument("ids", "is required");
     let ids = args.strings("ids")?.ok_or_else(required)?;
-    let names = args.strings("properties")?.unwrap_or_else(|| vec!["data".into(), "size".into()]);
+    let names = args.property_names("properties")?.unwrap_or_else(|| vec!["data".into(), "size".into()]);
     let size = |number: Option<u64>| number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
     let range =
         Range { offset: size(args.unsigned("offset")?).unwrap_or(0), length: size(args.unsigned("length")?) };
@@ -84,10 +84,9 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     if ids.len() > OBJECTS_IN_GET_MAX {
         return Err(MethodErrorKind::RequestTooLarge.into());
     }
-    let viewer = Some(ctx.session.principal);
+    let mut fetcher = Fetcher::new(ctx.reader(), account.id, Some(ctx.session.principal));
     let (mut list, mut not_found) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
-    let mut room = BLOBS_READ_SIZE_BYTES_MAX;
     for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
         let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
         let whole = known.filter(|known| only_size && known.part.is_none());
@@ -95,17 +94,12 @@ pub fn get(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
             list.push(json!({"id": known.map(|known| known.to_string()), "size": size}));
             continue;
         }
-        let content =
-            known.map(|known| blob::fetch(ctx.reader(), account.id, viewer, &known)).transpose()?.flatten();
+        let content = known.map(|known| fetcher.fetch(&known)).transpose()?.flatten();
+        ctx.budget.spend(fetcher.take_loaded())?;
         let (Some(known), Some(content)) = (known, content) else {
             not_found.push(Value::from(id.as_str()));
             continue;
         };
-        let too_much = || {
-            let why = "These blobs are too large for one call; ask for fewer.";
-            MethodError::new(MethodErrorKind::RequestTooLarge, why)
-        };
-        room = room.checked_sub(content.len()).ok_or_else(too_much)?;
         list.push(Value::Object(object(&known.to_string(), &content, &properties, &range)));
     }
     let mut response = Map::with_capacity(3);

@@ -11,7 +11,7 @@ use super::email_header::HeaderProperty;
 use super::email_view::{EmailProperty, Message, Shape};
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
-use crate::jmap::context::Ctx;
+use crate::jmap::context::{Budget, Ctx};
 use crate::jmap::error::MethodError;
 use crate::jmap::object::{Initial, Kind, Object, Property, Props, TextList, TypeTable};
 use crate::jmap::reply;
@@ -108,7 +108,6 @@ impl Object for Email {
         let rows = reader.rows::<EmailRow>(account.id, known.iter().copied())?;
         let found: Vec<(EmailId, Option<EmailRow>)> = known.into_iter().zip(rows).collect();
         let mut out = Vec::with_capacity(found.len());
-        let mut told = 0;
         for batch in found.chunks(MESSAGES_BATCH) {
             let wants = |row: &Option<EmailRow>| row.as_ref().is_some_and(|row| shape.needs_message(row));
             let of: Vec<EmailId> = batch.iter().filter(|(_, row)| wants(row)).map(|(id, _)| *id).collect();
@@ -128,7 +127,7 @@ impl Object for Email {
                     &shape,
                     (*email, row, eyes.as_ref()),
                     stored.as_ref(),
-                    &mut told,
+                    &ctx.budget,
                 )?));
             }
         }
@@ -164,7 +163,7 @@ impl Object for Email {
                 let stored: Option<StoredMessage> = reader.row(account.id, email)?;
                 let stored = stored.ok_or_else(|| lost(email))?;
                 let known = (email, &row, eyes.as_ref());
-                let object = object(reader, account.id, &shape, known, Some(&stored), &mut 0)?;
+                let object = object(reader, account.id, &shape, known, Some(&stored), &ctx.budget)?;
                 reply::write(&mut out, &object);
             } else {
                 shape.write(&mut out, email, &row, eyes.as_ref());
@@ -208,7 +207,7 @@ fn object(
     shape: &Shape<'_>,
     (email, row, eyes): (EmailId, &EmailRow, Option<&Eyes>),
     stored: Option<&StoredMessage>,
-    told: &mut usize,
+    budget: &Budget,
 ) -> Result<Map<String, Value>, MethodError> {
     let evidence: Option<EvidenceRow> = match shape.needs_evidence() {
         true => reader.row(account, email)?,
@@ -217,10 +216,10 @@ fn object(
     let known = |property: &EmailProperty| {
         email_evidence::value(property, evidence.as_ref()).or_else(|| property.from_row(email, row, eyes))
     };
-    let Some(stored) = stored else { return shape.object(&known, None, told) };
+    let Some(stored) = stored else { return shape.object(&known, None, budget) };
     let content = match shape.needs_content() {
         true => blobs::content(reader, &row.blob)?.unwrap_or_default(),
         false => Vec::new(),
     };
-    shape.object(&known, Some(&Message::new(Body::of_email(email, stored, &content))), told)
+    shape.object(&known, Some(&Message::new(Body::of_email(email, stored, &content))), budget)
 }

@@ -7,12 +7,12 @@
 
 use super::email_header::{HeaderProperty, headers_json};
 use crate::jmap::args::Args;
-use crate::jmap::error::{MethodError, MethodErrorKind};
+use crate::jmap::context::Budget;
+use crate::jmap::error::MethodError;
 use crate::mail::blob;
 use crate::mail::body::{self, BodyLists};
 use crate::store::rows::mail::StoredMessage;
 use crate::store::rows::message::{HeaderField, MessageRow, PartRow};
-use crate::types::limits::BODY_VALUES_SIZE_BYTES_MAX;
 use crate::types::{BlobId, EmailId, TransferEncoding};
 use serde_json::{Map, Value, json};
 use std::cell::OnceCell;
@@ -90,7 +90,7 @@ impl BodyArgs {
     /// Takes the arguments.
     pub fn read(args: &mut Args) -> Result<Self, MethodError> {
         let mut read = Self::default();
-        if let Some(names) = args.strings("bodyProperties")? {
+        if let Some(names) = args.property_names("bodyProperties")? {
             read.properties.clear();
             for name in names {
                 let unknown = || format!("there is no property '{name}' of a body part");
@@ -226,9 +226,8 @@ impl<'m> Body<'m> {
         Value::Object(object)
     }
 
-    /// `bodyValues`: the text of the parts that the arguments ask for. `told` counts the octets of
-    /// one response.
-    pub fn values(&self, args: &BodyArgs, lists: &BodyLists, told: &mut usize) -> Result<Value, MethodError> {
+    /// `bodyValues`: the text of the parts that the arguments ask for.
+    pub fn values(&self, args: &BodyArgs, lists: &BodyLists, budget: &Budget) -> Result<Value, MethodError> {
         let mut wanted = BTreeSet::new();
         if args.text_values {
             wanted.extend(lists.text.iter().copied());
@@ -244,12 +243,7 @@ impl<'m> Body<'m> {
             let part = self.message.parts.get(index as usize);
             let Some(part) = part.filter(|part| part.media_type.starts_with("text/")) else { continue };
             let value = body::body_value(part, self.content, args.value_bytes_max);
-            *told = told.saturating_add(value.value.len());
-            if *told > BODY_VALUES_SIZE_BYTES_MAX {
-                let why =
-                    "The bodies are too large for one response; ask for fewer, or set maxBodyValueBytes.";
-                return Err(MethodError::new(MethodErrorKind::RequestTooLarge, why));
-            }
+            budget.spend(value.value.len())?;
             let value = json!({
                 "value": value.value,
                 "isEncodingProblem": value.is_encoding_problem,

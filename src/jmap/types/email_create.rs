@@ -7,27 +7,35 @@ use super::email_header::{self, HeaderProperty};
 use crate::jmap::args::as_int;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::mail::addresses::{EmailAddressGroup, MailAddress};
+use crate::mail::blob::Fetcher;
 use crate::mail::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
 use crate::mail::compose_headers::HeaderWriter;
+use crate::mail::compose_parts;
 use crate::mail::date::MailDate;
 use crate::mail::headers::HeaderForm;
-use crate::mail::{blob, compose_parts};
 use crate::store::{Read, StoreError};
 use crate::types::{AccountId, BlobId, PrincipalId, limits};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// Wrong properties that are named in one refusal.
+const WRONG_TOLD_MAX: usize = 100;
 
 /// Where blobs are fetched, and what is wrong so far.
 struct Reading<'a> {
-    read: &'a dyn Read,
-    account: AccountId,
-    /// Who writes, and sees their own uploads.
-    author: PrincipalId,
+    /// As who writes sees them, with their own uploads.
+    blobs: Fetcher<'a>,
+    /// Octets that were read to get at parts.
+    loaded_bytes: usize,
     values: Map<String, Value>,
     /// Properties, those of parts as paths: `bodyStructure/subParts/0/type`.
     wrong: Vec<String>,
     missing: Vec<String>,
     failed: Option<StoreError>,
+    /// Octets of content so far: of files and of texts, each as often as a part has it.
     attached_bytes: usize,
+    /// Parts so far.
+    parts: usize,
 }
 
 /// Writes the message of a create.
@@ -39,14 +47,14 @@ pub fn message(
 ) -> Result<Vec<u8>, Refusal> {
     let values = properties.get("bodyValues").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut reading = Reading {
-        read,
-        account,
-        author,
+        blobs: Fetcher::new(read, account, Some(author)),
+        loaded_bytes: 0,
         values,
         wrong: Vec::new(),
         missing: Vec::new(),
         failed: None,
         attached_bytes: 0,
+        parts: 0,
     };
     reading.check_values();
     let headers = reading.headers(properties, "");
@@ -61,7 +69,9 @@ pub fn message(
     if !reading.missing.is_empty() {
         return Err(SetErrorKind::BlobNotFound { not_found: reading.missing }.into());
     }
-    if reading.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX {
+    if reading.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX
+        || reading.loaded_bytes > limits::REQUEST_TELLS_BYTES_MAX
+    {
         let max_size = Some(limits::ATTACHMENTS_SIZE_BYTES_MAX as u64);
         return Err(SetErrorKind::TooLarge { max_size }.into());
     }
@@ -81,7 +91,7 @@ fn under(path: &str, name: &str) -> String {
 
 impl Reading<'_> {
     fn wrong(&mut self, property: String) {
-        if !self.wrong.contains(&property) {
+        if self.wrong.len() < WRONG_TOLD_MAX && !self.wrong.contains(&property) {
             self.wrong.push(property);
         }
     }
@@ -117,7 +127,7 @@ impl Reading<'_> {
     fn headers(&mut self, object: &Map<String, Value>, path: &str) -> Vec<DraftHeader> {
         let is_part = !path.is_empty();
         let mut out: Vec<DraftHeader> = Vec::new();
-        let mut named: Vec<String> = Vec::new();
+        let mut named: HashSet<String> = HashSet::new();
         for (property, value) in object {
             let convenience = || email_header::convenience(property).filter(|_| !is_part);
             let Some(header) = HeaderProperty::parse(property).or_else(convenience) else { continue };
@@ -127,11 +137,10 @@ impl Reading<'_> {
             let name = header.name.to_ascii_lowercase();
             let is_taken =
                 if is_part { name == "content-transfer-encoding" } else { name.starts_with("content-") };
-            if is_taken || named.contains(&name) {
+            if is_taken || !named.insert(name) {
                 self.wrong(under_header(path, property));
                 continue;
             }
-            named.push(name);
             let values: Vec<&Value> = match value {
                 Value::Array(all) if header.all => all.iter().collect(),
                 _ if header.all => vec![&Value::Null],
@@ -220,7 +229,8 @@ impl Reading<'_> {
             self.wrong(path.to_owned());
             return None;
         };
-        if depth > limits::MIME_DEPTH_MAX {
+        self.parts += 1;
+        if depth > limits::MIME_DEPTH_MAX || self.parts > limits::MIME_PARTS_MAX {
             self.wrong(path.to_owned());
             return None;
         }
@@ -269,7 +279,13 @@ impl Reading<'_> {
                 }
                 let value = self.values.get(id).map(|value| value.get("value").and_then(Value::as_str));
                 match value {
-                    Some(text) => Some(DraftContent::Text(text.unwrap_or_default().to_owned())),
+                    Some(text) => {
+                        let text = text.unwrap_or_default();
+                        self.attached_bytes = self.attached_bytes.saturating_add(text.len());
+                        // What is too much in all is refused below, and not gathered before.
+                        let fits = self.attached_bytes <= limits::ATTACHMENTS_SIZE_BYTES_MAX;
+                        fits.then(|| DraftContent::Text(text.to_owned()))
+                    }
                     None => {
                         self.wrong(under(path, "partId"));
                         None
@@ -301,14 +317,17 @@ impl Reading<'_> {
     }
 
     fn blob(&mut self, id: &str) -> Option<Vec<u8>> {
-        if self.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX {
+        if self.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX
+            || self.loaded_bytes > limits::REQUEST_TELLS_BYTES_MAX
+        {
             // It is refused as too large whatever this one holds.
             return None;
         }
         let fetched = match BlobId::parse(id) {
-            Some(parsed) => blob::fetch(self.read, self.account, Some(self.author), &parsed),
+            Some(parsed) => self.blobs.fetch(&parsed),
             None => Ok(None),
         };
+        self.loaded_bytes = self.loaded_bytes.saturating_add(self.blobs.take_loaded());
         match fetched {
             Ok(Some(bytes)) => {
                 self.attached_bytes = self.attached_bytes.saturating_add(bytes.len());

@@ -12,6 +12,7 @@ use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErr
 use crate::jmap::methods::Method;
 use crate::jmap::object::{Object, SetObject};
 use crate::jmap::session::Account;
+use crate::jmap::set;
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::Added;
 use crate::mail::{blob, headers, thread};
@@ -39,6 +40,10 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
         }
         let (mut created, mut not_created) = (Map::new(), Map::new());
         for (creation_id, import) in emails {
+            if !txn.has_room() {
+                not_created.insert(creation_id, set::too_much_at_once().into_json(ctx.using));
+                continue;
+            }
             let savepoint = txn.savepoint();
             match import_one(ctx, txn, account, &import) {
                 Ok(added) => {

@@ -7,11 +7,12 @@ use super::email::{self, Email};
 use super::email_body::{Body, BodyArgs, PartBlobs};
 use super::email_view::{EmailProperty, Message, Shape};
 use crate::jmap::args::Args;
-use crate::jmap::context::Ctx;
+use crate::jmap::context::{Budget, Ctx};
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::methods::Method;
 use crate::jmap::object::Object;
-use crate::mail::{blob, body, parse};
+use crate::mail::blob::Fetcher;
+use crate::mail::{body, parse};
 use crate::store::rows::message::MessageRow;
 use crate::types::BlobId;
 use crate::types::limits::OBJECTS_IN_GET_MAX;
@@ -45,7 +46,7 @@ pub fn run(ctx: &mut Ctx, method: &Method, arguments: Map<String, Value>) -> Res
     let account_id = args.required_string("accountId")?;
     let required = || MethodError::argument("blobIds", "is required");
     let blob_ids = args.strings("blobIds")?.ok_or_else(required)?;
-    let properties = properties(ctx, args.strings("properties")?)?;
+    let properties = properties(ctx, args.property_names("properties")?)?;
     let body = BodyArgs::read(&mut args)?;
     args.finish()?;
     let account = ctx.account(&account_id, method.capability)?;
@@ -55,16 +56,14 @@ pub fn run(ctx: &mut Ctx, method: &Method, arguments: Map<String, Value>) -> Res
     let shape = Shape::new(properties.iter().map(String::as_str), &body);
     let mut seen = HashSet::new();
     let (mut parsed, mut not_parsable, mut not_found) = (Map::new(), Vec::new(), Vec::new());
-    let mut told = 0;
+    let mut blobs = Fetcher::new(ctx.reader(), account.id, Some(ctx.session.principal));
     for id in &blob_ids {
         if !seen.insert(id.as_str()) {
             continue;
         }
         let known = BlobId::parse(id);
-        let raw = known
-            .map(|known| blob::fetch(ctx.reader(), account.id, Some(ctx.session.principal), &known))
-            .transpose()?
-            .flatten();
+        let raw = known.map(|known| blobs.fetch(&known)).transpose()?.flatten();
+        ctx.budget.spend(blobs.take_loaded())?;
         let (Some(known), Some(raw)) = (known, raw) else {
             not_found.push(Value::from(id.as_str()));
             continue;
@@ -74,7 +73,7 @@ pub fn run(ctx: &mut Ctx, method: &Method, arguments: Map<String, Value>) -> Res
             not_parsable.push(Value::from(id.as_str()));
             continue;
         }
-        parsed.insert(id.clone(), Value::Object(object(&shape, known, &message, &raw, &mut told)?));
+        parsed.insert(id.clone(), Value::Object(object(&shape, known, &message, &raw, &ctx.budget)?));
     }
     let or_null = |list: Vec<Value>| if list.is_empty() { Value::Null } else { Value::Array(list) };
     let mut response = Map::with_capacity(4);
@@ -101,7 +100,7 @@ fn object(
     id: BlobId,
     message: &MessageRow,
     raw: &[u8],
-    told: &mut usize,
+    budget: &Budget,
 ) -> Result<Map<String, Value>, MethodError> {
     let known = |property: &EmailProperty| match property {
         EmailProperty::BlobId => Some(id.to_string().into()),
@@ -112,5 +111,5 @@ fn object(
         _ => None,
     };
     let body = Body::of_message(message, PartBlobs::within(id, 0), raw);
-    shape.object(&known, Some(&Message::new(body)), told)
+    shape.object(&known, Some(&Message::new(body)), budget)
 }

@@ -5,8 +5,9 @@ use super::world::*;
 use crate::jmap::capability::Capability;
 use crate::jmap::session::tests::account;
 use crate::store::PreparedBlob;
-use crate::store::uploads;
-use crate::types::BlobId;
+use crate::store::rows::mail::EmailRow;
+use crate::store::{Read, uploads};
+use crate::types::{BlobId, TransferEncoding};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -567,4 +568,69 @@ proptest! {
             prop_assert_ne!(&response[1]["type"], &json!("serverPartialFail"));
         }
     }
+}
+
+/// One text in very many parts asks for more than any message may be: it is refused before it is written.
+#[test]
+fn parts_and_texts_are_counted_while_they_are_read() {
+    let world = World::new();
+    let text = "x".repeat(1024 * 1024);
+    for (count, kind) in [(100, "tooLarge"), (20_000, "invalidProperties")] {
+        let parts = vec![json!({"partId": "t", "type": "text/plain"}); count];
+        let email = json!({
+            "mailboxIds": {"mb": true}, "bodyValues": {"t": {"value": text}},
+            "bodyStructure": {"type": "multipart/mixed", "subParts": parts}
+        });
+        let answer = world.answer("Email/set", json!({"create": {"c": email}}));
+        let error = &answer["notCreated"]["c"];
+        assert_eq!(error["type"], kind, "{count}");
+        assert!(error["properties"].as_array().is_none_or(|named| named.len() <= 100));
+    }
+}
+
+#[test]
+fn a_call_names_a_bounded_number_of_properties() {
+    let world = World::new();
+    let names: Vec<String> = (0..501).map(|number| format!("header:X-{number}")).collect();
+    for arguments in [
+        json!({"ids": [], "properties": names}),
+        json!({"ids": [], "properties": ["id"], "bodyProperties": names}),
+    ] {
+        assert_eq!(world.error("Email/get", arguments), "invalidArguments");
+    }
+    let answer = world.answer("Email/get", json!({"ids": [], "properties": names[..500]}));
+    assert_eq!(answer["list"], json!([]));
+}
+
+/// What a part is read from counts, and so does what was told by the calls before.
+#[test]
+fn what_one_request_reads_and_tells_is_bounded_over_all_its_calls() {
+    let mut accounts = vec![account(1, None)];
+    accounts[0].capabilities.insert(Capability::Blob);
+    let world = World::with(accounts);
+    let blob = world.upload(&vec![b'a'; 20 * 1024 * 1024]);
+    let get = |id: String| json!(["Blob/get", {"ids": [id], "properties": ["data:asText"]}, "c"]);
+    let using = &[Capability::Core, Capability::Mail, Capability::Blob];
+    let whole = BlobId::parse(&blob).unwrap();
+    let part = |number: u32| {
+        get(BlobId { part: Some((number, 1, TransferEncoding::Identity)), ..whole }.to_string())
+    };
+    for (calls, fails_at) in [(vec![get(blob.to_string()); 8], 6), ((0..20).map(part).collect(), 12)] {
+        let responses = world.request(using, json!(calls));
+        let failed = responses.as_array().unwrap().iter().position(|one| one[0] == "error");
+        assert_eq!(failed, Some(fails_at), "{}", responses[0]);
+        assert_eq!(responses[fails_at][1]["type"], "requestTooLarge");
+    }
+}
+
+#[test]
+fn a_subject_of_any_length_is_told_whole_and_kept_short_in_lists() {
+    let world = World::new();
+    let long = "\u{e4}".repeat(30_000);
+    let raw = format!("From: \"{long}\" <a@b.example>\r\nSubject: {long}\r\n\r\nText\r\n");
+    let added = world.add(raw.as_bytes(), &[1], &[], 5);
+    let row: EmailRow = (&world.store.snapshot() as &dyn Read).row(ACCOUNT, added.email).unwrap().unwrap();
+    assert!(row.subject.len() <= 1000 && row.from[0].name.as_ref().unwrap().len() <= 256);
+    let told = world.get("eb", json!(["subject", "from"]));
+    assert_eq!((&told["subject"], &told["from"][0]["name"]), (&json!(long), &json!(long)));
 }

@@ -7,10 +7,13 @@
 use super::email_body::{Body, BodyArgs};
 use super::email_evidence;
 use super::email_header::{self, HeaderProperty, addresses_json, headers_json};
+use crate::jmap::context::Budget;
 use crate::jmap::error::MethodError;
 use crate::jmap::reply;
 use crate::mail::body::{self, BodyLists};
-use crate::mail::ingest::SUMMARY_ADDRESSES_MAX;
+use crate::mail::ingest::{
+    SUMMARY_ADDRESSES_MAX, SUMMARY_EMAIL_BYTES_MAX, SUMMARY_NAME_BYTES_MAX, SUMMARY_SUBJECT_BYTES_MAX,
+};
 use crate::mail::viewer::Eyes;
 use crate::store::rows::mail::{EmailRow, MailAddress};
 use crate::types::{BlobId, EmailId, Keyword};
@@ -95,7 +98,7 @@ impl EmailProperty {
             Self::ConversationId => row.conversation.map(|id| id.to_string()).into(),
             Self::From if is_whole(&row.from) => addresses_json(&row.from),
             Self::To if is_whole(&row.to) => addresses_json(&row.to),
-            Self::Subject if !row.subject.is_empty() => row.subject.as_str().into(),
+            Self::Subject if self.is_in_row(row) => row.subject.as_str().into(),
             Self::SentAt => row.sent_at.clone().into(),
             _ => return None,
         })
@@ -143,7 +146,7 @@ impl EmailProperty {
         match self {
             Self::From => is_whole(&row.from),
             Self::To => is_whole(&row.to),
-            Self::Subject => !row.subject.is_empty(),
+            Self::Subject => !row.subject.is_empty() && row.subject.len() + 4 <= SUMMARY_SUBJECT_BYTES_MAX,
             other => other.is_of_summary(),
         }
     }
@@ -182,7 +185,12 @@ fn write_addresses(out: &mut Vec<u8>, addresses: &[MailAddress]) {
 
 /// Can the list be neither cut nor that of a field that isn't there?
 fn is_whole(addresses: &[MailAddress]) -> bool {
-    (1..SUMMARY_ADDRESSES_MAX).contains(&addresses.len())
+    // What was cut is a little shorter than the limit at most.
+    let is_cut = |one: &MailAddress| {
+        one.name.as_ref().is_some_and(|name| name.len() + 4 > SUMMARY_NAME_BYTES_MAX)
+            || one.email.len() + 4 > SUMMARY_EMAIL_BYTES_MAX
+    };
+    (1..SUMMARY_ADDRESSES_MAX).contains(&addresses.len()) && !addresses.iter().any(is_cut)
 }
 
 fn set(names: impl Iterator<Item = String>) -> Value {
@@ -245,24 +253,34 @@ impl<'a> Shape<'a> {
         self.body.wants_values() && self.wanted.iter().any(|(_, one)| *one == EmailProperty::BodyValues)
     }
 
-    /// The object. `known` gives what comes from elsewhere than the message; `told` counts the
-    /// octets of body values of one response.
+    /// The object. `known` gives what comes from elsewhere than the message; what is long counts against the
+    /// budget.
     pub fn object(
         &self,
         known: &dyn Fn(&EmailProperty) -> Option<Value>,
         message: Option<&Message<'_>>,
-        told: &mut usize,
+        budget: &Budget,
     ) -> Result<Map<String, Value>, MethodError> {
         let mut object = Map::with_capacity(self.wanted.len());
         for (name, property) in &self.wanted {
             let value = match (known(property), message) {
                 (Some(value), _) => value,
-                (None, Some(message)) => message.value(property, self.body, told)?,
+                (None, Some(message)) => message.value(property, self.body, budget)?,
                 (None, None) => Value::Null,
             };
             object.insert((*name).to_owned(), value);
         }
         Ok(object)
+    }
+}
+
+/// About how many octets a value is.
+fn octets(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(octets).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + octets(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
     }
 }
 
@@ -281,14 +299,14 @@ impl<'m> Message<'m> {
         &self,
         property: &EmailProperty,
         args: &BodyArgs,
-        told: &mut usize,
+        budget: &Budget,
     ) -> Result<Value, MethodError> {
         let convenience = |name| match email_header::convenience(name) {
             Some(header) => header.value(self.body.fields()),
             None => Value::Null,
         };
         let lists = || self.lists.get_or_init(|| body::lists(self.body.message()));
-        Ok(match property {
+        let value = match property {
             EmailProperty::From => convenience("from"),
             EmailProperty::To => convenience("to"),
             EmailProperty::Subject => convenience("subject"),
@@ -296,11 +314,15 @@ impl<'m> Message<'m> {
             EmailProperty::Header(header) => header.value(self.body.fields()),
             EmailProperty::Headers => headers_json(self.body.fields()),
             EmailProperty::BodyStructure => self.body.structure(args),
-            EmailProperty::BodyValues => self.body.values(args, lists(), told)?,
+            EmailProperty::BodyValues => self.body.values(args, lists(), budget)?,
             EmailProperty::TextBody => self.body.list(args, &lists().text),
             EmailProperty::HtmlBody => self.body.list(args, &lists().html),
             EmailProperty::Attachments => self.body.list(args, &lists().attachments),
             _ => Value::Null,
-        })
+        };
+        if *property != EmailProperty::BodyValues {
+            budget.spend(octets(&value))?;
+        }
+        Ok(value)
     }
 }

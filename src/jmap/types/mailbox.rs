@@ -238,7 +238,18 @@ impl SetObject for Mailbox {
             made.map_or(Target::Update(id), |(creation_id, _)| Target::Create(creation_id.clone()))
         };
         let found = mailbox::misfits(before, &after);
-        Ok(found.into_iter().map(|(id, why)| (target(id), unfit(why))).collect())
+        let mut refused: Vec<_> = found.into_iter().map(|(id, why)| (target(id), unfit(why))).collect();
+        // Mail comes in all the time, and has to go somewhere.
+        let inbox_of = |tree: &Tree| {
+            tree.iter().find(|(_, row)| row.role == Some(MailboxRole::Inbox)).map(|(id, _)| *id)
+        };
+        if let (Some(inbox), None) = (inbox_of(before), inbox_of(&after)) {
+            let is_there = after.iter().any(|(id, _)| *id == inbox);
+            let of = if is_there { target(inbox) } else { Target::Destroy(inbox.to_string()) };
+            let why = "New mail is put into the mailbox with the role inbox: give another one the role, too.";
+            refused.push((of, SetError::forbidden(why)));
+        }
+        Ok(refused)
     }
 
     fn create(set: &mut Set<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {

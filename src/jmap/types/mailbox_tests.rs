@@ -373,3 +373,16 @@ fn a_large_mailbox_goes_in_steps_and_each_state_between_is_true() {
     }
     assert_eq!((destroyed, updated, &since), (400, 200, &state("Email")));
 }
+
+#[test]
+fn there_is_always_a_mailbox_for_what_comes_in() {
+    let world = World::new();
+    let refused = world.answer("Mailbox/set", json!({"update": {"mb": {"role": null}}, "destroy": ["mb"]}));
+    assert_eq!(refused["notUpdated"]["mb"]["type"], "willDestroy", "{refused}");
+    assert_eq!(refused["notDestroyed"]["mb"]["type"], "forbidden", "{refused}");
+    let refused = world.answer("Mailbox/set", json!({"update": {"mb": {"role": null}}}));
+    assert_eq!(refused["notUpdated"]["mb"]["type"], "forbidden", "{refused}");
+    let other = world.made("Other", None, 0);
+    let moved = json!({"update": {&other: {"role": "inbox"}}, "destroy": ["mb"]});
+    assert_eq!(world.answer("Mailbox/set", moved)["destroyed"], json!(["mb"]));
+}

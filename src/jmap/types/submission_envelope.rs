@@ -4,7 +4,9 @@
 
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::SetCall;
+use crate::mail::headers;
 use crate::mail::sender::{self, SenderFault};
+use crate::store::blobs;
 use crate::store::rows::mail::{EmailRow, IdentityRow, StoredMessage};
 use crate::store::rows::submission::{Delivered, Recipient};
 use crate::types::*;
@@ -50,6 +52,11 @@ pub fn checked<A>(
             let why = "A message has one From; several people in it need one Sender.";
             return Err(SetError::new(SetErrorKind::InvalidEmail { properties }, why).into());
         }
+    }
+    let content = blobs::content(reader, &row.blob)?.unwrap_or_default();
+    if !sender::has_plain_lines(headers::block(&stored.message, &content)) {
+        let why = "Its header has a CR that ends no line, or a NUL; nobody reads such a header alike.";
+        return Err(SetError::new(SetErrorKind::InvalidEmail { properties: Vec::new() }, why).into());
     }
     let envelope = match given {
         Some(Value::Object(given)) => read(given, set.ctx.store.clock.now())?,

@@ -4,6 +4,7 @@
 //! empty or none. Anything else needs a struct of its own, and a conversion.
 
 pub mod account;
+pub mod activity;
 pub mod directory;
 pub mod mail;
 pub mod message;
