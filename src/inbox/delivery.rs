@@ -5,7 +5,7 @@ use super::addressing::{self, Target};
 use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
 use super::lists;
-use super::machine::Actor;
+use super::machine::{Actor, Entry, Value};
 use super::receipts;
 use super::server::{self, ReturnPath, Server};
 use super::siblings;
@@ -13,10 +13,12 @@ use crate::auth::View;
 use crate::mail::date::MailDate;
 use crate::mail::envelope::Envelope;
 use crate::mail::ingest::{self, Prepared};
+use crate::mail::message::Added;
 use crate::mail::quota::{self, Room};
 use crate::mail::{reports, vacation, words};
 use crate::store::rows::directory::{AccountKind, Posting};
-use crate::store::rows::team::Cause;
+use crate::store::rows::mail::EmailRow;
+use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
 use crate::store::{Read, StoreError, StoreResult, Ticket};
 use crate::types::{AccountId, Address, EmailId, Millis, SubmissionId, limits};
 use std::collections::BTreeMap;
@@ -234,7 +236,9 @@ async fn deliver_to(
             let added = if is_inbox(&view, account) {
                 let staff = server::staff(&view, account);
                 let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
-                intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?
+                let added = intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?;
+                acknowledge(&mut desk, &prepared, &arrival, &added, &server.settings.hostname)?;
+                added
             } else {
                 let added = intake::deliver_personal(&mut txn, account, &prepared, &arrival)?;
                 let hostname = &server.settings.hostname;
@@ -253,6 +257,34 @@ async fn deliver_to(
             Ok((Some(added.email), txn.commit()?.ticket))
         })
         .await
+}
+
+/// Answers a person who began a conversation, where the inbox has a text for that. It is on record, and moves
+/// nothing: nobody has answered yet.
+fn acknowledge(
+    desk: &mut Desk<'_, '_>,
+    prepared: &Prepared,
+    arrival: &Arrival<'_>,
+    added: &Added,
+    hostname: &str,
+) -> StoreResult<()> {
+    let Some(text) = desk.settings.acknowledgement.clone() else { return Ok(()) };
+    let row: Option<EmailRow> = desk.read().row(desk.account, added.email)?;
+    let Some(id) = row.and_then(|row| row.conversation) else { return Ok(()) };
+    let began = desk.conversation(id)?.is_some_and(|row| {
+        row.message_count == 1 && row.waiting_since == Some(arrival.at) && arrival.returned.is_none()
+    });
+    if !began {
+        return Ok(());
+    }
+    let account = desk.account;
+    let about = (text.as_str(), id);
+    let sent = vacation::acknowledge(desk.txn, account, prepared, arrival.mail_from, added, hostname, about)?;
+    if let Some(submission) = sent {
+        let before = ActivityValue::Submission(submission).into();
+        desk.record(Some(id), &Entry::new(ActivityKind::AutomaticSent, before, Value::NONE))?;
+    }
+    Ok(())
 }
 
 /// Passes a message on to the members of a list, or notes what came back from one of them. It isn't

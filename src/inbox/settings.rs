@@ -9,7 +9,8 @@ use crate::mail::{mailbox, viewer};
 use crate::store::rows::team::{ActivityKind, InboxSettingsRow, Status};
 use crate::store::{Change, StoreResult, keys};
 use crate::types::limits::{
-    GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, RETENTION_DAYS_MAX, TAG_BYTES_MAX, WORDS_MAX,
+    GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, RETENTION_DAYS_MAX, TAG_BYTES_MAX,
+    VACATION_BODY_BYTES_MAX, WORDS_MAX,
 };
 use crate::types::{ConversationId, DataType, MemberRole, Millis};
 
@@ -83,6 +84,10 @@ fn check(row: &InboxSettingsRow) -> Result<(), Refusal> {
     }
     if row.trusted_automatic.len() > WORDS_MAX {
         return wrong("trustedAutomatic", "There are too many addresses.");
+    }
+    let acknowledgement = row.acknowledgement.as_deref();
+    if acknowledgement.is_some_and(|text| text.trim().is_empty() || text.len() > VACATION_BODY_BYTES_MAX) {
+        return wrong("acknowledgement", "The text is empty, or too long: null sends none.");
     }
     if row.retention_days.is_some_and(|days| days > RETENTION_DAYS_MAX) {
         return wrong("retention", "That is longer than a hundred years: null keeps it for ever.");

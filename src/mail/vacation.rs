@@ -1,4 +1,5 @@
-//! Answering in somebody's absence (RFC 8621 §8), by the rules of RFC 3834: never automatic mail,
+//! Answering in somebody's absence (RFC 8621 §8), and telling a customer that an inbox got their mail, by the
+//! rules of RFC 3834: never automatic mail,
 //! never ourselves, only what was sent to an address of the account, each sender once a day and
 //! nobody beyond a limit, with a null return path. The answer is queued in the transaction that
 //! delivers the message: both or neither.
@@ -36,17 +37,47 @@ pub fn answer(
     added: &Added,
     hostname: &str,
 ) -> StoreResult<()> {
-    let now = txn.store().clock.now();
     let vacation = row(txn, account)?;
-    if !is_active(&vacation, now) {
+    if !is_active(&vacation, txn.store().clock.now()) {
         return Ok(());
     }
-    let Some(sender) = mail_from.filter(|sender| may_answer(prepared, sender)) else { return Ok(()) };
+    respond(txn, account, prepared, mail_from, added, hostname, &vacation).map(|_| ())
+}
+
+/// Tells whoever began a conversation in an inbox that their message is there: the inbox's own text, by the
+/// same rules. In it `{number}` stands for the conversation's number and `{subject}` for the message's subject.
+/// Gives the submission, where there is an answer.
+pub fn acknowledge(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    mail_from: Option<&Address>,
+    added: &Added,
+    hostname: &str,
+    (text, conversation): (&str, ConversationId),
+) -> StoreResult<Option<SubmissionId>> {
+    let filled = text.replace("{number}", &conversation.0.to_string());
+    let text = Some(filled.replace("{subject}", &prepared.summary.subject));
+    let answer = VacationRow { is_enabled: true, text, ..VacationRow::default() };
+    respond(txn, account, prepared, mail_from, added, hostname, &answer)
+}
+
+fn respond(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    mail_from: Option<&Address>,
+    added: &Added,
+    hostname: &str,
+    vacation: &VacationRow,
+) -> StoreResult<Option<SubmissionId>> {
+    let now = txn.store().clock.now();
+    let Some(sender) = mail_from.filter(|sender| may_answer(prepared, sender)) else { return Ok(None) };
     let own = identity::addresses(txn, account)?;
-    let Some(addressed) = addressed(prepared, &own) else { return Ok(()) };
+    let Some(addressed) = addressed(prepared, &own) else { return Ok(None) };
     let directory = keys::named(AccountId::DIRECTORY, keys::Kind::Address, sender.key().as_bytes());
     if (txn as &dyn Read).has(&directory)? || !take_turn(txn, account, sender, now)? {
-        return Ok(());
+        return Ok(None);
     }
     let identities = identity::all(txn, account)?;
     let name = identities.into_iter().find(|(_, row)| row.email.key() == addressed.key());
@@ -59,11 +90,11 @@ pub fn answer(
         date: MailDate::utc(now),
         boundary_seed: random,
     };
-    match compose::compose(&letter(&vacation, prepared, from, sender), &defaults) {
-        Ok(raw) => enqueue(txn, account, identity, sender, added, &raw, now),
+    match compose::compose(&letter(vacation, prepared, from, sender), &defaults) {
+        Ok(raw) => enqueue(txn, account, identity, sender, added, &raw, now).map(Some),
         Err(error) => {
-            tracing::warn!(%account, %error, "a vacation response could not be written");
-            Ok(())
+            tracing::warn!(%account, %error, "an automatic answer could not be written");
+            Ok(None)
         }
     }
 }
@@ -190,7 +221,7 @@ fn enqueue(
     added: &Added,
     raw: &[u8],
     now: Millis,
-) -> StoreResult<()> {
+) -> StoreResult<SubmissionId> {
     let blob = PreparedBlob::of(raw)?;
     txn.put_blob(&blob)?;
     let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
@@ -224,5 +255,6 @@ fn enqueue(
         attempts: 0,
         idempotency_key: None,
     };
-    outbound::enqueue_detached(txn, account, id, &mut row, now)
+    outbound::enqueue_detached(txn, account, id, &mut row, now)?;
+    Ok(id)
 }

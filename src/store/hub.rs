@@ -14,13 +14,13 @@ pub struct Hub {
     watches: Mutex<HashMap<AccountId, HashMap<PrincipalId, watch::Sender<TypeStates>>>>,
     bells: Mutex<Vec<Arc<Bell>>>,
     subscriptions: Notify,
+    queue: Notify,
 }
 
 /// What happens with a durable commit to the directory before anybody hears of anything in it.
 pub type BeforeDirectory = Box<dyn Fn(&TypeStates) + Send + Sync>;
 
-/// Rings for every account that changed, for those who work on all of them: full text, the relay
-/// queue. It remembers each account once, so it grows with the accounts and not with the changes.
+/// Rings for every account that changed, for those who work on all of them: full text. It remembers each account once, so it grows with the accounts and not with the changes.
 #[derive(Default)]
 pub struct Bell {
     accounts: Mutex<BTreeSet<AccountId>>,
@@ -79,12 +79,20 @@ impl Hub {
         self.subscriptions.notified().await;
     }
 
+    /// Waits until something entered or left the relay queue, or moved in it; one listener hears it.
+    pub async fn queue_changes(&self) {
+        self.queue.notified().await;
+    }
+
     /// Tells listeners the account's states, or a member's own.
     pub(super) fn publish(&self, account: AccountId, news: &AccountNews) {
         if account == AccountId::DIRECTORY
             && let (Some(before), Some(states)) = (self.before_directory.get(), &news.shared)
         {
             before(states);
+        }
+        if news.queue {
+            self.queue.notify_one();
         }
         if news.shared.is_some() {
             self.bells
@@ -115,4 +123,6 @@ pub(super) struct AccountNews {
     pub shared: Option<TypeStates>,
     /// Of members for whom alone something changed.
     pub own: Vec<(PrincipalId, TypeStates)>,
+    /// The relay queue changed, of whichever accounts.
+    pub queue: bool,
 }

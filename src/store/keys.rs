@@ -322,6 +322,13 @@ pub fn due_after(kind: Kind, after: Millis) -> KeyRange {
     range
 }
 
+/// Whether a key is that of a place in the relay queue, or says whether the queue is paused.
+pub(super) fn is_of_queue(key: &[u8]) -> bool {
+    let is = |account: u32, kind: Kind| key.starts_with(&Build::row(account, kind).0);
+    key.first() == Some(&0xff) && is(GLOBAL, Kind::Queue)
+        || key.first() == Some(&0) && is(AccountId::DIRECTORY.0, Kind::QueuePaused)
+}
+
 /// The whole of such a table.
 pub fn due_all(kind: Kind) -> KeyRange {
     Build::row(GLOBAL, kind).prefix(Cf::Rows)

@@ -273,16 +273,21 @@ impl<'s> Txn<'s> {
     /// the commit must wait for its ticket.
     pub fn commit(mut self) -> StoreResult<Committed> {
         let mut committed = Committed::default();
-        let news = self.finish_accounts(&mut committed)?;
+        let mut news = self.finish_accounts(&mut committed)?;
         let mut batch = Batch::default();
         let mut bytes = 0;
+        let mut queue = false;
         for (cf, overlay) in Cf::ALL.into_iter().zip(std::mem::take(&mut self.overlay)) {
             for (key, value) in overlay {
                 if cf != Cf::Blobs {
                     bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                 }
+                queue |= cf == Cf::Rows && keys::is_of_queue(&key);
                 batch.ops.push((cf, key, value));
             }
+        }
+        if let Some(account) = self.locked.accounts().first().filter(|_| queue) {
+            news.push((*account, AccountNews { queue, ..AccountNews::default() }));
         }
         if batch.ops.is_empty() {
             // Nothing was written, but what was read may be another's commit that isn't durable yet.
@@ -340,7 +345,10 @@ impl<'s> Txn<'s> {
             committed.settled.insert(account, work.state.types);
             let own = self.finish_own(account, &work, committed)?;
             let only_own = !own.is_empty() && work.log.is_empty() && work.lists.is_empty();
-            news.push((account, AccountNews { shared: (!only_own).then_some(work.state.types), own }));
+            news.push((
+                account,
+                AccountNews { shared: (!only_own).then_some(work.state.types), own, queue: false },
+            ));
         }
         Ok(news)
     }

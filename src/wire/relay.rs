@@ -53,7 +53,6 @@ pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch
     if let Err(error) = reclaim(&server).await {
         tracing::error!(%error, "the relay queue could not be taken up");
     }
-    let bell = server.store.hub().bell();
     let links = Arc::new(links);
     let running = Running::default();
     let ended = Arc::new(Notify::new());
@@ -82,7 +81,7 @@ pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch
         while handovers.try_join_next().is_some() {}
         let sleep = next.map_or(SLEEP_MAX, |next| server.store.clock.now().until(next).min(SLEEP_MAX));
         tokio::select! {
-            _ = bell.rung() => {}
+            () = server.store.hub().queue_changes() => {}
             () = ended.notified() => {}
             () = tokio::time::sleep(sleep.max(Duration::from_millis(5))) => {}
             () = super::http::stopped(&mut stopping) => {}

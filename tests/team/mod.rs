@@ -1,6 +1,7 @@
 //! The team's work over sockets: what members do with clients that know us, and with clients that
 //! know nothing of us.
 
+mod acknowledgement;
 mod erase;
 mod membership;
 mod merge;

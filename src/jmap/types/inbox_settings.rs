@@ -55,6 +55,7 @@ static TABLE: TypeTable = TypeTable {
         Property::mutable("lockSeconds", Kind::UnsignedInt, Initial::Required),
         Property::mutable("sharedSeen", Kind::Boolean, Initial::Bool(false)),
         Property::mutable("trustedAutomatic", Kind::Strings, Initial::EmptyArray),
+        Property::mutable("acknowledgement", Kind::String, Initial::Null).or_null(),
         Property::mutable("retention", Kind::UnsignedInt, Initial::Null).or_null(),
         Property::mutable("guide", Kind::String, Initial::Text("")),
         Property::mutable("signature", Kind::String, Initial::Text("")),
@@ -113,6 +114,7 @@ fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) 
         "lockSeconds" => json!(row.lock_seconds),
         "sharedSeen" => json!(row.shared_seen),
         "trustedAutomatic" => addresses(&row.trusted_automatic),
+        "acknowledgement" => json!(row.acknowledgement),
         "retention" => json!(row.retention_days),
         "guide" => json!(row.guide),
         "signature" => json!(row.signature),
@@ -151,6 +153,8 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
             row.trusted_automatic =
                 words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
         }
+        "acknowledgement" if value.is_null() => row.acknowledgement = None,
+        "acknowledgement" => row.acknowledgement = Some(text()?.to_owned()),
         "retention" if value.is_null() => row.retention_days = None,
         "retention" => row.retention_days = Some(u32::try_from(number()?).ok()?),
         "guide" => row.guide = text()?.to_owned(),
