@@ -172,6 +172,7 @@ fn open(config: &Config, store: Arc<Store>) -> Result<Arc<Server>, AppError> {
         queue: config.queue,
         relays: relay_rules(config)?,
         http_wait: config.http_wait,
+        requests_per_minute: config.http_requests_per_minute,
         trust: config.trust.clone(),
     };
     Ok(Server::new(store, directory, authenticator, Some(opened.index), settings))

@@ -39,6 +39,9 @@ pub struct RawConfig {
     pub tls_key: Option<PathBuf>,
     /// The patience with HTTP clients that send nothing. Default 60.
     pub http_wait_seconds: Option<u64>,
+    /// How many JMAP requests one person may make in a minute, over all their clients, in bursts of that
+    /// size; beyond it they get 429 with Retry-After. Default: as many as they like.
+    pub http_requests_per_minute: Option<u32>,
     /// Where `/metrics` is served, for Prometheus. It tells of all inboxes at once: let nobody else reach
     /// it. Default: nowhere.
     pub metrics: Option<String>,
@@ -156,6 +159,7 @@ pub struct Config {
     /// Where the certificate and its key are; both or none.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub http_wait: Duration,
+    pub http_requests_per_minute: Option<u32>,
     pub metrics: Option<SocketAddr>,
     pub smtp: SocketAddr,
     pub smtps: Option<SocketAddr>,
@@ -261,6 +265,7 @@ impl RawConfig {
             smtps,
             tls: wrong.of(tls(self.tls_certificate, self.tls_key, needed)).flatten(),
             http_wait: Duration::from_secs(http_wait),
+            http_requests_per_minute: self.http_requests_per_minute.filter(|count| *count > 0),
             metrics: wrong.of(self.metrics.map(|text| address("metrics", text)).transpose()).flatten(),
             http: wrong.of(http).unwrap_or(nowhere),
             smtp: wrong.of(smtp).unwrap_or(nowhere),

@@ -46,6 +46,7 @@ fn open(dir: &Path, hook: Option<Hook>) -> Arc<Server> {
         queue: Default::default(),
         relays: Default::default(),
         http_wait: std::time::Duration::from_secs(60),
+        requests_per_minute: None,
         trust: Default::default(),
     };
     Server::new(store, directory, authenticator, None, settings)

@@ -32,6 +32,8 @@ pub struct ServerSettings {
     pub relays: Vec<RelayRule>,
     /// The patience with a client that sends nothing.
     pub http_wait: Duration,
+    /// JMAP requests of one person; `None`: as many as they like.
+    pub requests_per_minute: Option<u32>,
     pub trust: TrustRules,
 }
 

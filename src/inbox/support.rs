@@ -45,6 +45,7 @@ impl House {
             queue: Default::default(),
             relays: Default::default(),
             http_wait: std::time::Duration::from_secs(60),
+            requests_per_minute: None,
             trust: Default::default(),
         };
         let server = Server::new(store, directory, authenticator, None, settings);

@@ -13,7 +13,7 @@ use crate::jmap::session::{Account, Owner, SessionData, Urls};
 use crate::jmap::types::email_query::SORT_OPTIONS;
 use crate::types::limits::{BASE_URL_BYTES_MAX, SESSIONS_KEPT_MAX};
 use crate::types::metrics::count;
-use crate::types::{MemberRole, PrincipalId};
+use crate::types::{MemberRole, Millis, PrincipalId};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,10 +21,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// What one principal does at once, kind by kind.
+/// What one principal does at once, kind by kind, and how fast they ask.
 #[derive(Default)]
-pub struct Gate(Mutex<HashMap<(PrincipalId, Use), usize>>);
+pub struct Gate {
+    uses: Mutex<HashMap<(PrincipalId, Use), usize>>,
+    /// When all that a principal asked so far would be through at the steady rate.
+    paid_until: Mutex<HashMap<PrincipalId, Millis>>,
+}
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -44,7 +49,7 @@ impl Gate {
     /// Begins a use; `None` where there are `max` already.
     pub fn enter(self: &Arc<Self>, principal: PrincipalId, kind: Use, max: usize) -> Option<Pass> {
         let key = (principal, kind);
-        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = uses.entry(key).or_default();
         if *count >= max {
             return None;
@@ -52,11 +57,26 @@ impl Gate {
         *count += 1;
         Some(Pass { gate: Arc::clone(self), key })
     }
+
+    /// Counts one request of a principal who may make so many in a minute, in bursts of that size; the time
+    /// to wait where it is one too many. It grows with the people that there are.
+    pub fn pace(&self, principal: PrincipalId, a_minute: u32, now: Millis) -> Result<(), Duration> {
+        let minute = Duration::from_secs(60);
+        let cost = minute / a_minute.max(1);
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = paid_until.get(&principal).copied().unwrap_or(now).max(now).after(cost);
+        let ahead = now.until(until);
+        if ahead > minute {
+            return Err(ahead - minute);
+        }
+        paid_until.insert(principal, until);
+        Ok(())
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut uses = self.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.gate.uses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = uses.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

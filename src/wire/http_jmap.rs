@@ -53,8 +53,16 @@ pub async fn api(
     Ok(json_text(StatusCode::OK, answer(&web, &caller, request, None).await?))
 }
 
-/// One of the requests that the caller may have in the making (RFC 8620 §2, `maxConcurrentRequests`).
+/// One of the requests that the caller may have in the making (RFC 8620 §2, `maxConcurrentRequests`), and as
+/// fast as the operator lets one person ask.
 pub fn enter(web: &Web, caller: &Caller) -> Result<Pass, Problem> {
+    if let Some(a_minute) = web.server.settings.requests_per_minute {
+        let now = web.server.store.clock.now();
+        web.gate.pace(caller.login.principal, a_minute, now).map_err(|wait| {
+            let detail = "You ask faster than this server allows one person to.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(wait.as_secs() + 1)
+        })?;
+    }
     let pass = web.gate.enter(caller.login.principal, Use::Request, limits::REQUESTS_CONCURRENT_MAX);
     pass.ok_or_else(|| Problem::limit(StatusCode::BAD_REQUEST, "maxConcurrentRequests"))
 }

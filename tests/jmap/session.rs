@@ -1,6 +1,6 @@
 //! The Session object, and who gets none (RFC 8620 §2, RFC 9110 §11.6).
 
-use crate::support::{Client, TestServer, server};
+use crate::support::{CORE, Client, TestServer, server};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -93,4 +93,28 @@ async fn failed_logins_are_slowed_and_told_when_to_try_again() {
     assert_eq!(right.get("/.well-known/jmap").await.status, 429);
     tokio::time::sleep(Duration::from_secs(wait + 1)).await;
     assert_eq!(right.get("/.well-known/jmap").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_person_asks_as_fast_as_the_operator_lets_them_and_others_are_not_held_up() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "http_requests_per_minute = 5\n").unwrap();
+    let server = TestServer::office(&["--config", file.path().to_str().unwrap()]).await;
+    let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
+    let echo = json!({"using": [CORE], "methodCalls": [["Core/echo", {}, "e"]]}).to_string();
+    let ask =
+        async |client: &Client| client.post("/jmap", "application/json", echo.clone().into_bytes()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..7 {
+        let reply = ask(&ann).await;
+        if reply.status == 429 {
+            let wait: u64 = reply.header("retry-after")[0].parse().unwrap();
+            assert!((1..=13).contains(&wait), "{wait}");
+            assert_eq!(reply.header("content-type"), ["application/problem+json"]);
+        }
+        statuses.push(reply.status);
+    }
+    assert_eq!(statuses[..5], [200; 5]);
+    assert!(statuses[5..].contains(&429), "{statuses:?}");
+    assert_eq!(ask(&bob).await.status, 200);
 }
