@@ -233,7 +233,7 @@ impl Desk<'_, '_> {
                 Some(bytes) => rows::decode(&bytes)?,
                 None => ConversationEventsRow::default(),
             };
-            there.events.extend(moved);
+            add_missing(&mut there.events, moved);
             self.txn.put_at(key(to), &there)?;
         }
         Ok(())
@@ -257,7 +257,7 @@ impl Desk<'_, '_> {
                 Some(bytes) => rows::decode(&bytes)?,
                 None => ConversationEventsRow::default(),
             };
-            there.events.extend(word);
+            add_missing(&mut there.events, word);
             self.txn.put_at(key, &there)?;
         }
         Ok(())
@@ -341,6 +341,15 @@ impl Desk<'_, '_> {
         }
         let participants = intake::outsiders(self, people.iter());
         Ok(Some(MessageFacts { thread: row.thread, at, kind, settled: false, participants }))
+    }
+}
+
+/// Each event is there once, however often it went there and back.
+fn add_missing(there: &mut Vec<ConversationEvent>, events: Vec<ConversationEvent>) {
+    for event in events {
+        if !there.contains(&event) {
+            there.push(event);
+        }
     }
 }
 

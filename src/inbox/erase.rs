@@ -18,7 +18,7 @@ use crate::mail::{ingest, message, outbound};
 use crate::store::blobs;
 use crate::store::keys::Kind;
 use crate::store::rows::mail::{EmailRow, StoredMessage};
-use crate::store::rows::submission::{RelayState, SubmissionRow};
+use crate::store::rows::submission::{RelayState, ReturnPathRow, SubmissionRow};
 use crate::store::rows::team::*;
 use crate::store::{Read, Store, StoreError, StoreResult, keys, rows, uploads};
 use crate::types::*;
@@ -83,6 +83,7 @@ impl Desk<'_, '_> {
                 self.erase_record(one)?;
             }
         }
+        self.forget_destroyed(id, &emails)?;
         // What was uploaded to be a part of it is the same content.
         for hash in &gone {
             uploads::end_all(self.txn, self.account, hash)?;
@@ -123,6 +124,27 @@ impl Desk<'_, '_> {
         let ids = self.read().ids(&range, false, usize::MAX)?.into_iter().map(SubmissionId);
         let with_row = |id| Ok(self.read().row::<SubmissionRow>(self.account, id)?.map(|row| (id, row)));
         ids.filter_map(|id| with_row(id).transpose()).collect()
+    }
+
+    /// Submissions that are no objects any more say to whom they went, and lead bounces to the conversation.
+    fn forget_destroyed(&mut self, id: ConversationId, emails: &[EmailId]) -> StoreResult<()> {
+        let mut found: Vec<u32> = Vec::new();
+        let mut broken = None;
+        let range = keys::all(self.account, Kind::ReturnPath);
+        self.read().scan(&range, false, &mut |key, value| {
+            match rows::decode::<ReturnPathRow>(value) {
+                Ok(row) if row.conversation == Some(id) || emails.contains(&row.email) => {
+                    found.extend(keys::last_id(key));
+                }
+                Ok(_) => {}
+                Err(error) => broken = Some(error),
+            }
+            ControlFlow::Continue(())
+        })?;
+        for number in found {
+            self.txn.delete_at(keys::row(self.account, Kind::ReturnPath, number));
+        }
+        broken.map_or(Ok(()), Err)
     }
 
     fn is_being_sent(&self, id: ConversationId, emails: &[EmailId]) -> StoreResult<bool> {

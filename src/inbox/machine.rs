@@ -116,11 +116,14 @@ pub enum Event {
     SendCanceled {
         email: EmailId,
         submission: SubmissionId,
+        /// It went out by another submission, so that it is a message again.
+        is_sent: bool,
     },
     /// Its release was refused by rights or gate.
     SendHeld {
         email: EmailId,
         submission: SubmissionId,
+        is_sent: bool,
     },
     /// Mail from a member's own address.
     Internal {
@@ -305,11 +308,12 @@ pub fn apply(
             draft.row.message_count = draft.row.message_count.saturating_sub(u32::from(*counted));
             draft.message(ActivityKind::SendScheduled, *email, ActivityValue::Submission(*submission));
         }
-        Event::SendCanceled { email, submission } => {
+        Event::SendCanceled { email, submission, is_sent } => {
+            draft.row.message_count = draft.row.message_count.saturating_add(u32::from(*is_sent));
             draft.message(ActivityKind::SendCanceled, *email, ActivityValue::Submission(*submission));
         }
-        Event::SendHeld { email, submission } => {
-            messages::send_held(&mut draft, *email, *submission);
+        Event::SendHeld { email, submission, is_sent } => {
+            messages::send_held(&mut draft, *email, *submission, *is_sent);
         }
         Event::Internal { email } => messages::internal(&mut draft, *email),
         Event::Imported { email } => messages::imported(&mut draft, *email),

@@ -323,7 +323,8 @@ pub(super) fn imported(draft: &mut Draft<'_>, email: EmailId) {
     draft.message(ActivityKind::Imported, email, ActivityValue::None);
 }
 
-pub(super) fn send_held(draft: &mut Draft<'_>, email: EmailId, submission: SubmissionId) {
+pub(super) fn send_held(draft: &mut Draft<'_>, email: EmailId, submission: SubmissionId, is_sent: bool) {
+    draft.row.message_count = draft.row.message_count.saturating_add(u32::from(is_sent));
     draft.message(ActivityKind::SendHeld, email, ActivityValue::Submission(submission));
     draft.because(Reason::SendHeld, ActivityValue::Submission(submission));
     status::enter(draft, Status::Open, None);

@@ -26,7 +26,8 @@ pub fn queue(
     prepared: &Prepared,
     hostname: &str,
 ) -> StoreResult<()> {
-    let Some(sender) = &envelope.mail_from else { return Ok(()) };
+    // What is spam names a sender who may never have written.
+    let Some(sender) = envelope.mail_from.as_ref().filter(|_| !prepared.trust.spam) else { return Ok(()) };
     let about = asked(view, account, envelope);
     if about.is_empty() {
         return Ok(());

@@ -116,7 +116,7 @@ fn each_event_leads_from_each_status_where_the_table_says() {
     let other = Event::Outbound(Outbound { reply: false, ..reply(3, now) });
     let ack = Event::Outbound(Outbound { automatic: true, ..reply(3, now) });
     let note = Event::NoteCreated { note: NoteId(1), mentions: vec![] };
-    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3) };
+    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3), is_sent: false };
     let same = [Open, Pending, Snoozed, Closed];
     let table: Vec<(&str, Event, Actor, [Status; 4])> = vec![
         ("person", Event::Inbound(mail(now)), mail_actor, [Open; 4]),
@@ -166,7 +166,7 @@ fn what_follows_from_an_event_says_from_which() {
     let moved = Event::Set { change: moved, expect: Expect::default() };
     let asked = Change { status: Some(Status::Open), ..Change::default() };
     let asked = Event::Set { change: asked, expect: Expect::default() };
-    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3) };
+    let held = Event::SendHeld { email: EmailId(3), submission: SubmissionId(3), is_sent: false };
     let email = |id| ActivityValue::Email(EmailId(id));
     let table = [
         (

@@ -10,7 +10,7 @@ use super::desk::{Desk, DeskError, DeskResult, Staff};
 use super::gate::{self, Decision, GateInput, Happened, Named};
 use super::intake;
 use super::machine::{Actor, Entry, Event};
-use super::messages;
+use super::messages::{self, Outbound};
 use super::sending::{self, Order, Submitted, TeamOrder};
 use super::siblings;
 use crate::mail::{identity, mailbox, message, outbound, sender};
@@ -91,9 +91,9 @@ pub fn cancel(desk: &mut Desk<'_, '_>, id: SubmissionId) -> DeskResult<bool> {
     if !matches!(row.relay, RelayState::Scheduled { .. }) {
         return Ok(false);
     }
-    withdraw(desk.txn, desk.account, id, &row, false)?;
+    let is_sent = withdraw(desk.txn, desk.account, id, &row, false)?;
     if let Some((conversation, _)) = intake::follow(desk.read(), desk.account, row.conversation)? {
-        let event = Event::SendCanceled { email: row.email, submission: id };
+        let event = Event::SendCanceled { email: row.email, submission: id, is_sent };
         desk.apply(conversation, &event, Vec::new())?;
     }
     Ok(true)
@@ -195,7 +195,7 @@ fn release_personal(
     let own = identity::addresses(txn, account)?;
     let may_send = person.is_some_and(|person| !person.disabled);
     if !may_send || !originators_fit(txn, account, &row, &own)? {
-        return withdraw(txn, account, id, &row, true);
+        return withdraw(txn, account, id, &row, true).map(|_| ());
     }
     if let Some(email) = (txn as &dyn Read).row::<EmailRow>(account, row.email)? {
         sending::file(txn, account, &order_of(&row), &email)?;
@@ -246,7 +246,9 @@ fn release_inbox(
         ..TeamOrder::default()
     };
     let found = conversation.as_ref().map(|(_, found)| found);
-    let event = sending::outbound(desk, &order, &team, id, found)?;
+    // It is counted with the last of its submissions that waits.
+    let counted = is_waiting(desk.read(), desk.account, row.email)?;
+    let event = Outbound { counted, ..sending::outbound(desk, &order, &team, id, found)? };
     let into = sending::write_outbound(desk, &order, &event, conversation, &sent)?;
     if end_lock {
         desk.end_lock(into, None)?;
@@ -304,12 +306,12 @@ fn hold(
     id: SubmissionId,
     row: &SubmissionRow,
 ) -> DeskResult<()> {
-    withdraw(txn, account, id, row, true)?;
+    let is_sent = withdraw(txn, account, id, row, true)?;
     tracing::warn!(%account, submission = %id, "a scheduled message was held");
     let mut desk = Desk::open(txn, account, Actor::System(Cause::Timer), staff)?;
     match intake::follow(desk.read(), account, row.conversation)? {
         Some((conversation, _)) => {
-            let event = Event::SendHeld { email: row.email, submission: id };
+            let event = Event::SendHeld { email: row.email, submission: id, is_sent };
             desk.apply(conversation, &event, Vec::new())?;
         }
         None => {
@@ -322,14 +324,14 @@ fn hold(
 }
 
 /// Cancels: nothing will be sent, and the Email is a draft again; a held one is `$new`, so that its
-/// author notices.
+/// author notices. True where it is a message still, since an earlier submission of it went out.
 fn withdraw(
     txn: &mut Txn<'_>,
     account: AccountId,
     id: SubmissionId,
     row: &SubmissionRow,
     held: bool,
-) -> StoreResult<()> {
+) -> StoreResult<bool> {
     let mut after = row.clone();
     let shown = (txn as &dyn Read).row::<SubmissionRow>(account, id)?.is_some();
     if let RelayState::Scheduled { until } = row.relay {
@@ -349,28 +351,30 @@ fn withdraw(
     back_to_drafts(txn, account, row.email, held)
 }
 
-fn back_to_drafts(txn: &mut Txn<'_>, account: AccountId, email: EmailId, held: bool) -> StoreResult<()> {
+fn back_to_drafts(txn: &mut Txn<'_>, account: AccountId, email: EmailId, held: bool) -> StoreResult<bool> {
     let others = keys::all_of(account, keys::Kind::ScheduledSend, email.0);
     if !(txn as &dyn Read).ids(&others, false, 1)?.is_empty() {
         // It waits for another submission of the same Email.
-        return Ok(());
+        return Ok(false);
     }
-    let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)? else { return Ok(()) };
+    let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)? else { return Ok(false) };
+    let is_sent = before.origin == Origin::Outbound;
     let roles = mailbox::roles(txn, account)?;
     let scheduled = roles.with_role(MailboxRole::Scheduled);
     let mut mailboxes: BTreeSet<MailboxId> =
         before.mailboxes.iter().copied().filter(|mailbox| Some(*mailbox) != scheduled).collect();
-    mailboxes.extend(roles.with_role(MailboxRole::Drafts));
+    mailboxes.extend(roles.with_role(if is_sent { MailboxRole::Sent } else { MailboxRole::Drafts }));
     let mut keywords: BTreeSet<Keyword> = before.keywords.iter().cloned().collect();
-    keywords.extend(Keyword::parse(Keyword::DRAFT));
+    keywords.extend(Keyword::parse(Keyword::DRAFT).filter(|_| !is_sent));
     keywords.extend(Keyword::parse(Keyword::NEW).filter(|_| held));
     let after = EmailRow {
         mailboxes: mailboxes.into_iter().collect(),
         keywords: keywords.into_iter().collect(),
-        origin: Origin::Client,
+        origin: if is_sent { Origin::Outbound } else { Origin::Client },
         ..before.clone()
     };
-    message::change(txn, account, email, &before, &after)
+    message::change(txn, account, email, &before, &after)?;
+    Ok(is_sent)
 }
 
 /// From Scheduled into the relay queue.

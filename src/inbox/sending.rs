@@ -138,12 +138,14 @@ pub fn submit_inbox(
         None => None,
     };
     let counted = row.conversation.is_some() && !moves::is_draft(&row);
+    // What waits is no message yet, whichever submission it waits for.
+    let waited = scheduling::is_waiting(desk.read(), account, order.email)?;
     let filed = file(desk.txn, account, order, &row)?;
     let known = conversation.as_ref().map(|(id, _)| *id);
     let mut submitted = enqueue(desk.txn, account, order, &filed, known)?;
     let into = if order.release_at.is_some() {
         let over = passed.as_ref().map(|(_, over)| over);
-        scheduling::schedule(desk, team, &submitted, over, counted)?;
+        scheduling::schedule(desk, team, &submitted, over, counted && !waited)?;
         known
     } else {
         let found = conversation.as_ref().map(|(_, found)| found);

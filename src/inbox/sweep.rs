@@ -8,13 +8,15 @@
 use super::intake::SeenRow;
 use super::{desk, notes};
 use crate::auth::View;
+use crate::mail::outbound;
 use crate::store::keys::Kind;
+use crate::store::rows::submission::ReturnPathRow;
 use crate::store::rows::team::{EarlierSubmissionRow, RefusalRow};
 use crate::store::rows::vacation::VacationAnsweredRow;
 use crate::store::sweep::{self, Retention};
 use crate::store::{Read, Store, StoreResult, keys, rows};
 use crate::types::limits::*;
-use crate::types::{AccountId, Millis};
+use crate::types::{AccountId, Millis, SubmissionId};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -58,9 +60,34 @@ pub fn run(store: &Store, view: &View, keep: Retention) -> StoreResult<Swept> {
             swept.remembered += sweep_kind(store, account, remembered)?;
         }
         swept.note_versions += sweep_notes(store, account)?;
+        swept.remembered += sweep_destroyed(store, account)?;
         swept.log_entries += sweep::logs(store, account, keep)?;
     }
     Ok(swept)
+}
+
+/// Destroyed submissions are known as long as the same again isn't sent; then only where a bounce belongs.
+fn sweep_destroyed(store: &Store, account: AccountId) -> StoreResult<u64> {
+    let now = store.clock.now();
+    let mut old: Vec<SubmissionId> = Vec::new();
+    (&store.snapshot() as &dyn Read).scan(
+        &keys::all(account, Kind::ReturnPath),
+        false,
+        &mut |key, value| {
+            let known = rows::decode::<ReturnPathRow>(value).ok().and_then(|row| row.submission);
+            if known.is_some_and(|row| after(row.created_at, DUPLICATE_SEND_SECONDS_MAX) <= now) {
+                old.extend(keys::last_id(key).map(SubmissionId));
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    for some in old.chunks(SWEEP_ROWS_MAX) {
+        let locked = store.lock_blocking(&[account]);
+        let mut txn = store.begin(&locked);
+        some.iter().try_for_each(|id| outbound::forget_destroyed(&mut txn, account, *id))?;
+        txn.commit()?;
+    }
+    Ok(old.len() as u64)
 }
 
 fn sweep_notes(store: &Store, account: AccountId) -> StoreResult<u64> {

@@ -142,6 +142,10 @@ pub fn store(
     }
     if row.relay == RelayState::Done {
         txn.delete_at(detached_key(account, id));
+        if row.undo_status == UndoStatus::Canceled {
+            // It never went out: the same message may be sent.
+            forget_destroyed(txn, account, id)?;
+        }
         return Ok(());
     }
     txn.put_at(detached_key(account, id), row)
@@ -173,6 +177,16 @@ pub fn destroyed(
 ) -> StoreResult<Option<SubmissionRow>> {
     let Some(bytes) = read.bytes(&keys::row(account, keys::Kind::ReturnPath, id.0))? else { return Ok(None) };
     Ok(rows::decode::<ReturnPathRow>(&bytes)?.submission)
+}
+
+/// Keeps of a submission that is no object any more where a bounce belongs, and nothing else.
+pub fn forget_destroyed(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<()> {
+    let key = keys::row(account, keys::Kind::ReturnPath, id.0);
+    if let Some(bytes) = txn.bytes(&key)? {
+        let left = ReturnPathRow { submission: None, ..rows::decode(&bytes)? };
+        txn.put_at(key, &left)?;
+    }
+    Ok(())
 }
 
 /// The same without a change that a client would see.

@@ -197,7 +197,9 @@ async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], d
         let mut txn = server.store.begin(&locked);
         let now = server.store.clock.now();
         if outbound::is_abandoned(&txn, due.account, due.submission, now)? {
+            // It is due now, and the next one goes the way that it may go by then.
             handover::reclaim(server, &mut txn, due.account, due.submission)?;
+            return Ok((None, txn.commit()?.ticket));
         }
         let row = outbound::begin(&mut txn, due.account, due.submission, now)?;
         let raw = match &row {

@@ -187,3 +187,63 @@ async fn a_persons_mail_to_a_return_path_that_comes_too_late_begins_a_conversati
     assert_eq!(new["messageCount"], 1);
     server.check();
 }
+
+#[tokio::test]
+async fn a_message_with_several_submissions_is_counted_once_however_they_end() {
+    let relay = Relay::start().await;
+    let server = with_relay(&relay).await;
+    let bob = server.client("bob@x.example").await;
+    let reply = draft(&bob, Some("one"), "Re: Where is it?", "Tomorrow.").await;
+    let to = |person: &str| json!({"envelope": envelope(SUPPORT, &[person], json!({"HOLDFOR": "3600"}))});
+    let cancel = async |id: &str| {
+        let done = bob.call("EmailSubmission/set", json!({"update": {id: {"undoStatus": "canceled"}}})).await;
+        assert!(done["updated"].is_object(), "{done}");
+    };
+    let first = made(&submit_with(&bob, TEAM, &reply, to(CUSTOMER)).await);
+    let second = made(&submit_with(&bob, TEAM, &reply, to("boss@customer.example")).await);
+    assert_ne!(first, second);
+    assert_eq!(count(&bob).await, 1);
+    server.check();
+    cancel(&first).await;
+    assert_eq!(place_text(&bob, &reply).await, "scheduled $seen");
+    cancel(&second).await;
+    assert_eq!(
+        (count(&bob).await, place_text(&bob, &reply).await),
+        (json!(1), "drafts $draft,$seen".to_owned())
+    );
+    server.check();
+    // What went out once is no draft again because a second time is taken back.
+    made(&submit(&bob, &reply).await);
+    let later = made(&submit_with(&bob, TEAM, &reply, to("boss@customer.example")).await);
+    assert_eq!(
+        (count(&bob).await, place_text(&bob, &reply).await),
+        (json!(1), "scheduled,sent $seen".to_owned())
+    );
+    server.check();
+    cancel(&later).await;
+    assert_eq!((count(&bob).await, place_text(&bob, &reply).await), (json!(2), "sent $seen".to_owned()));
+    server.check();
+}
+
+#[tokio::test]
+async fn what_was_held_after_its_record_was_destroyed_may_be_sent() {
+    let relay = Relay::start().await;
+    let server = with_relay(&relay).await;
+    let (bob, cat) = (server.client("bob@x.example").await, server.client("cat@x.example").await);
+    let reply = draft(&bob, Some("one"), "Re: Where is it?", "Tomorrow.").await;
+    let version = conversation(&bob).await["version"].clone();
+    let soon = json!({
+        "envelope": envelope(SUPPORT, &[CUSTOMER], json!({"HOLDFOR": "4"})), "ifVersion": version
+    });
+    let id = made(&submit_with(&bob, TEAM, &reply, soon).await);
+    let gone = bob.call("EmailSubmission/set", json!({"destroy": [&id]})).await;
+    assert_eq!(gone["destroyed"], json!([&id]), "{gone}");
+    let about = conversation(&cat).await["id"].as_str().unwrap().to_owned();
+    let closed = cat.call("Conversation/set", json!({"update": {&about: {"status": "closed"}}})).await;
+    assert!(closed["updated"].is_object(), "{closed}");
+    eventually("held", async || place_text(&bob, &reply).await.starts_with("drafts").then_some(())).await;
+    assert_eq!(relay.deliveries(), 0);
+    assert_ne!(made(&submit(&bob, &reply).await), id);
+    assert_eq!(relay.wait_for(1).await.len(), 1);
+    server.check();
+}

@@ -5,7 +5,8 @@
 
 use super::email_header::{self, HeaderProperty};
 use crate::jmap::args::as_int;
-use crate::jmap::error::{Refusal, SetError, SetErrorKind};
+use crate::jmap::context::Budget;
+use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
 use crate::mail::addresses::{EmailAddressGroup, MailAddress};
 use crate::mail::blob::Fetcher;
 use crate::mail::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
@@ -25,8 +26,9 @@ const WRONG_TOLD_MAX: usize = 100;
 struct Reading<'a> {
     /// As who writes sees them, with their own uploads.
     blobs: Fetcher<'a>,
-    /// Octets that were read to get at parts.
-    loaded_bytes: usize,
+    /// What the request may still read, and what says so when it is over.
+    budget: &'a Budget,
+    exhausted: Option<MethodError>,
     values: Map<String, Value>,
     /// Properties, those of parts as paths: `bodyStructure/subParts/0/type`.
     wrong: Vec<String>,
@@ -42,13 +44,15 @@ struct Reading<'a> {
 pub fn message(
     read: &dyn Read,
     (account, author): (AccountId, PrincipalId),
+    budget: &Budget,
     properties: &Map<String, Value>,
     defaults: &ComposeDefaults,
 ) -> Result<Vec<u8>, Refusal> {
     let values = properties.get("bodyValues").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut reading = Reading {
         blobs: Fetcher::new(read, account, Some(author)),
-        loaded_bytes: 0,
+        budget,
+        exhausted: None,
         values,
         wrong: Vec::new(),
         missing: Vec::new(),
@@ -59,6 +63,9 @@ pub fn message(
     reading.check_values();
     let headers = reading.headers(properties, "");
     let body = reading.body(properties, &headers);
+    if let Some(error) = reading.exhausted {
+        return Err(Refusal::Call(error));
+    }
     if let Some(error) = reading.failed {
         return Err(error.into());
     }
@@ -69,9 +76,7 @@ pub fn message(
     if !reading.missing.is_empty() {
         return Err(SetErrorKind::BlobNotFound { not_found: reading.missing }.into());
     }
-    if reading.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX
-        || reading.loaded_bytes > limits::REQUEST_TELLS_BYTES_MAX
-    {
+    if reading.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX {
         let max_size = Some(limits::ATTACHMENTS_SIZE_BYTES_MAX as u64);
         return Err(SetErrorKind::TooLarge { max_size }.into());
     }
@@ -317,9 +322,7 @@ impl Reading<'_> {
     }
 
     fn blob(&mut self, id: &str) -> Option<Vec<u8>> {
-        if self.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX
-            || self.loaded_bytes > limits::REQUEST_TELLS_BYTES_MAX
-        {
+        if self.attached_bytes > limits::ATTACHMENTS_SIZE_BYTES_MAX || self.exhausted.is_some() {
             // It is refused as too large whatever this one holds.
             return None;
         }
@@ -327,7 +330,9 @@ impl Reading<'_> {
             Some(parsed) => self.blobs.fetch(&parsed),
             None => Ok(None),
         };
-        self.loaded_bytes = self.loaded_bytes.saturating_add(self.blobs.take_loaded());
+        if let Err(error) = self.budget.spend(self.blobs.take_loaded()) {
+            self.exhausted = Some(error);
+        }
         match fetched {
             Ok(Some(bytes)) => {
                 self.attached_bytes = self.attached_bytes.saturating_add(bytes.len());

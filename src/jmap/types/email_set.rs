@@ -50,6 +50,7 @@ impl SetObject for Email {
         let raw = email_create::message(
             set.txn,
             (set.account.id, set.ctx.session.principal),
+            &set.ctx.budget,
             &properties,
             &defaults,
         )?;
