@@ -46,6 +46,11 @@ impl TypeStates {
         self.0[data_type as usize] = modseq;
     }
 
+    /// The modseq up to which these states tell everything.
+    pub fn moment(&self) -> u64 {
+        self.0.into_iter().max().unwrap_or_default()
+    }
+
     /// For each type the later one.
     pub fn latest(mut self, other: TypeStates) -> Self {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

@@ -239,6 +239,8 @@ pub const PUSHES_CONCURRENT_MAX: usize = 16;
 pub const PUSH_POST_SECONDS_MAX: u64 = 30;
 /// How long a push service may keep a push (RFC 8030 §5.2).
 pub const PUSH_TTL_SECONDS: u64 = 24 * 60 * 60;
+/// How often it is written down what was pushed: after a crash no more than that is pushed again.
+pub const PUSH_POSITIONS_SECONDS: u64 = 15 * 60;
 /// Between two pushes of one subscription; what changes meanwhile is told together.
 pub const PUSH_REST_MILLISECONDS: u64 = 500;
 /// The longest such rest that 429s lead to.

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keyword;
 pub mod limits;
 pub mod metrics;
+pub mod position;
 pub mod role;
 
 pub use address::Address;
@@ -20,4 +21,5 @@ pub use date::UtcDate;
 pub use ids::*;
 pub use keyword::Keyword;
 pub use metrics::Metrics;
+pub use position::Position;
 pub use role::{MailboxRole, MemberRole};

@@ -7,7 +7,7 @@ use super::feed::{Feed, Types};
 use super::http::{Web, stopped};
 use super::http_auth::{Caller, Pass, Use, unauthorized};
 use super::problem::Problem;
-use crate::types::limits;
+use crate::types::{Position, limits};
 use crate::types::metrics::Raised;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -53,9 +53,9 @@ pub async fn open(
         .gate
         .enter(caller.login.principal, Use::Channel, limits::CHANNELS_MAX)
         .ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many channels are open."))?;
-    let since = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let since = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(Position::parse);
     let types = types(wanted.types.as_deref().unwrap_or("*"));
-    let feed = Feed::open(Arc::clone(&web.server), caller.login, types, since).await;
+    let feed = Feed::open(Arc::clone(&web.server), caller.login, types, since.as_ref()).await;
     let open = web.server.store.metrics.channels.get_or_create_owned(&[("kind", "eventsource")]);
     let channel = Channel {
         _open: Raised::new(&open),

@@ -12,7 +12,7 @@ use crate::auth::{Login, Session};
 use crate::inbox::server::Server;
 use crate::store::changes::{self, Since};
 use crate::store::{Read, StoreResult, TypeStates};
-use crate::types::{AccountId, DataType, PrincipalId};
+use crate::types::{AccountId, DataType, Position, PrincipalId};
 use futures_util::future::select_all;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Types {
 pub struct StateChange {
     changed: Map<String, Value>,
     /// Where the listener is after it: [`Feed::want`] goes on from there.
-    pub position: String,
+    pub position: Position,
 }
 
 impl StateChange {
@@ -156,7 +156,7 @@ impl Feed {
         server: Arc<Server>,
         login: Login,
         types: Types,
-        since: Option<&str>,
+        since: Option<&Position>,
     ) -> Result<Self, Ended> {
         let directory = server.directory.watch();
         let mut feed = Self {
@@ -174,19 +174,18 @@ impl Feed {
     }
 
     /// Tells of these types: from now on, or what changed since a position, too.
-    pub fn want(&mut self, types: Types, since: Option<&str>) {
+    pub fn want(&mut self, types: Types, since: Option<&Position>) {
         self.types = types;
-        let since = since.map(positions);
         for (id, heard) in &mut self.accounts {
             heard.look();
             // Whoever comes back asks anew who is there, where somebody ever was.
             let present = *heard.presence.borrow_and_update();
             heard.told_presence = if since.is_some() { 0 } else { present };
-            heard.told = match &since {
+            heard.told = match since {
                 None => heard.latest,
                 // A position that the account never had comes from before a restore: tell all.
-                Some(known) => match known.get(id).filter(|modseq| **modseq <= moment(&heard.latest)) {
-                    Some(modseq) => TypeStates([*modseq; DataType::COUNT]),
+                Some(known) => match known.of(*id).filter(|modseq| *modseq <= heard.latest.moment()) {
+                    Some(modseq) => TypeStates([modseq; DataType::COUNT]),
                     None => TypeStates::default(),
                 },
             };
@@ -236,10 +235,8 @@ impl Feed {
     }
 
     /// Where the listener is: for each account the modseq up to which it was told everything.
-    pub fn position(&self) -> String {
-        let known: Vec<String> =
-            self.accounts.iter().map(|(id, heard)| format!("{id}:{}", moment(&heard.told))).collect();
-        known.join(",")
+    pub fn position(&self) -> Position {
+        self.accounts.iter().map(|(id, heard)| (*id, heard.told.moment())).collect()
     }
 
     fn is_news(&self, heard: &Heard) -> bool {
@@ -315,45 +312,16 @@ fn state_text(states: &TypeStates, data_type: DataType) -> String {
     Since::modseq(states.of(data_type)).state()
 }
 
-/// The modseq up to which these states tell everything.
-fn moment(states: &TypeStates) -> u64 {
-    states.0.into_iter().max().unwrap_or_default()
-}
-
-/// The earlier of two positions, account by account: what was told in both.
-pub(super) fn earlier(one: &str, other: &str) -> String {
-    let (one, other) = (positions(one), positions(other));
-    let both = one.iter().filter_map(|(id, at)| Some(format!("{id}:{}", at.min(other.get(id)?))));
-    both.collect::<Vec<_>>().join(",")
-}
-
-/// Reads a position; what can't be read is left out, and so told anew.
-pub(super) fn positions(text: &str) -> BTreeMap<AccountId, u64> {
-    let one = |part: &str| {
-        let (id, modseq) = part.split_once(':')?;
-        Some((AccountId::parse(id)?, modseq.parse().ok()?))
-    };
-    text.split(',').filter_map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_position_reads_back_and_nonsense_knows_nothing() {
-        let known = positions("ab:120,ac:7");
-        assert_eq!(known, BTreeMap::from([(AccountId(1), 120), (AccountId(2), 7)]));
-        assert_eq!(earlier("ab:120,ac:7,ad:1", "ac:9,ab:100"), "ab:100,ac:7");
-        assert_eq!(positions("ab:x,ab,:3,zz:1,,\u{fffd}"), BTreeMap::new());
-    }
 
     #[test]
     fn a_state_change_that_is_too_long_goes_in_pieces_by_account() {
         let states = |id: &str| (id.to_owned(), json!({"Email": "s1", "Mailbox": "s2"}));
         let whole = StateChange {
             changed: ["ab", "ac", "ad"].map(states).into_iter().collect(),
-            position: String::new(),
+            position: Position::default(),
         };
         assert_eq!(whole.pieces(1000), [whole.to_json().to_string()]);
         let two = r#"{"@type":"StateChange","changed":{"ab":{"Email":"s1","Mailbox":"s2"},"ac":{"Email":"s1","Mailbox":"s2"}}}"#;

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{http_jmap, websocket_ticket};
 use crate::jmap::request::Request;
 use crate::jmap::websocket::{self as ws, Message, Refused, RequestId};
-use crate::types::limits;
+use crate::types::{Position, limits};
 use crate::types::metrics::Raised;
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -205,7 +205,7 @@ impl Channel {
             Ok(Message::PushEnable { data_types, push_state }) => {
                 let types = data_types
                     .map_or(Types::Registered, |names| Types::named(names.iter().map(String::as_str)));
-                self.feed.want(types, push_state.as_deref());
+                self.feed.want(types, push_state.as_deref().map(Position::parse).as_ref());
                 Ok(())
             }
             Ok(Message::PushDisable) => {
@@ -246,7 +246,7 @@ async fn push(feed: &mut Feed, out: &mpsc::Sender<Frame>) -> Result<(), Ended> {
     // A closed queue ends the channel elsewhere.
     let Ok(room) = out.reserve().await else { return std::future::pending().await };
     if let Some(change) = feed.take()? {
-        room.send(Frame::Text(ws::state_change(change.to_json(), &change.position).into()));
+        room.send(Frame::Text(ws::state_change(change.to_json(), &change.position.to_string()).into()));
     }
     Ok(())
 }

@@ -87,6 +87,22 @@ async fn a_message_that_matches_is_pushed_with_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn mail_that_came_since_it_was_asked_for_is_pushed_though_the_server_was_killed_at_once() {
+    let (mut server, service, _folder) = PushService::office().await;
+    let ann = server.client("ann@x.example").await;
+    deliver(&server, "before@customer.example", "Before").await;
+    subscribe(&service, &ann, "/a", json!({"filter": null, "properties": ["subject"]})).await;
+    deliver(&server, "one@customer.example", "Since").await;
+    server.kill();
+    server.start().await;
+    // A kill after the push and before it is written down has it pushed once more, and never what came before.
+    service.nth("/a", 1).await;
+    for pushed in &service.pushed("/a")[1..] {
+        assert_eq!(Subscriber::new().read(pushed)["emails"], json!([{"subject": "Since"}]));
+    }
+}
+
+#[tokio::test]
 async fn whoever_left_the_inbox_is_pushed_none_of_its_mail() {
     let (server, service, _folder) = PushService::office().await;
     let bob = server.client("bob@x.example").await;
@@ -150,8 +166,10 @@ async fn a_muted_thread_is_silent_and_a_followed_one_is_told_of_whatever_the_fil
     }
     deliver(&server, "loud@customer.example", "The invoice").await;
     deliver(&server, "quiet@customer.example", "A question").await;
-    let told = Subscriber::new().read(&service.nth("/a", 1).await);
-    assert_eq!(told["emails"], json!([{"subject": "The invoice"}]));
+    for path in ["/a", "/b"] {
+        let told = Subscriber::new().read(&service.nth(path, 1).await);
+        assert_eq!(told["emails"], json!([{"subject": "The invoice"}]), "{path}");
+    }
     for (subject, keyword) in [("The invoice", "$muted"), ("A question", "$followed")] {
         let ids = ann.call("Email/query", json!({"filter": {"subject": subject}})).await["ids"].take();
         let update = json!({"update": {ids[0].as_str().unwrap(): {format!("keywords/{keyword}"): true}}});

@@ -133,6 +133,7 @@ fn day() -> Day {
         position: None,
         created_at: START,
         email_push: vec![],
+        mail_position: None,
     };
     house.write(DIRECTORY, |txn| {
         outbound::set_paused(txn, true).unwrap();

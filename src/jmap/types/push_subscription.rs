@@ -16,9 +16,9 @@ use crate::jmap::types::email::Email;
 use crate::jmap::webpush::{ReceiverKeys, Target};
 use crate::jmap::{get, query, set};
 use crate::store::rows::push::{EmailPushRow, PushCreationsRow, PushSubscriptionRow};
-use crate::store::{Read, StoreResult, keys};
+use crate::store::{Read, StoreResult, changes, keys};
 use crate::types::limits::*;
-use crate::types::{AccountId, MemberRole, Millis, PrincipalId, PushSubscriptionId, UtcDate};
+use crate::types::{AccountId, MemberRole, Millis, Position, PrincipalId, PushSubscriptionId, UtcDate};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
@@ -158,6 +158,7 @@ impl SetObject for PushSubscription {
             position: None,
             created_at: now,
             email_push: Vec::new(),
+            mail_position: None,
         };
         check(&row, &new)?;
         row.types = types(&new)?;
@@ -182,6 +183,11 @@ impl SetObject for PushSubscription {
                 return Err(SetError::properties(["verificationCode"], "This is not the code.").into());
             }
             row.verified = code.is_string();
+            if row.verified && !before.verified {
+                // What changes from now on is pushed, however late whoever pushes hears of this.
+                row.position = Some(position(set.ctx)?.to_string());
+                row.mail_position.clone_from(&row.position);
+            }
         }
         if let Some(expires) = update.new.get("expires") {
             row.expires = expiry(Some(expires), set.ctx.store.clock.now());
@@ -194,6 +200,9 @@ impl SetObject for PushSubscription {
         }
         if update.new.contains_key("emailPush") {
             row.email_push = email_push(set.ctx, &row, update.new)?;
+            if before.email_push.is_empty() && !row.email_push.is_empty() {
+                row.mail_position = Some(position(set.ctx)?.to_string());
+            }
         }
         if row != before {
             set.txn.update(AccountId::DIRECTORY, key, &row)?;
@@ -210,6 +219,15 @@ impl SetObject for PushSubscription {
     fn after_commit(ctx: &mut Ctx, _account: &Account, _args: (), _outcome: &set::Outcome) {
         ctx.store.hub().subscriptions_changed();
     }
+}
+
+/// Where the login's accounts are now.
+fn position(ctx: &Ctx) -> StoreResult<Position> {
+    let snapshot = ctx.store.snapshot();
+    let now = |id: AccountId| {
+        Ok((id, changes::states_of(&snapshot, id, Some(ctx.session.principal))?.moment()))
+    };
+    ctx.session.accounts().iter().map(|account| now(account.id)).collect()
 }
 
 fn text(new: &Map<String, Value>, name: &str) -> String {

@@ -33,11 +33,13 @@ pub struct PushSubscriptionRow {
     pub expires: UtcDate,
     /// `None`: all registered types.
     pub types: Option<Vec<String>>,
-    /// What was pushed when the server stopped last (`wire/feed.rs`).
+    /// Up to where changes were pushed when this was last written down: a `types::Position`.
     pub position: Option<String>,
     pub created_at: Millis,
     /// What of new messages is pushed, by account.
     pub email_push: Vec<(AccountId, EmailPushRow)>,
+    /// The same as `position` for new messages.
+    pub mail_position: Option<String>,
 }
 
 /// How new messages of an account are pushed.

@@ -14,8 +14,7 @@ use crate::store::changes::Since;
 use crate::store::rows::mail::{EmailRow, Origin, ThreadRow};
 use crate::store::rows::push::{EmailPushRow, PushSubscriptionRow};
 use crate::store::{Read, StoreResult};
-use crate::types::{AccountId, EmailId, Keyword, PrincipalId, limits};
-use crate::wire::feed;
+use crate::types::{AccountId, EmailId, Keyword, Position, PrincipalId, limits};
 use crate::wire::{http_auth, http_jmap};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -24,12 +23,11 @@ use std::sync::Arc;
 pub type Push = (String, &'static str);
 
 /// What is new since a feed's position. Blocks.
-pub fn news(server: &Arc<Server>, login: &Login, row: &PushSubscriptionRow, since: &str) -> Vec<Push> {
-    let known = feed::positions(since);
+pub fn news(server: &Arc<Server>, login: &Login, row: &PushSubscriptionRow, since: &Position) -> Vec<Push> {
     let mut out = Vec::new();
     for (account, config) in &row.email_push {
-        let Some(modseq) = known.get(account) else { continue };
-        let Some((emails, state)) = delivered(server, login, (*account, *modseq), config) else { continue };
+        let Some(modseq) = since.of(*account) else { continue };
+        let Some((emails, state)) = delivered(server, login, (*account, modseq), config) else { continue };
         let urgency = urgency(&config.urgency);
         let texts = pieces(*account, &state, &emails, &config.properties, TEXT_BYTES_MAX);
         out.extend(texts.into_iter().map(|text| (text, urgency)));

@@ -6,15 +6,16 @@
 //! StateChange when it goes out, to whoever may still hear it.
 //!
 //! Invariants: only what is durable is posted; one URL gets one POST at a time; a subscription ends with
-//! its login, its time, or when the push service says so, and its row goes with it. A stop writes down
-//! what was told, so that a start goes on there; after a crash more is told, never less.
+//! its login, its time, or when the push service says so, and its row goes with it. What is told begins
+//! where the row says: the verification writes that down, then the manager, every so often and at a stop.
+//! So nothing is missed while a task is on its way, and after a crash more is told, never less.
 
 pub mod guard;
 mod mail;
 pub mod pace;
 pub mod post;
 
-use super::feed::{self, Feed, Types};
+use super::feed::{Feed, Types};
 use super::http::stopped;
 use crate::auth::{Login, Session};
 use crate::inbox::server::Server;
@@ -22,7 +23,7 @@ use crate::jmap::webpush::{ReceiverKeys, TEXT_BYTES_MAX, Target, Vapid};
 use crate::store::rows::push::PushSubscriptionRow;
 use crate::store::{Read, StoreResult, keys};
 use crate::types::metrics::count;
-use crate::types::{AccountId, DataType, PrincipalId, PushSubscriptionId, limits};
+use crate::types::{AccountId, DataType, Position, PrincipalId, PushSubscriptionId, limits};
 use guard::Guard;
 use pace::{Answer, Pace, Verdict};
 use post::Message;
@@ -64,8 +65,16 @@ struct Shared {
 /// One subscription's task.
 struct Running {
     row: watch::Sender<PushSubscriptionRow>,
-    /// Gives the position where it was stopped.
-    task: JoinHandle<Option<String>>,
+    told: watch::Receiver<Option<Told>>,
+    task: JoinHandle<()>,
+}
+
+/// Up to where a subscription was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Told {
+    changes: Position,
+    /// Of new messages; `None` where it isn't told of them.
+    mail: Option<Position>,
 }
 
 /// Pushes until `stopping` says true.
@@ -75,7 +84,7 @@ pub async fn run(server: Arc<Server>, config: PushConfig, mut stopping: watch::R
     let slots = Semaphore::new(limits::PUSHES_CONCURRENT_MAX);
     let shared = Arc::new(Shared { server, config, vapid, slots });
     let mut running: HashMap<Key, Running> = HashMap::new();
-    let mut at_start = true;
+    let mut positions = tokio::time::interval(Duration::from_secs(limits::PUSH_POSITIONS_SECONDS));
     while !*stopping.borrow() {
         logins_moved.mark_unchanged();
         match shared.server.blocking(|server| subscriptions(server)).await {
@@ -83,28 +92,39 @@ pub async fn run(server: Arc<Server>, config: PushConfig, mut stopping: watch::R
                 for key in over(&shared.server, &mut rows) {
                     destroy(&shared.server, key).await;
                 }
-                keep_up(&shared, &mut running, rows, at_start, &stopping);
+                keep_up(&shared, &mut running, rows, &stopping);
             }
             Err(error) => tracing::error!(%error, "the push subscriptions can't be read"),
         }
-        at_start = false;
         tokio::select! {
             () = shared.server.store.hub().subscriptions_change() => {}
             _ = logins_moved.changed() => {}
+            _ = positions.tick() => write_down(&shared.server, &mut running).await,
             () = stopped(&mut stopping) => {}
         }
     }
-    let mut positions = Vec::new();
-    for (key, one) in running {
-        if let Ok(Some(position)) = one.task.await {
-            positions.push((key, position));
-        }
+    for one in running.values_mut() {
+        // A task that panicked told nothing more.
+        let _ = (&mut one.task).await;
     }
-    for some in positions.chunks(100) {
+    write_down(&shared.server, &mut running).await;
+}
+
+/// Writes down what was told since it was done last.
+async fn write_down(server: &Arc<Server>, running: &mut HashMap<Key, Running>) {
+    let moved = running.iter_mut().filter(|(_, one)| one.told.has_changed().unwrap_or(true));
+    let moved: Vec<(Key, Told)> =
+        moved.filter_map(|(key, one)| Some((*key, one.told.borrow_and_update().clone()?))).collect();
+    for some in moved.chunks(100) {
         let some = some.to_vec();
-        change(&shared.server, move |row_of| {
-            for (key, position) in some {
-                row_of(key, &mut |row| row.position = Some(position.clone()))?;
+        change(server, move |row_of| {
+            for (key, told) in some {
+                row_of(key, &mut |row| {
+                    row.position = Some(told.changes.to_string());
+                    if let Some(mail) = &told.mail {
+                        row.mail_position = Some(mail.to_string());
+                    }
+                })?;
             }
             Ok(())
         })
@@ -136,7 +156,6 @@ fn keep_up(
     shared: &Arc<Shared>,
     running: &mut HashMap<Key, Running>,
     rows: HashMap<Key, PushSubscriptionRow>,
-    at_start: bool,
     stopping: &watch::Receiver<bool>,
 ) {
     // A task ends by itself when its row's sender is dropped.
@@ -151,18 +170,18 @@ fn keep_up(
                 });
             }
             None => {
-                // What was told before a crash isn't known: everything is told again.
-                let since = (at_start && row.verified).then(|| row.position.clone().unwrap_or_default());
                 let (sender, receiver) = watch::channel(row);
+                let (told, to_write) = watch::channel(None);
                 let one = Subscription {
                     shared: Arc::clone(shared),
                     key,
                     row: receiver,
+                    told,
                     stopping: stopping.clone(),
                     pace: Pace::default(),
                 };
-                let task = tokio::spawn(one.work(since));
-                running.insert(key, Running { row: sender, task });
+                let task = tokio::spawn(one.work());
+                running.insert(key, Running { row: sender, told: to_write, task });
             }
         }
     }
@@ -220,6 +239,7 @@ struct Subscription {
     shared: Arc<Shared>,
     key: Key,
     row: watch::Receiver<PushSubscriptionRow>,
+    told: watch::Sender<Option<Told>>,
     stopping: watch::Receiver<bool>,
     pace: Pace,
 }
@@ -235,22 +255,18 @@ enum Woken {
 enum End {
     /// It is over: its row goes.
     Over,
-    /// The server stops; what was told up to here.
-    Stopped(Option<String>),
+    /// The server stops, or the row is gone already.
+    Stopped,
 }
 
 impl Subscription {
-    async fn work(mut self, since: Option<String>) -> Option<String> {
+    async fn work(mut self) {
         let end = match self.verify().await {
-            Ok(()) => self.deliver(since).await,
+            Ok(()) => self.deliver().await,
             Err(end) => end,
         };
-        match end {
-            End::Stopped(position) => position,
-            End::Over => {
-                destroy(&self.shared.server, self.key).await;
-                None
-            }
+        if matches!(end, End::Over) {
+            destroy(&self.shared.server, self.key).await;
         }
     }
 
@@ -284,15 +300,17 @@ impl Subscription {
     }
 
     /// Posts what changes, for as long as the subscription holds.
-    async fn deliver(&mut self, since: Option<String>) -> End {
+    async fn deliver(&mut self) -> End {
         let row = self.row.borrow_and_update().clone();
+        let since = position(row.position.as_ref());
         let server = Arc::clone(&self.shared.server);
         let mut types = types(&row);
         let login = Login::from_row(&row.login);
-        let opened = Feed::open(Arc::clone(&server), login.clone(), types.clone(), since.as_deref()).await;
+        let opened = Feed::open(Arc::clone(&server), login.clone(), types.clone(), Some(&since)).await;
         let Ok(mut feed) = opened else { return End::Over };
         let mut of_mail = mail_types(&row);
-        let opened = Feed::open(server, login, of_mail.clone(), since.as_deref()).await;
+        let since = position(row.mail_position.as_ref().or(row.position.as_ref()));
+        let opened = Feed::open(server, login, of_mail.clone(), Some(&since)).await;
         let Ok(mut mail) = opened else { return End::Over };
         loop {
             let woken = tokio::select! {
@@ -304,9 +322,9 @@ impl Subscription {
                 Ok(Woken::Change) => self.tell(&mut feed, &types).await,
                 Ok(Woken::Mail) => self.tell_of_mail(&mut mail, &of_mail).await,
                 Ok(Woken::Row) => {
-                    let (wanted, wanted_of_mail) = {
+                    let (wanted, wanted_of_mail, since) = {
                         let row = self.row.borrow_and_update();
-                        (self::types(&row), mail_types(&row))
+                        (self::types(&row), mail_types(&row), position(row.mail_position.as_ref()))
                     };
                     if wanted != types {
                         types = wanted;
@@ -314,20 +332,22 @@ impl Subscription {
                     }
                     if wanted_of_mail != of_mail {
                         of_mail = wanted_of_mail;
-                        // What came before anybody asked for it is no news.
-                        mail.want(of_mail.clone(), None);
+                        // What came before anybody asked for it is no news: asking wrote that down.
+                        mail.want(of_mail.clone(), Some(&since));
                     }
                     Ok(())
                 }
                 Err(end) => Err(end),
             };
+            let mail_position = (!of_mail.are_none()).then(|| mail.position());
+            let told = Some(Told { changes: feed.position(), mail: mail_position });
+            self.told.send_if_modified(|known| {
+                let moved = *known != told;
+                *known = told;
+                moved
+            });
             if let Err(end) = done {
-                // A feed that tells nothing doesn't move.
-                return match (types.are_none(), of_mail.are_none()) {
-                    (_, true) => end.at(&feed.position()),
-                    (true, false) => end.at(&mail.position()),
-                    (false, false) => end.at(&feed::earlier(&feed.position(), &mail.position())),
-                };
+                return end;
             }
         }
     }
@@ -352,7 +372,7 @@ impl Subscription {
         row: &PushSubscriptionRow,
         pushes: Vec<mail::Push>,
         feed: &mut Feed,
-        (types, before): (&Types, &str),
+        (types, before): (&Types, &Position),
     ) -> Result<(), End> {
         for (text, urgency) in pushes {
             match self.post(row, text, urgency).await {
@@ -386,8 +406,8 @@ impl Subscription {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = gone(self.row.clone()) => return Err(End::Stopped(None)),
-                () = stopped(&mut self.stopping) => return Err(End::Stopped(None)),
+                () = gone(self.row.clone()) => return Err(End::Stopped),
+                () = stopped(&mut self.stopping) => return Err(End::Stopped),
             }
         }
     }
@@ -455,21 +475,17 @@ impl Subscription {
             changed = self.row.changed() => match changed {
                 Ok(()) => Ok(()),
                 // The manager dropped it: the row is gone.
-                Err(_) => Err(End::Stopped(None)),
+                Err(_) => Err(End::Stopped),
             },
             () = tokio::time::sleep(left) => Err(End::Over),
-            () = stopped(&mut self.stopping) => Err(End::Stopped(None)),
+            () = stopped(&mut self.stopping) => Err(End::Stopped),
         }
     }
 }
 
-impl End {
-    fn at(self, position: &str) -> Self {
-        match self {
-            End::Stopped(_) => End::Stopped(Some(position.to_owned())),
-            End::Over => End::Over,
-        }
-    }
+/// What a row says. Of changes, nothing known means that all is told; of new messages, that none is.
+fn position(written: Option<&String>) -> Position {
+    written.map(|text| Position::parse(text)).unwrap_or_default()
 }
 
 /// Waits until the manager has dropped the row.
