@@ -270,6 +270,16 @@ impl Desk<'_, '_> {
 
     /// What the messages of a conversation add up to now.
     pub(super) fn contents(&self, id: ConversationId) -> StoreResult<Contents> {
+        self.contents_of(id, |_| true)
+    }
+
+    /// The same without what lies in Junk or Trash: nobody waits for an answer to that.
+    pub(super) fn contents_in_sight(&self, id: ConversationId) -> StoreResult<Contents> {
+        let kept = self.kept()?;
+        self.contents_of(id, |row| kept.gone(&row.mailboxes.iter().copied().collect()).is_none())
+    }
+
+    fn contents_of(&self, id: ConversationId, counts: impl Fn(&EmailRow) -> bool) -> StoreResult<Contents> {
         let mut sent: BTreeMap<EmailId, OutboundRow> = BTreeMap::new();
         let mut closes = Vec::new();
         for (version, row) in sending::events_since(self.read(), self.account, id, 0)? {
@@ -287,6 +297,7 @@ impl Desk<'_, '_> {
         let mut facts: Vec<MessageFacts> = Vec::new();
         for (email, at) in self.emails(id)? {
             if let Some(row) = self.read().row::<EmailRow>(self.account, email)?
+                && counts(&row)
                 && let Some(fact) = self.facts(email, &row, sent.get(&email))?
             {
                 facts.push(fact);

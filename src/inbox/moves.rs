@@ -74,7 +74,7 @@ pub fn change(
         leave_the_work(desk, email, after, &kept)?;
     }
     if kept.gone(&was).is_some() && kept.gone(&is).is_none() && before.origin == Origin::Inbound {
-        let contents = desk.contents(id)?;
+        let contents = desk.contents_in_sight(id)?;
         desk.apply(id, &Event::InboundBack { contents }, Vec::new())?;
     }
     if let Some(said) = said {

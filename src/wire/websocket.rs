@@ -14,8 +14,8 @@ use super::problem::Problem;
 use super::{http_jmap, websocket_ticket};
 use crate::jmap::request::Request;
 use crate::jmap::websocket::{self as ws, Message, Refused, RequestId};
-use crate::types::{Position, limits};
 use crate::types::metrics::Raised;
+use crate::types::{Position, limits};
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{

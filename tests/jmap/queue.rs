@@ -239,7 +239,7 @@ async fn a_death_before_during_and_after_the_relays_word_is_told_for_what_it_is(
     // Whether it dies before it sends the message, before the answer, or after it.
     for (point, slow) in [("before", true), ("during", true), ("after", false)] {
         let relay = Relay::start_with(Script {
-            pause: Duration::from_millis(if slow { 700 } else { 0 }),
+            pause: Duration::from_millis(if slow { 1500 } else { 0 }),
             ..Script::default()
         })
         .await;

@@ -110,6 +110,29 @@ async fn what_was_taken_for_spam_waits_like_any_mail_once_it_is_out_of_junk() {
 }
 
 #[tokio::test]
+async fn what_lies_in_junk_still_waits_for_nothing_when_other_mail_is_taken_out() {
+    let (server, bob, _config) = office("", &[]).await;
+    let spam = text("X-Spam-Flag: YES\r\n", "1@c", "x");
+    assert!(server.deliver(MARTA, &[SUPPORT], &spam).await.starts_with("250"));
+    // Times of mail are whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let second = text("X-Spam-Flag: YES\r\nReferences: <1@c>\r\n", "2@c", "x");
+    assert!(server.deliver(MARTA, &[SUPPORT], &second).await.starts_with("250"));
+    let mut both = emails(&bob, &["receivedAt"]).await;
+    both.sort_by_key(|email| email["receivedAt"].as_str().unwrap().to_owned());
+    let (junk, inbox) = (bob.mailbox("junk").await, bob.mailbox("inbox").await);
+    let patch = json!({format!("mailboxIds/{junk}"): null, format!("mailboxIds/{inbox}"): true});
+    let moved =
+        bob.call_with(PLAIN, "Email/set", json!({"update": {both[1]["id"].as_str().unwrap(): patch}})).await;
+    assert!(moved["updated"].is_object(), "{moved}");
+    let now = conversations(&bob).await;
+    assert_eq!((now.len(), &now[0]["messageCount"]), (1, &json!(2)));
+    assert_ne!(both[0]["receivedAt"], both[1]["receivedAt"]);
+    assert_eq!(now[0]["waitingSince"], both[1]["receivedAt"]);
+    server.check();
+}
+
+#[tokio::test]
 async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
     let (server, _, _config) = office("", &[]).await;
     server.json(&[

@@ -224,9 +224,8 @@ impl SetObject for PushSubscription {
 /// Where the login's accounts are now.
 fn position(ctx: &Ctx) -> StoreResult<Position> {
     let snapshot = ctx.store.snapshot();
-    let now = |id: AccountId| {
-        Ok((id, changes::states_of(&snapshot, id, Some(ctx.session.principal))?.moment()))
-    };
+    let now =
+        |id: AccountId| Ok((id, changes::states_of(&snapshot, id, Some(ctx.session.principal))?.moment()));
     ctx.session.accounts().iter().map(|account| now(account.id)).collect()
 }
 
