@@ -12,9 +12,9 @@ use super::lock;
 use super::machine::{Actor, Effect, Entry, Value};
 use super::refusal::{Level, Refusal};
 use crate::store::rows::team::{
-    ActivityKind, ActivityValue, Block, ConversationEvent, ConversationRow, EarlierSubmissionRow,
-    OutboundRow, OutboundState, PlainCollision, PlainRefusal, RefusalRow, ReplyLockRow, Status, Told,
-    ToldLock, ToldReply, ToldSibling, What,
+    ActivityKind, ActivityValue, Block, ConversationEvent, ConversationRow, OutboundRow, OutboundState,
+    PlainCollision, PlainRefusal, RefusalRow, ReplyLockRow, Status, Told, ToldLock, ToldReply, ToldSibling,
+    What,
 };
 use crate::types::limits::{
     BLOCK_REMEMBERED_SECONDS_MAX, DUPLICATE_SEND_SECONDS_MAX, PLAIN_YES_SECONDS_MAX, PLAIN_YES_SECONDS_MIN,
@@ -117,10 +117,10 @@ pub fn events_of(effects: &[Effect], actor: Actor) -> Vec<ConversationEvent> {
     effects.iter().filter_map(meaning).map(event).collect()
 }
 
-/// True where `earlier` makes a submission with the same Message-ID or the same content a
+/// True where a submission made at `earlier` makes one with the same Message-ID or the same content a
 /// duplicate. The caller leaves out canceled ones: what never went out may be sent.
-pub fn is_duplicate(earlier: &EarlierSubmissionRow, now: Millis) -> bool {
-    now < earlier.at.after(Duration::from_secs(DUPLICATE_SEND_SECONDS_MAX))
+pub fn is_duplicate(earlier: Millis, now: Millis) -> bool {
+    now < earlier.after(Duration::from_secs(DUPLICATE_SEND_SECONDS_MAX))
 }
 
 /// The digest by which equal envelope recipients, subject and body are known again.
@@ -667,8 +667,7 @@ mod tests {
         assert_eq!(one, content_digest(&[address("b@x"), address("a@x")], "Re: Help", b"body"));
         assert_ne!(one, content_digest(&[address("a@x")], "Re: Help", b"body"));
         assert_ne!(one, content_digest(&[address("a@x"), address("b@x")], "Re: Hel", b"pbody"));
-        let earlier = EarlierSubmissionRow { submission: SubmissionId(1), at: Millis(0) };
-        assert!(is_duplicate(&earlier, Millis(86_399_999)));
-        assert!(!is_duplicate(&earlier, Millis(86_400_000)));
+        assert!(is_duplicate(Millis(0), Millis(86_399_999)));
+        assert!(!is_duplicate(Millis(0), Millis(86_400_000)));
     }
 }

@@ -507,20 +507,39 @@ fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &Digests) -> StoreRes
 
 /// The submission that a digest was remembered for, if it went out or will.
 fn sent_before(txn: &Txn<'_>, account: AccountId, digest: &Digest) -> StoreResult<Option<Submitted>> {
+    for (submission, _) in remembered(txn, account, digest)? {
+        if let Some(row) = record(txn, account, submission)?
+            && row.undo_status != UndoStatus::Canceled
+        {
+            return Ok(Some(Submitted { id: submission, row, repeated: true }));
+        }
+    }
+    Ok(None)
+}
+
+/// The submissions that count for a digest today, the last one first.
+fn remembered(
+    txn: &Txn<'_>,
+    account: AccountId,
+    digest: &Digest,
+) -> StoreResult<Vec<(SubmissionId, Millis)>> {
     let read: &dyn Read = txn;
     let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
-    if !gate::is_duplicate(&seen, txn.store().clock.now()) {
-        return Ok(None);
+    let now = txn.store().clock.now();
+    let all = std::iter::once((seen.submission, seen.at)).chain(seen.before);
+    Ok(all.filter(|(_, at)| gate::is_duplicate(*at, now)).collect())
+}
+
+/// A submission, though it may be no object any more.
+fn record(txn: &Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<Option<SubmissionRow>> {
+    let read: &dyn Read = txn;
+    match read.row(account, id)? {
+        Some(row) => Ok(Some(row)),
+        None => outbound::destroyed(read, account, id),
     }
-    let row = match read.row(account, seen.submission)? {
-        Some(row) => Some(row),
-        None => outbound::destroyed(read, account, seen.submission)?,
-    };
-    let row = row.filter(|row: &SubmissionRow| row.undo_status != UndoStatus::Canceled);
-    Ok(row.map(|row| Submitted { id: seen.submission, row, repeated: true }))
 }
 
 fn remember_digests(
@@ -531,8 +550,16 @@ fn remember_digests(
 ) -> StoreResult<()> {
     let at = txn.store().clock.now();
     for digest in digests.alone.iter().chain(&digests.to_each) {
+        let mut before = None;
+        for one in remembered(txn, account, digest)? {
+            let is_final = |row: SubmissionRow| row.undo_status == UndoStatus::Final;
+            if record(txn, account, one.0)?.is_some_and(is_final) {
+                before = Some(one);
+                break;
+            }
+        }
         let key = keys::named(account, keys::Kind::SubmissionSeen, digest);
-        txn.put_at(key, &EarlierSubmissionRow { submission, at })?;
+        txn.put_at(key, &EarlierSubmissionRow { submission, at, before })?;
     }
     Ok(())
 }

@@ -214,6 +214,8 @@ pub const WEBSOCKET_PING_SECONDS: u64 = 30;
 pub const WEBSOCKET_PINGS_UNANSWERED_MAX: u32 = 3;
 /// Wait until a WebSocket has taken one message.
 pub const WEBSOCKET_SEND_SECONDS_MAX: u64 = 60;
+/// How long a WebSocket that a client's fault ended stays, so that the client reads why.
+pub const WEBSOCKET_CLOSE_SECONDS_MAX: u64 = 2;
 /// How long a WebSocket ticket opens a channel.
 pub const WEBSOCKET_TICKET_SECONDS: u64 = 60;
 /// Tickets that wait to be used, of one principal.

@@ -119,21 +119,34 @@ async fn run(socket: WebSocket, web: Web, caller: Caller, feed: Feed, held: (Pas
     let close = Frame::Close(Some(CloseFrame { code, reason: reason.into() }));
     // Where the queue is full, the writer is stuck, and gives up by itself.
     let _ = channel.out.try_send(close);
-    drop(channel);
-    let _ = writer.await;
-    drop(held);
+    let Channel { frames, web, .. } = channel;
+    let sink = writer.await;
+    if is_the_clients_fault(code) {
+        // What was sent and isn't read makes the system reset a connection that closes, and the client
+        // would never hear why.
+        let mut stopping = web.stopping.clone();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(limits::WEBSOCKET_CLOSE_SECONDS_MAX)) => {}
+            () = stopped(&mut stopping) => {}
+        }
+    }
+    drop((frames, sink, held));
 }
 
-/// Sends what is queued, until a Close or until the client takes no more.
-async fn write(mut sink: SplitSink<WebSocket, Frame>, mut queue: mpsc::Receiver<Frame>) {
+/// Sends what is queued, until a Close or until the client takes no more; gives the socket's half back.
+async fn write(
+    mut sink: SplitSink<WebSocket, Frame>,
+    mut queue: mpsc::Receiver<Frame>,
+) -> SplitSink<WebSocket, Frame> {
     let wait = Duration::from_secs(limits::WEBSOCKET_SEND_SECONDS_MAX);
     while let Some(frame) = queue.recv().await {
         let last = matches!(frame, Frame::Close(_));
         let sent = tokio::time::timeout(wait, sink.send(frame)).await;
         if last || !matches!(sent, Ok(Ok(()))) {
-            return;
+            break;
         }
     }
+    sink
 }
 
 /// The reading half.
@@ -153,6 +166,20 @@ type End = (CloseCode, &'static str);
 
 const REVOKED: End = (close_code::POLICY, "the login does not hold any more");
 const GONE: End = (close_code::NORMAL, "");
+
+/// What ends a channel whose frames can't be read.
+fn unreadable(error: axum::Error) -> End {
+    match error.into_inner().downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => (close_code::SIZE, "the message is too long"),
+        Some(tungstenite::Error::Utf8(_)) => (close_code::INVALID, "text must be UTF-8"),
+        Some(tungstenite::Error::Protocol(_)) => (close_code::PROTOCOL, "this is no frame of RFC 6455"),
+        _ => GONE,
+    }
+}
+
+fn is_the_clients_fault(code: CloseCode) -> bool {
+    [close_code::SIZE, close_code::INVALID, close_code::PROTOCOL, close_code::UNSUPPORTED].contains(&code)
+}
 
 impl Channel {
     async fn read(&mut self) -> End {
@@ -187,7 +214,8 @@ impl Channel {
                             return (close_code::UNSUPPORTED, "messages must be text");
                         }
                         Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
-                        Some(Ok(Frame::Close(_)) | Err(_)) | None => return GONE,
+                        Some(Err(error)) => return unreadable(error),
+                        Some(Ok(Frame::Close(_))) | None => return GONE,
                     }
                 }
             }

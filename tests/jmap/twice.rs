@@ -77,6 +77,30 @@ async fn a_message_whose_record_was_destroyed_is_not_sent_again() {
     server.check();
 }
 
+/// A copy to more people that was taken back takes nothing away from what is known of the first.
+#[tokio::test]
+async fn what_went_out_is_known_again_though_a_later_copy_of_it_was_canceled() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    let people = ["marta@customer.example", "sven@customer.example"];
+    let email = draft(&bob, json!({"from": [{"email": BOB}]})).await;
+    let first = json!({"envelope": envelope(BOB, &people[..1], Value::Null)});
+    let id = made(&submit(&bob, PLAIN, &email, first).await);
+    relay.wait_for(1).await;
+    for _ in 0..2 {
+        let later = json!({"envelope": envelope(BOB, &people, json!({"HOLDFOR": "3600"}))});
+        let copy = made(&submit(&bob, PLAIN, &email, later).await);
+        assert_ne!(copy, id);
+        let cancel = json!({"update": {&copy: {"undoStatus": "canceled"}}});
+        let done = bob.call("EmailSubmission/set", cancel).await;
+        assert_eq!(done["updated"], json!({&copy: null}), "{done}");
+    }
+    let others = json!({"envelope": envelope(BOB, &people[..1], json!({"HOLDFOR": "1800"}))});
+    assert_eq!(made(&submit(&bob, PLAIN, &email, others).await), id);
+    assert_eq!(relay.deliveries(), 1);
+    server.check();
+}
+
 #[tokio::test]
 async fn a_message_goes_to_each_recipient_once_however_its_envelopes_are_split() {
     let relay = Relay::start().await;

@@ -338,6 +338,12 @@ async fn a_role_that_changes_holds_on_the_open_channel_at_once() {
     let answer = socket.request("R", &[CORE, MAIL], rename).await;
     assert_eq!(answer["methodResponses"][0][1]["notCreated"]["m"]["type"], "forbidden", "{answer}");
     assert_ne!(answer["sessionState"], bob.session["state"]);
+    let may = |client: &Client| {
+        client.session["accounts"][&client.account]["accountCapabilities"][MAIL]["mayCreateTopLevelMailbox"]
+            .clone()
+    };
+    let now = server.client("bob@x.example").await;
+    assert_eq!((may(&bob), may(&now)), (json!(true), json!(false)));
 }
 
 #[tokio::test]
@@ -346,6 +352,24 @@ async fn a_binary_message_closes_the_channel() {
     let mut socket = Socket::open(&server.client("ann@x.example").await).await;
     socket.send_binary(b"{}".to_vec()).await;
     assert_eq!(socket.receive().await, Err(Some(1003)));
+}
+
+/// RFC 6455 §7.4.1. The octets are frames with a mask of zeros.
+#[tokio::test]
+async fn what_is_too_long_no_text_or_no_frame_closes_the_channel_with_its_code() {
+    let server = TestServer::office(&[]).await;
+    let ann = server.client("ann@x.example").await;
+    let too_long = [&[0x81, 0xff][..], &(1_u64 << 32).to_be_bytes(), &[0; 4], b"{\"@type\":"].concat();
+    for (octets, code) in [
+        (too_long, 1009),
+        (vec![0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28], 1007),
+        (vec![0x83, 0x80, 0, 0, 0, 0], 1002),
+        (vec![0xc1, 0x80, 0, 0, 0, 0], 1002),
+    ] {
+        let mut socket = Socket::open(&ann).await;
+        socket.send_raw(&octets).await;
+        assert_eq!(socket.receive().await, Err(Some(code)), "{octets:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::Client;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
@@ -60,6 +61,11 @@ impl Socket {
 
     pub async fn send_binary(&mut self, octets: Vec<u8>) {
         self.stream.send(Message::binary(octets)).await.expect("the server reads");
+    }
+
+    /// Octets that need not be a frame.
+    pub async fn send_raw(&mut self, octets: &[u8]) {
+        self.stream.get_mut().write_all(octets).await.expect("the server reads");
     }
 
     /// The next message; the code of the Close that came in its place.

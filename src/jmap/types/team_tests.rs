@@ -673,6 +673,9 @@ fn principals_are_the_people_of_the_inbox_or_oneself() {
     assert_eq!(own["list"][0]["name"], "Obi");
     let changes = world.call(OBI, "Principal/changes", json!({"sinceState": "s1"}));
     assert_eq!(changes["type"], "cannotCalculateChanges");
+    let state = found["queryState"].clone();
+    let changes = world.call(OBI, "Principal/queryChanges", json!({"sinceQueryState": state}));
+    assert_eq!(changes["type"], "cannotCalculateChanges");
 }
 
 #[derive(Clone, Debug)]

@@ -414,4 +414,6 @@ pub struct MergeRow {
 pub struct EarlierSubmissionRow {
     pub submission: SubmissionId,
     pub at: Millis,
+    /// One before it that can't be canceled any more: it counts where this one is canceled.
+    pub before: Option<(SubmissionId, Millis)>,
 }
