@@ -70,8 +70,12 @@ pub fn tell(
         return lists::tell(txn, view, account, finished);
     }
     let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
-    let told =
-        [(What::Failed, &finished.failed), (What::Late, &finished.late), (What::Unsure, &finished.unsure)];
+    let told = [
+        (What::Failed, &finished.failed),
+        (What::Late, &finished.late),
+        (What::Unsure, &finished.unsure),
+        (What::Relayed, &finished.relayed),
+    ];
     if !is_inbox {
         for (what, about) in told.into_iter().filter(|(_, about)| !about.is_empty()) {
             if let Some(prepared) = notification(postmaster, txn, account, row, what, about)? {
@@ -120,7 +124,8 @@ fn tell_inbox(
     let joined = returned::conversation(desk.read(), desk.account, id)?;
     let Some(prepared) = notification(postmaster, desk.txn, desk.account, row, what, about)? else {
         // Nobody wants a message about it; the conversation is told all the same.
-        if let Some((conversation, _)) = joined.filter(|_| what != What::Late) {
+        let is_failure = matches!(what, What::Failed | What::Unsure);
+        if let Some((conversation, _)) = joined.filter(|_| is_failure) {
             let failed = DeliveryFailed { submission: id, dsn: None };
             desk.apply(conversation, &Event::DeliveryFailed(failed), Vec::new())?;
         }
@@ -149,7 +154,7 @@ fn tell_inbox(
     };
     desk.enter(conversation, added.email, added.thread)?;
     let event = match what {
-        What::Late | What::Delivered => Event::Inbound(inbound),
+        What::Late | What::Delivered | What::Relayed => Event::Inbound(inbound),
         What::Failed | What::Unsure => {
             Event::DeliveryFailed(DeliveryFailed { submission: id, dsn: Some((added.email, desk.now)) })
         }

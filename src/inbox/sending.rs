@@ -484,7 +484,10 @@ fn digests(
         let parts = body::digest(&stored.message, &content);
         let content = gate::content_digest(&recipients, &email.subject, &parts);
         // What is asked of the relay, a time to wait among it, makes it another request.
-        let asked = format!("{:?}", order.mail_from_parameters);
+        let mut asked = format!("{:?}", order.mail_from_parameters);
+        for recipient in order.recipients.iter().filter(|one| !one.parameters.is_empty()) {
+            asked += &format!(" {} {:?}", recipient.address.key(), recipient.parameters);
+        }
         out.alone.push(digest("content", &[&content, asked.as_bytes()]));
     }
     Ok(out)

@@ -269,6 +269,7 @@ impl SessionData {
 /// gives FUTURERELEASE an interval and a date; only the interval limits here.
 fn submission_extensions() -> Value {
     json!({
+        "DSN": [],
         "FUTURERELEASE": [DELAYED_SEND_SECONDS_MAX.to_string(), "9999-12-31T23:59:59Z"],
         "SIZE": [UPLOAD_SIZE_BYTES_MAX.to_string()]
     })
@@ -368,6 +369,7 @@ pub(super) mod tests {
                     "urn:ietf:params:jmap:submission": {
                         "maxDelayedSend": DELAYED_SEND_SECONDS_MAX,
                         "submissionExtensions": {
+                            "DSN": [],
                             "FUTURERELEASE": ["31622400", "9999-12-31T23:59:59Z"],
                             "SIZE": ["52428800"]
                         }

@@ -21,6 +21,8 @@ pub enum What {
     Unsure,
     /// They have it: told to those alone who asked for it.
     Delivered,
+    /// They went on to a relay that tells nothing of them (RFC 3461 §5.2.2): the same.
+    Relayed,
 }
 
 /// What a notification is made of.
@@ -51,6 +53,7 @@ impl What {
             What::Failed => "failed",
             What::Late | What::Unsure => "delayed",
             What::Delivered => "delivered",
+            What::Relayed => "relayed",
         }
     }
 
@@ -60,6 +63,7 @@ impl What {
             What::Late => "Not delivered yet",
             What::Unsure => "Perhaps not delivered",
             What::Delivered => "Delivered",
+            What::Relayed => "Passed on",
         }
     }
 
@@ -76,6 +80,10 @@ impl What {
                  after it had been sent. It isn't sent again. Ask the recipient before you send it anew:"
             }
             What::Delivered => "As you asked to be told: your message was delivered to these recipients:",
+            What::Relayed => {
+                "Your message was passed on for these recipients. The system that took it doesn't tell\n\
+                 whether it arrives, as you asked; you hear of it only if it doesn't:"
+            }
         }
     }
 }
@@ -152,7 +160,7 @@ fn status_code(what: What, reply: &str) -> String {
     let class = match what {
         What::Failed => '5',
         What::Late | What::Unsure => '4',
-        What::Delivered => '2',
+        What::Delivered | What::Relayed => '2',
     };
     let found = reply.split_whitespace().find(|word| {
         let parts: Vec<&str> = word.split('.').collect();
@@ -167,15 +175,16 @@ fn status_code(what: What, reply: &str) -> String {
     }
 }
 
-/// Whether the client wants to hear of this (RFC 3461 §4.1); it does where it doesn't say.
+/// Whether the client wants to hear of this (RFC 3461 §4.1); where it doesn't say, of failures and delays.
 pub fn is_wanted(recipient: &Recipient, what: What) -> bool {
-    let word = match what {
-        What::Late => "DELAY",
-        What::Failed | What::Unsure => "FAILURE",
+    let (word, unsaid) = match what {
+        What::Late => ("DELAY", true),
+        What::Failed | What::Unsure => ("FAILURE", true),
+        What::Relayed => ("SUCCESS", false),
         What::Delivered => return false,
     };
     parameter(&recipient.parameters, "NOTIFY")
-        .is_none_or(|given| given.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
+        .map_or(unsaid, |given| given.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
 }
 
 fn parameter<'a>(all: &'a [(String, Option<String>)], name: &str) -> Option<&'a str> {
@@ -282,5 +291,9 @@ mod tests {
         let wanted = |what| row.recipients.iter().map(|one| is_wanted(one, what)).collect::<Vec<_>>();
         assert_eq!(wanted(What::Failed), [false, true, true]);
         assert_eq!(wanted(What::Late), [false, true, true]);
+        assert_eq!(wanted(What::Relayed), [false, false, false]);
+        let notify = vec![("NOTIFY".to_owned(), Some("SUCCESS".to_owned()))];
+        let asks = Recipient { parameters: notify, ..row.recipients[2].clone() };
+        assert!(is_wanted(&asks, What::Relayed) && !is_wanted(&asks, What::Failed));
     }
 }

@@ -12,6 +12,7 @@
 //! *detached*, kept where no client sees it, until it is done. What the server answers by itself
 //! is detached from the beginning.
 
+use super::dsn;
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::submission::*;
 use crate::store::{Read, Row, StoreResult, Txn, keys, rows};
@@ -26,6 +27,8 @@ pub struct Handover {
     pub replies: Vec<RelayReply>,
     /// The connection was lost after the octets had gone out: the relay may have the message.
     pub unknown: bool,
+    /// The relay knows what the sender wants to hear of (RFC 3461).
+    pub dsn: bool,
 }
 
 /// The relay's word on one recipient.
@@ -56,6 +59,8 @@ pub struct Finished {
     pub late: Vec<Address>,
     /// Recipients that may have it or not, and nothing more is tried.
     pub unsure: Vec<Address>,
+    /// Recipients of whose delivery the sender wants to hear, and whose relay tells nothing of it.
+    pub relayed: Vec<Address>,
     /// Nobody knows whether the relay took it this time.
     pub uncertain: bool,
     /// Nothing more will be tried.
@@ -315,6 +320,12 @@ pub fn finish(
     let waiting = row.recipients.iter_mut().filter(|recipient| !recipient.settled);
     for (recipient, reply) in waiting.zip(&handover.replies) {
         settle(recipient, reply, fate, &mut finished);
+        if reply.verdict == Verdict::Accepted
+            && !handover.dsn
+            && dsn::is_wanted(recipient, dsn::What::Relayed)
+        {
+            finished.relayed.push(recipient.address.clone());
+        }
     }
     if !note.warned && since.after(rules.warn) <= now {
         let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);

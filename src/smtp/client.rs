@@ -407,6 +407,10 @@ impl Client {
         for (name, value) in parameters {
             let key = name.to_ascii_uppercase();
             let extension = extension_of(&key);
+            // RFC 3461 §5.2.2: to a relay without DSN the message goes without its parameters.
+            if extension == Some(DSN) && !self.offered(DSN) {
+                continue;
+            }
             if !extension.is_some_and(|extension| self.offered(extension)) {
                 return Err(ours(555, "5.5.4", &format!("the relay doesn't offer the parameter {key}")));
             }
@@ -478,7 +482,7 @@ impl Client {
                 _ => RecipientOutcome { address: rcpt.address.clone(), verdict, reply: reply.clone() },
             })
             .collect();
-        Outcome { verdict, reply, recipients, relay_failed }
+        Outcome { verdict, reply, recipients, relay_failed, dsn: self.offered(DSN) }
     }
 
     fn offered(&self, extension: &str) -> bool {
@@ -498,10 +502,13 @@ fn base64(text: &str) -> String {
     ::base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// RFC 3461.
+const DSN: &str = "DSN";
+
 /// Which extension a parameter belongs to (the IANA registry of MAIL and RCPT parameters).
 fn extension_of(parameter: &str) -> Option<&'static str> {
     Some(match parameter {
-        "RET" | "ENVID" | "NOTIFY" | "ORCPT" => "DSN",
+        "RET" | "ENVID" | "NOTIFY" | "ORCPT" => DSN,
         "HOLDFOR" | "HOLDUNTIL" => "FUTURERELEASE",
         "BY" => "DELIVERBY",
         "MT-PRIORITY" => "MT-PRIORITY",
@@ -721,10 +728,15 @@ mod tests {
         let offered =
             format!("{ehlo}S: 250-relay\nS: 250 DSN\nC: MAIL FROM:<a@b> ENVID=a+2Bb+20c+3Dd RET=HDRS");
         assert_eq!(play(client(), &offered), None);
-        let refused = play(client(), &format!("{ehlo}S: 250 relay")).expect("an outcome");
+        let left_out = format!("{ehlo}S: 250 relay\nC: MAIL FROM:<a@b>");
+        assert_eq!(play(client(), &left_out), None);
+        let by =
+            RelayEnvelope { params: vec![("BY".into(), Some("9;R".into()))], ..envelope("a@b", &["c@d"]) };
+        let other = Client::new(introduction(), by, b"");
+        let refused = play(other, &format!("{ehlo}S: 250 relay")).expect("an outcome");
         assert_eq!(
             refused.reply.smtp_reply(),
-            "555 5.5.4 Postroom: the relay doesn't offer the parameter ENVID"
+            "555 5.5.4 Postroom: the relay doesn't offer the parameter BY"
         );
         assert_eq!(encoded_value("RET", "HDRS\r\nDATA"), None);
         assert_eq!(encoded_value("ORCPT", "rfc822;a+b@c"), Some("rfc822;a+2Bb@c".to_owned()));

@@ -12,6 +12,7 @@
 
 use super::reply::Reply;
 use crate::types::Address;
+use crate::types::limits::{DSN_ENVID_CHARS_MAX, DSN_ORCPT_CHARS_MAX};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A command with its arguments.
@@ -76,10 +77,6 @@ pub struct RcptParameters {
     /// ORCPT=, decoded.
     pub original: Option<String>,
 }
-
-/// ENVID has at most 100 characters (RFC 3461 §4.4), ORCPT 500 (§4.2).
-const ENVID_CHARS_MAX: usize = 100;
-const ORCPT_CHARS_MAX: usize = 500;
 
 /// The longest argument of EHLO, HELO and LHLO: that of a domain (§4.5.3.1.2).
 const HELO_BYTES_MAX: usize = 255;
@@ -246,7 +243,7 @@ fn mail_parameter(parameters: &mut MailParameters, keyword: &str, value: Option<
         ("RET", Some(ret)) if ret.eq_ignore_ascii_case("FULL") => parameters.return_full = true,
         ("RET", Some(ret)) if ret.eq_ignore_ascii_case("HDRS") => {}
         ("RET", _) => return Err(syntax("RET=FULL or RET=HDRS")),
-        ("ENVID", Some(id)) if id.len() <= ENVID_CHARS_MAX => {
+        ("ENVID", Some(id)) if id.len() <= DSN_ENVID_CHARS_MAX => {
             parameters.envelope_id = Some(xtext_decoded(id).ok_or_else(|| syntax("ENVID=xtext"))?);
         }
         ("ENVID", _) => return Err(syntax("ENVID=xtext, 100 characters at most")),
@@ -291,7 +288,7 @@ fn rcpt_parameter(parameters: &mut RcptParameters, keyword: &str, value: Option<
             parameters.notify_success = words.iter().any(|word| word == "SUCCESS");
         }
         ("NOTIFY", None) => return Err(syntax("NOTIFY=NEVER or NOTIFY=SUCCESS,FAILURE,DELAY")),
-        ("ORCPT", Some(original)) if original.len() <= ORCPT_CHARS_MAX => {
+        ("ORCPT", Some(original)) if original.len() <= DSN_ORCPT_CHARS_MAX => {
             let wrong = || syntax("ORCPT=type;xtext");
             let (kind, address) = original.split_once(';').ok_or_else(wrong)?;
             let kind_fits = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

@@ -47,7 +47,7 @@ async fn the_session_says_how_long_a_message_can_wait() {
             json!({
                 "maxDelayedSend": 31_622_400,
                 "submissionExtensions":
-                    {"FUTURERELEASE": ["31622400", "9999-12-31T23:59:59Z"], "SIZE": ["52428800"]}
+                    {"DSN": [], "FUTURERELEASE": ["31622400", "9999-12-31T23:59:59Z"], "SIZE": ["52428800"]}
             })
         );
     }

@@ -100,8 +100,10 @@ async fn each_refusal_has_its_type_and_what_belongs_to_it() {
     let to = ["marta@customer.example"];
     let given =
         |from: &str, to: &[&str], parameters: Value| json!({"envelope": envelope(from, to, parameters)});
-    let on_rcpt = json!({"envelope": {"mailFrom": {"email": BOB},
-        "rcptTo": [{"email": "a@b.example", "parameters": {"NOTIFY": "NEVER"}}]}});
+    let on_rcpt = |parameters: Value| {
+        json!({"envelope": {"mailFrom": {"email": BOB},
+            "rcptTo": [{"email": "a@b.example", "parameters": parameters}]}})
+    };
     let properties = |names: &[&str]| json!({"type": "invalidProperties", "properties": names});
     for (email, more, expected) in [
         (&no_from, json!({}), json!({"type": "invalidEmail", "properties": ["from"]})),
@@ -122,7 +124,9 @@ async fn each_refusal_has_its_type_and_what_belongs_to_it() {
         (&good, given(BOB, &to, json!({"HOLDFOR": "x"})), properties(&["envelope"])),
         (&good, given(BOB, &to, json!({"HOLDFOR": "999999999"})), properties(&["envelope"])),
         (&good, given(BOB, &to, json!({"SIZE": 5})), properties(&["envelope"])),
-        (&good, on_rcpt, properties(&["envelope"])),
+        (&good, on_rcpt(json!({"NOTIFY": "NEVER,DELAY"})), properties(&["envelope"])),
+        (&good, on_rcpt(json!({"RET": "HDRS"})), properties(&["envelope"])),
+        (&good, given(BOB, &to, json!({"ENVID": "a\r\nDATA"})), properties(&["envelope"])),
         (&good, json!({"envelope": {"mailFrom": {"email": BOB}}}), properties(&["envelope"])),
         (&good, json!({"identityId": "nothing"}), properties(&["identityId"])),
         (&"nothing".to_owned(), json!({}), properties(&["emailId"])),
@@ -160,6 +164,66 @@ async fn parameters_that_the_server_sets_anyway_may_be_given_and_holds_stay_here
     assert!(taken[0].mail.contains("@x.example> SIZE="), "{}", taken[0].mail);
     assert!(!taken[0].mail.contains("HOLD"), "{}", taken[0].mail);
     assert_eq!(submission(&bob, &id).await["envelope"], given);
+}
+
+/// An envelope with everything that DSN has, and what the relay then gets.
+fn with_dsn(notify: &str) -> Value {
+    json!({
+        "mailFrom": {"email": BOB, "parameters": {"ENVID": "order 7=a", "RET": "HDRS"}},
+        "rcptTo": [{
+            "email": "marta@customer.example",
+            "parameters": {"NOTIFY": notify, "ORCPT": "rfc822;Marta+x@customer.example"}
+        }]
+    })
+}
+
+#[tokio::test]
+async fn a_relay_with_dsn_is_told_what_the_sender_wants_to_hear_of() {
+    let offers = ["SIZE", "DSN"].map(String::from).into();
+    let relay = Relay::start_with(Script { offers, ..Script::default() }).await;
+    let (server, bob) = office(&relay).await;
+    let email = draft(&bob, json!({"from": [{"email": BOB}]})).await;
+    let id = made(&submit(&bob, PLAIN, &email, json!({"envelope": with_dsn("SUCCESS,FAILURE")})).await);
+    let taken = relay.wait_for(1).await;
+    assert!(taken[0].mail.ends_with(" ENVID=order+207+3Da RET=HDRS"), "{}", taken[0].mail);
+    let rcpt = "<marta@customer.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Marta+2Bx@customer.example";
+    assert_eq!(taken[0].rcpts, [rcpt]);
+    becomes(&bob, &id, "final").await;
+    assert_eq!(submission(&bob, &id).await["envelope"], with_dsn("SUCCESS,FAILURE"));
+    // The relay is told; it isn't for us to tell anything.
+    assert_eq!(submission(&bob, &id).await["dsnBlobIds"], json!([]));
+    server.check();
+}
+
+#[tokio::test]
+async fn to_a_relay_without_dsn_it_goes_plainly_and_whoever_asks_for_success_hears_that_it_was_passed_on() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    for (number, (notify, told)) in [("SUCCESS", 1), ("NEVER", 0), ("FAILURE", 0)].into_iter().enumerate() {
+        let email = draft(&bob, json!({"from": [{"email": BOB}], "subject": notify})).await;
+        let id = made(&submit(&bob, PLAIN, &email, json!({"envelope": with_dsn(notify)})).await);
+        let taken = relay.wait_for(number + 1).await;
+        assert!(!taken[number].mail.contains("ENVID"), "{}", taken[number].mail);
+        assert_eq!(taken[number].rcpts, ["<marta@customer.example>"]);
+        let now = eventually("taken down", async || {
+            let now = submission(&bob, &id).await;
+            (now["deliveryStatus"]["marta@customer.example"]["delivered"] == "unknown").then_some(now)
+        });
+        let reports = now.await["dsnBlobIds"].clone();
+        assert_eq!(reports.as_array().map(Vec::len), Some(told), "{notify} {reports}");
+        if let Some(report) = reports[0].as_str() {
+            let path = format!("/jmap/download/{}/{report}/x?type=text/plain", bob.account);
+            let report = String::from_utf8(bob.get(&path).await.body).unwrap();
+            for line in [
+                "Original-Envelope-Id: order 7=a\r\n",
+                "Original-Recipient: rfc822;Marta+x@customer.example\r\n",
+                "Action: relayed\r\nStatus: 2.0.0\r\n",
+            ] {
+                assert!(report.contains(line), "{report}");
+            }
+        }
+    }
+    server.check();
 }
 
 #[tokio::test]

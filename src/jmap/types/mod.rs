@@ -38,6 +38,7 @@ pub mod reply_lock;
 pub mod search_snippet;
 pub mod share_notification;
 pub mod submission;
+pub mod submission_dsn;
 pub mod submission_envelope;
 pub mod submission_set;
 pub mod team;

@@ -2,6 +2,7 @@
 //! about it is allowed. Of the parameters that SMTP knows (RFC 5321 §4.1.1.11) those of extensions
 //! that the session advertises may be given, and those that the server sets by itself anyway.
 
+use super::submission_dsn as dsn;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::SetCall;
 use crate::mail::headers;
@@ -106,9 +107,7 @@ fn read(given: &Map<String, Value>, now: Millis) -> Result<Envelope, Refusal> {
     for one in to {
         let Value::Object(one) = one else { return Err(wrong("rcptTo has addresses.").into()) };
         let (email, parameters) = address(one)?;
-        if let Some((name, _)) = parameters.first() {
-            return Err(wrong(format!("The parameter {name} isn't one that rcptTo may have here.")).into());
-        }
+        check_of_recipient(&parameters)?;
         match Address::parse(email) {
             Some(address) if recipients.iter().any(|other| other.address.key() == address.key()) => {}
             Some(address) => recipients.push(recipient(address, parameters)),
@@ -143,7 +142,10 @@ fn parameters(address: &Map<String, Value>) -> Result<Parameters, Refusal> {
             && !name.starts_with('-')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    let value_fits = |value: &str| value.bytes().all(|b| (33..=126).contains(&b) && b != b'=');
+    // Those of DSN are checked by name; the others are never encoded.
+    let value_fits = |name: &str, value: &str| {
+        dsn::is_known(name) || value.bytes().all(|b| (33..=126).contains(&b) && b != b'=')
+    };
     let mut out: Parameters = Vec::new();
     for (name, value) in given {
         if !keyword(name) || out.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -151,11 +153,23 @@ fn parameters(address: &Map<String, Value>) -> Result<Parameters, Refusal> {
         }
         match value {
             Value::Null => out.push((name.clone(), None)),
-            Value::String(value) if value_fits(value) => out.push((name.clone(), Some(value.clone()))),
+            Value::String(value) if value_fits(name, value) => out.push((name.clone(), Some(value.clone()))),
             _ => return Err(unreadable().into()),
         }
     }
     Ok(out)
+}
+
+/// RCPT has parameters of DSN alone (RFC 3461 §4.1, §4.2).
+fn check_of_recipient(parameters: &Parameters) -> Result<(), Refusal> {
+    for (name, value) in parameters {
+        let upper = name.to_ascii_uppercase();
+        if !dsn::OF_RCPT.contains(&upper.as_str()) {
+            return Err(wrong(format!("The parameter {name} isn't one that rcptTo may have here.")).into());
+        }
+        dsn::check(&upper, value.as_deref().unwrap_or_default()).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// The time that HOLDFOR or HOLDUNTIL names (RFC 4865 §4); other parameters must be known.
@@ -170,6 +184,10 @@ fn release_at(parameters: &Parameters, now: Millis) -> Result<Option<Millis>, Re
                 Millis(date.0.saturating_mul(1000))
             }
             known if AUTOMATIC.contains(&known) => continue,
+            known if dsn::OF_MAIL.contains(&known) => {
+                dsn::check(known, value).map_err(wrong)?;
+                continue;
+            }
             _ => return Err(wrong(format!("The parameter {name} is of no extension offered here.")).into()),
         };
         if found.replace(until).is_some() {

@@ -38,6 +38,8 @@ pub struct Outcome {
     pub recipients: Vec<RecipientOutcome>,
     /// It is the relay's fault, or that of the way to it, and not the message's.
     pub relay_failed: bool,
+    /// The relay offers DSN: what the sender wants to hear of goes on with the message (RFC 3461).
+    pub dsn: bool,
 }
 
 impl Outcome {
@@ -54,6 +56,7 @@ impl Outcome {
             verdict: Verdict::TryLater,
             reply: reply.clone(),
             relay_failed: false,
+            dsn: false,
         }
     }
 
@@ -67,7 +70,11 @@ impl Outcome {
             },
             text: one.reply.smtp_reply(),
         });
-        outbound::Handover { replies: replies.collect(), unknown: self.verdict == Verdict::Unknown }
+        outbound::Handover {
+            replies: replies.collect(),
+            unknown: self.verdict == Verdict::Unknown,
+            dsn: self.dsn,
+        }
     }
 }
 
