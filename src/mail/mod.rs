@@ -39,6 +39,7 @@ pub mod relays;
 pub mod reports;
 pub mod search;
 pub mod sender;
+pub mod seven_bit;
 pub mod subject;
 pub mod thread;
 pub mod transfer;

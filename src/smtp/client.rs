@@ -21,6 +21,7 @@ mod outcome;
 
 use self::outcome::{ours, verdict_of};
 use super::reply::RelayReply;
+use crate::mail::seven_bit::{self, NoSevenBit};
 use crate::types::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 
@@ -106,8 +107,11 @@ enum State {
 
 /// The dialogue about one message.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client<'m> {
     introduction: Introduction,
+    raw: &'m [u8],
+    /// The message in 7-bit octets, where the relay takes no others.
+    seven_bit: Option<Vec<u8>>,
     envelope: RelayEnvelope,
     needs: Needs,
     offers: Vec<String>,
@@ -127,9 +131,9 @@ struct Needs {
     smtputf8: bool,
 }
 
-impl Client {
+impl<'m> Client<'m> {
     /// A client that waits for the greeting.
-    pub fn new(introduction: Introduction, envelope: RelayEnvelope, raw: &[u8]) -> Self {
+    pub fn new(introduction: Introduction, envelope: RelayEnvelope, raw: &'m [u8]) -> Self {
         let utf8_address = envelope.mail_from.iter().chain(envelope.rcpts.iter().map(|rcpt| &rcpt.address));
         let header = header_of(raw);
         let needs = Needs {
@@ -140,6 +144,8 @@ impl Client {
         };
         Self {
             introduction,
+            raw,
+            seven_bit: None,
             envelope,
             needs,
             offers: Vec::new(),
@@ -155,6 +161,11 @@ impl Client {
     pub fn resume(&mut self, offers: Vec<String>) -> Order {
         self.offers = offers;
         self.mail()
+    }
+
+    /// What is to be sent on [`Order::SendMessage`].
+    pub fn content(&self) -> &[u8] {
+        self.seven_bit.as_deref().unwrap_or(self.raw)
     }
 
     /// After [`Order::Finish`]: what the relay offers, where the connection can take another message.
@@ -347,13 +358,29 @@ impl Client {
     }
 
     fn mail(&mut self) -> Order {
-        match self.mail_command() {
+        match self.fit().and_then(|()| self.mail_command()) {
             Ok(command) => {
                 self.state = State::Mail;
                 Order::Command(command.into_bytes())
             }
             Err(refusal) => self.finish(Verdict::Refused, refusal),
         }
+    }
+
+    /// RFC 6152 §3: to a relay without 8BITMIME the message goes in 7-bit octets, or not at all.
+    fn fit(&mut self) -> Result<(), RelayReply> {
+        if !self.needs.body_8bit || self.needs.smtputf8 || self.offered("8BITMIME") {
+            return Ok(());
+        }
+        let written = seven_bit::convert(self.raw).map_err(|why| {
+            // RFC 6531 §3.2 has a code of its own for a header.
+            let code = if why == NoSevenBit::Header { "5.6.9" } else { "5.6.3" };
+            ours(554, code, &format!("the relay lacks 8BITMIME, and the message can't be converted: {why}"))
+        })?;
+        self.needs.size_bytes = written.len();
+        self.needs.body_8bit = false;
+        self.seven_bit = Some(written);
+        Ok(())
     }
 
     /// MAIL with what the message needs, or why this relay can't carry it.
@@ -372,10 +399,7 @@ impl Client {
             command += &format!(" SIZE={}", self.needs.size_bytes);
         }
         let asked = |name: &str| self.envelope.params.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
-        if self.needs.body_8bit {
-            if !self.offered("8BITMIME") {
-                return Err(ours(554, "5.6.3", "the message has 8-bit octets, the relay lacks 8BITMIME"));
-            }
+        if self.needs.body_8bit && self.offered("8BITMIME") {
             command += " BODY=8BITMIME";
         }
         if self.needs.smtputf8 || asked("SMTPUTF8") {
@@ -569,7 +593,7 @@ mod tests {
 
     /// Plays a script: `S:` a line of the relay, `C:` what we must send, `-` another order or event.
     #[track_caller]
-    fn play(mut client: Client, text: &str) -> Option<Outcome> {
+    fn play(mut client: Client<'_>, text: &str) -> Option<Outcome> {
         let mut reader = ReplyReader::default();
         let mut order = None;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -700,8 +724,19 @@ mod tests {
             assert_eq!(play(client, &sent), None);
         }
         assert_eq!(play(plain(), &format!("{ehlo}S: 250-relay\nS: 250 SIZE\nC: MAIL FROM:<> SIZE=7")), None);
+        let made = |raw: &'static str| Client::new(introduction(), envelope("", &["b@x"]), raw.as_bytes());
+        let signed = made("Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\u{fc}\r\n--b--\r\n");
+        let inner = made("Content-Type: message/rfc822\r\n\r\nSubject: \u{fc}\r\n\r\nx");
+        // Without 8BITMIME it goes in 7-bit octets, and its size is theirs.
+        let mut text = made("a: b\r\n\r\n\u{fc}abcde");
+        text.resume(vec!["SIZE".into()]);
+        let seven =
+            b"a: b\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BCabcde";
+        assert_eq!((text.content(), text.needs.size_bytes), (&seven[..], seven.len()));
         for (client, offers, reply) in [
-            (utf8(), "S: 250 relay", "554 5.6.3"),
+            (utf8(), "S: 250 relay", "553 5.6.7"),
+            (signed, "S: 250 relay", "554 5.6.3"),
+            (inner, "S: 250 relay", "554 5.6.9"),
             (utf8(), "S: 250-relay\nS: 250 8BITMIME", "553 5.6.7"),
             (plain(), "S: 250-relay\nS: 250 SIZE 6", "552 5.3.4"),
         ] {

@@ -270,7 +270,7 @@ impl RelayLink {
                     },
                     None => Event::Lost("the attempt was to be recorded twice".to_owned()),
                 },
-                Order::SendMessage => match self.deliver(&mut line, raw).await {
+                Order::SendMessage => match self.deliver(&mut line, client.content()).await {
                     Ok(event) => event,
                     Err(reason) => {
                         let early = line.early_reply().await;
@@ -286,7 +286,7 @@ impl RelayLink {
         }
     }
 
-    async fn ask(&self, line: &mut Line, client: &Client, command: &[u8]) -> Event {
+    async fn ask(&self, line: &mut Line, client: &Client<'_>, command: &[u8]) -> Event {
         let waits = &self.config.waits;
         let wait = if client.awaits_data_reply() { waits.data } else { waits.reply };
         match line.send(command, waits.block).await {
@@ -321,7 +321,7 @@ impl RelayLink {
         }
     }
 
-    fn put_away(&self, mut line: Line, client: &Client) {
+    fn put_away(&self, mut line: Line, client: &Client<'_>) {
         line.messages += 1;
         match client.leftover() {
             Some(offers)

@@ -268,3 +268,29 @@ async fn a_connection_that_closed_meanwhile_or_ended_in_doubt_is_never_used_agai
     assert_eq!(send_raw(&link, MESSAGE).await.verdict, Verdict::Accepted);
     assert_eq!((relay.connections(), relay.deliveries()), (3, 4));
 }
+
+#[tokio::test]
+async fn a_relay_without_8bitmime_gets_the_message_in_seven_bits_and_one_that_has_it_as_it_is() {
+    let raw = "Subject: hi\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Transfer-Encoding: 8bit\r\n\r\nViele Gr\u{fc}\u{df}e an alle\r\n";
+    let offers = vec!["SIZE".to_owned()];
+    let relay = Relay::start_with(Script { offers, ..Script::default() }).await;
+    assert_eq!(send_raw(&link(&config(&relay)), raw.as_bytes()).await.verdict, Verdict::Accepted);
+    let taken = &relay.messages()[0];
+    let seven = "Subject: hi\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Transfer-Encoding: quoted-printable\r\n\r\nViele Gr=C3=BC=C3=9Fe an alle\r\n";
+    assert_eq!((taken.text(), taken.mail.as_str()), (seven.to_owned(), "<support@us.example> SIZE=151"));
+    relay.script(Script::default());
+    assert_eq!(send_raw(&link(&config(&relay)), raw.as_bytes()).await.verdict, Verdict::Accepted);
+    assert_eq!(relay.messages()[1].text(), raw);
+    // What is signed is never altered: it goes back to its sender.
+    let signed =
+        "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\u{fc}\r\n--b\r\n\r\nx\r\n--b--\r\n";
+    relay.script(Script { offers: vec!["SIZE".to_owned()], ..Script::default() });
+    let outcome = send_raw(&link(&config(&relay)), signed.as_bytes()).await;
+    assert_eq!(outcome.verdict, Verdict::Refused);
+    let said = "554 5.6.3 Postroom: the relay lacks 8BITMIME, and the message can't be converted: \
+        a signature covers octets that would have to be changed";
+    assert_eq!(outcome.reply.smtp_reply(), said);
+    assert_eq!(relay.deliveries(), 2);
+}
