@@ -20,6 +20,7 @@ pub mod check;
 pub mod combine;
 pub mod delivery;
 pub mod desk;
+pub mod dispositions;
 pub mod erase;
 pub mod gate;
 pub mod handover;

@@ -19,6 +19,8 @@ pub enum Capability {
     Vacation,
     /// RFC 9425.
     Quota,
+    /// RFC 9007.
+    Mdn,
     /// RFC 8887 §3. Of the session alone.
     WebSocket,
     /// How a browser gets to a WebSocket, which it can't give credentials. Of the session alone.
@@ -50,7 +52,7 @@ macro_rules! vendor {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 16] = [
+    pub const ALL: [Capability; 17] = [
         Capability::Core,
         Capability::Mail,
         Capability::Submission,
@@ -58,6 +60,7 @@ impl Capability {
         Capability::Blob,
         Capability::Vacation,
         Capability::Quota,
+        Capability::Mdn,
         Capability::WebSocket,
         Capability::WebSocketTicket,
         Capability::WebPushVapid,
@@ -88,6 +91,7 @@ impl Capability {
             Self::Blob => "urn:ietf:params:jmap:blob",
             Self::Vacation => "urn:ietf:params:jmap:vacationresponse",
             Self::Quota => "urn:ietf:params:jmap:quota",
+            Self::Mdn => "urn:ietf:params:jmap:mdn",
             Self::WebSocket => "urn:ietf:params:jmap:websocket",
             // Named as by the first servers and clients that had tickets.
             Self::WebSocketTicket => "com:linagora:params:jmap:ws:ticket",

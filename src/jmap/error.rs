@@ -211,6 +211,8 @@ pub enum SetErrorKind {
     ForbiddenFrom,
     ForbiddenToSend,
     CannotUnsend,
+    // RFC 9007 §2.1
+    MdnAlreadySent,
     /// One of ours, with its properties and what a client gets that doesn't know us.
     Vendor {
         error: VendorError,
@@ -251,6 +253,7 @@ impl SetErrorKind {
             Self::ForbiddenFrom => "forbiddenFrom",
             Self::ForbiddenToSend => "forbiddenToSend",
             Self::CannotUnsend => "cannotUnsend",
+            Self::MdnAlreadySent => "mdnAlreadySent",
             Self::Vendor { error, .. } => error.name(),
         }
     }

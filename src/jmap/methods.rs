@@ -103,6 +103,7 @@ static TABLES: &[&[Method]] = &[
     types::reply_lock::METHODS,
     types::activity::METHODS,
     types::inbox_settings::METHODS,
+    types::mdn::METHODS,
     types::presence::METHODS,
     types::principal::METHODS,
     types::push_subscription::METHODS,

@@ -224,6 +224,7 @@ impl SessionData {
             Capability::Core
             | Capability::Vacation
             | Capability::Quota
+            | Capability::Mdn
             | Capability::EmailPush
             | Capability::Activity => json!({}),
             // Of the session alone: no account has these.

@@ -29,6 +29,7 @@ pub mod ingest;
 pub mod keyed;
 pub mod list;
 pub mod mailbox;
+pub mod mdn;
 pub mod message;
 pub mod outbound;
 pub mod params;

@@ -15,7 +15,7 @@
 use super::dsn;
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::submission::*;
-use crate::store::{Read, Row, StoreResult, Txn, keys, rows};
+use crate::store::{PreparedBlob, Read, Row, StoreResult, Txn, keys, rows};
 use crate::types::*;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -117,6 +117,59 @@ pub fn enqueue_detached(
 ) -> StoreResult<()> {
     enqueue(txn, account, id, row, at)?;
     txn.put_at(detached_key(account, id), row)
+}
+
+/// A message that a program of ours writes about one that came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Automatic<'a> {
+    pub identity: IdentityId,
+    /// What it is about.
+    pub email: EmailId,
+    pub thread: ThreadId,
+    /// Who ordered it; nobody's number where nobody did.
+    pub author: PrincipalId,
+    pub to: &'a [Address],
+    pub raw: &'a [u8],
+}
+
+/// Puts such a message into the queue, as nothing that a client sees. The return path is null, so that an
+/// answer to it ends here (RFC 3834 §3.3, RFC 8098 §2.1).
+pub fn enqueue_automatic(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    message: &Automatic<'_>,
+    now: Millis,
+) -> StoreResult<SubmissionId> {
+    let blob = PreparedBlob::of(message.raw)?;
+    txn.put_blob(&blob)?;
+    let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
+    blobs::refer(txn, account, &blob.hash, Referrer::Submission, id.0)?;
+    let recipient = |address: &Address| Recipient {
+        address: address.clone(),
+        parameters: Vec::new(),
+        smtp_reply: None,
+        delivered: Delivered::Queued,
+        settled: false,
+    };
+    let mut row = SubmissionRow {
+        identity: message.identity,
+        email: message.email,
+        thread: message.thread,
+        blob: blob.hash,
+        mail_from: None,
+        mail_from_parameters: Vec::new(),
+        recipients: message.to.iter().map(recipient).collect(),
+        send_at: now.date(),
+        undo_status: UndoStatus::Final,
+        author: message.author,
+        conversation: None,
+        created_at: now,
+        relay: RelayState::Queued { next: now },
+        attempts: 0,
+        idempotency_key: None,
+    };
+    enqueue_detached(txn, account, id, &mut row, now)?;
+    Ok(id)
 }
 
 /// A submission on its way, and whether it is an object that clients see.

@@ -9,13 +9,12 @@ use super::date::MailDate;
 use super::ingest::Prepared;
 use super::keyed::WireKeys;
 use super::message::Added;
-use super::{headers, html, identity, outbound};
-use crate::store::blobs::{self, Referrer};
+use super::outbound::{self, Automatic};
+use super::{headers, html, identity};
 use crate::store::rows::directory::{AccountKind, AccountRow};
 use crate::store::rows::mail::MailAddress;
-use crate::store::rows::submission::{Delivered, Recipient, RelayState, SubmissionRow, UndoStatus};
 use crate::store::rows::vacation::{VacationAnsweredRow, VacationRow};
-use crate::store::{PreparedBlob, Read, StoreResult, Txn, keys, rows};
+use crate::store::{Read, StoreResult, Txn, keys, rows};
 use crate::types::*;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -211,8 +210,7 @@ fn letter(vacation: &VacationRow, prepared: &Prepared, from: MailAddress, to: &A
     Draft { headers: fields, body: compose::arrange(Some(part("text/plain", text)), html, Vec::new()) }
 }
 
-/// Into the relay queue, as nothing that a client sees. The return path is null, so that an answer
-/// to the answer ends here (RFC 3834 §3.3).
+/// Into the relay queue, as nothing that a client sees.
 fn enqueue(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -222,39 +220,12 @@ fn enqueue(
     raw: &[u8],
     now: Millis,
 ) -> StoreResult<SubmissionId> {
-    let blob = PreparedBlob::of(raw)?;
-    txn.put_blob(&blob)?;
-    let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
-    blobs::refer(txn, account, &blob.hash, Referrer::Submission, id.0)?;
     let directory: Option<AccountRow> = (txn as &dyn Read).row(AccountId::DIRECTORY, account)?;
     let author = match directory.map(|row| row.kind) {
         Some(AccountKind::Personal(owner)) => owner,
         _ => PrincipalId(0),
     };
-    let recipient = Recipient {
-        address: to.clone(),
-        parameters: Vec::new(),
-        smtp_reply: None,
-        delivered: Delivered::Queued,
-        settled: false,
-    };
-    let mut row = SubmissionRow {
-        identity,
-        email: added.email,
-        thread: added.thread,
-        blob: blob.hash,
-        mail_from: None,
-        mail_from_parameters: Vec::new(),
-        recipients: vec![recipient],
-        send_at: now.date(),
-        undo_status: UndoStatus::Final,
-        author,
-        conversation: None,
-        created_at: now,
-        relay: RelayState::Queued { next: now },
-        attempts: 0,
-        idempotency_key: None,
-    };
-    outbound::enqueue_detached(txn, account, id, &mut row, now)?;
-    Ok(id)
+    let to = std::slice::from_ref(to);
+    let message = Automatic { identity, email: added.email, thread: added.thread, author, to, raw };
+    outbound::enqueue_automatic(txn, account, &message, now)
 }

@@ -17,6 +17,8 @@ impl Keyword {
     pub const MEMO: &'static str = "$memo";
     pub const MUTED: &'static str = "$muted";
     pub const FOLLOWED: &'static str = "$followed";
+    /// RFC 3503 §3.1: a disposition notification was sent.
+    pub const MDN_SENT: &'static str = "$mdnsent";
 
     /// Reads a keyword; `None` where RFC 8621 §4.1.1 doesn't allow it.
     pub fn parse(text: &str) -> Option<Self> {

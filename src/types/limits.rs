@@ -150,6 +150,14 @@ pub const SUBMISSION_RECIPIENTS_MAX: usize = 500;
 pub const DSN_ENVID_CHARS_MAX: usize = 100;
 /// ORCPT with an address as xtext (RFC 3461 §4.2), in characters.
 pub const DSN_ORCPT_CHARS_MAX: usize = 500;
+/// Addresses that one disposition notification goes to (RFC 9007).
+pub const MDN_RECIPIENTS_MAX: usize = 5;
+/// A field of the report in it that a client gives.
+pub const MDN_FIELD_BYTES_MAX: usize = 256;
+/// Such fields of its own kind.
+pub const MDN_EXTENSIONS_MAX: usize = 20;
+/// Its subject or its text, as it is given and as it is read.
+pub const MDN_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// One VacationResponse body, in octets.
 pub const VACATION_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a sender who was answered gets no other automatic answer.

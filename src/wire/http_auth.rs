@@ -210,6 +210,7 @@ fn session_data(session: &auth::Session, urls: Urls, application_server_key: Str
             Capability::Principals,
             Capability::Blob,
             Capability::Quota,
+            Capability::Mdn,
             Capability::EmailPush,
         ]);
         if role.is_some() {

@@ -10,6 +10,7 @@ mod email_push;
 mod eventsource;
 mod identity;
 mod low_disk;
+mod mdn;
 mod push;
 mod queue;
 mod quota;

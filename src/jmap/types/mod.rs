@@ -29,6 +29,8 @@ pub mod identity;
 pub mod inbox_settings;
 pub mod mailbox;
 pub mod mailbox_query;
+pub mod mdn;
+pub mod mdn_parse;
 pub mod note;
 pub mod presence;
 pub mod principal;
