@@ -11,6 +11,7 @@ use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
+use crate::wire::client_roots::ClientRoots;
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
@@ -238,11 +239,14 @@ fn relay_rules(config: &Config) -> Result<Vec<RelayRule>, AppError> {
 /// What the start would fail of in files and URLs that a configuration names, by key.
 pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose();
-    let tls = certificate.and_then(|certificate| smtp_config(config, certificate.as_ref()).map(drop));
+    let tls = certificate.and_then(|certificate| {
+        certificate.map(|certificate| certificate.server_config(&[], None)).transpose().map(drop)
+    });
     [
         ("relay", relay_configs(config).map(drop)),
         ("push_roots", push_config(config).map(drop)),
         ("tls_certificate", tls.map_err(AppError::from)),
+        ("client_roots", client_roots(config).map(drop).map_err(AppError::from)),
     ]
     .into_iter()
     .filter_map(|(key, done)| done.err().map(|error| (key, error)))
@@ -261,6 +265,14 @@ fn push_config(config: &Config) -> Result<PushConfig, AppError> {
     })
 }
 
+fn client_roots(config: &Config) -> Result<Option<ClientRoots>, TlsError> {
+    config
+        .client_roots
+        .as_deref()
+        .map(|pem| ClientRoots::read(pem).map_err(TlsError::ClientRoots))
+        .transpose()
+}
+
 fn smtp_config(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<SmtpConfig, TlsError> {
     let mut smtp = SmtpConfig::new(config.hostname.clone());
     if let Some(max) = config.smtp_connections_max {
@@ -273,7 +285,9 @@ fn smtp_config(config: &Config, certificate: Option<&Arc<Certificate>>) -> Resul
         smtp.limits.gateways.clone_from(gateways);
     }
     smtp.peers = config.peers.clone();
-    smtp.tls = certificate.map(|certificate| certificate.server_config(&[])).transpose()?;
+    smtp.peers.clients = client_roots(config)?;
+    let clients = smtp.peers.clients.as_ref();
+    smtp.tls = certificate.map(|certificate| certificate.server_config(&[], clients)).transpose()?;
     Ok(smtp)
 }
 

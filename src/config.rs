@@ -85,6 +85,9 @@ pub struct RawConfig {
     pub gateways: Option<Vec<String>>,
     /// Networks that may deliver without a login. Default: everybody who connects.
     pub deliver_from: Option<Vec<String>>,
+    /// Certificates in PEM of authorities: a client of SMTP that shows one that they signed, over TLS, may deliver,
+    /// too, wherever it is. Needs `deliver_from`, which may be empty, and the certificate.
+    pub client_roots: Option<PathBuf>,
     /// Whether a person's address and password let anybody else deliver, by AUTH over TLS. Default false.
     pub smtp_login: Option<bool>,
     /// Our gateway's names in Authentication-Results. What others say there is taken out.
@@ -178,6 +181,8 @@ pub struct Config {
     pub push_contact: Option<String>,
     pub gateways: Option<Vec<IpNetwork>>,
     pub peers: PeerRules,
+    /// Certificates in PEM.
+    pub client_roots: Option<Vec<u8>>,
     pub trust: TrustRules,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
@@ -258,6 +263,7 @@ impl RawConfig {
         let http = address("http", self.http.unwrap_or_else(|| "127.0.0.1:8080".to_owned()));
         let smtp = address("smtp", self.smtp.unwrap_or_else(|| "127.0.0.1:2525".to_owned()));
         let http_wait = self.http_wait_seconds.unwrap_or(HTTP_WAIT_SECONDS_DEFAULT).max(1);
+        let client_roots = client_roots(self.client_roots, &self.deliver_from, &self.tls_certificate);
         let origins = self.cors_origins.into_iter().filter_map(|text| wrong.of(origin(text))).collect();
         let config = Config {
             data,
@@ -285,7 +291,9 @@ impl RawConfig {
                 authserv_ids: self.authserv_ids,
                 spam_fields: wrong.of(spam_fields(self.spam_headers)).unwrap_or_default(),
             },
+            client_roots: wrong.of(client_roots).flatten(),
             peers: PeerRules {
+                clients: None,
                 may_deliver: self.deliver_from.and_then(|all| wrong.of(networks("deliver_from", &all))),
                 login: self.smtp_login.unwrap_or_default(),
                 proxies: wrong.of(networks("proxies", &self.proxies)).unwrap_or_default(),
@@ -445,6 +453,20 @@ fn origin(text: String) -> Result<String, ConfigError> {
     }
 }
 
+/// Authorities of clients, where something depends on them.
+fn client_roots(
+    path: Option<PathBuf>,
+    deliver_from: &Option<Vec<String>>,
+    certificate: &Option<PathBuf>,
+) -> Result<Option<Vec<u8>>, ConfigError> {
+    let why = match (&path, deliver_from, certificate) {
+        (Some(_), None, _) => "without deliver_from everybody may deliver; [] lets in nobody by address",
+        (Some(_), _, None) => "a client shows a certificate over TLS: it needs tls_certificate and tls_key",
+        _ => return read_pem("client_roots", path),
+    };
+    Err(wrong("client_roots", path.unwrap_or_default().display().to_string(), why))
+}
+
 fn read_pem(key: &'static str, path: Option<PathBuf>) -> Result<Option<Vec<u8>>, ConfigError> {
     let Some(path) = path else { return Ok(None) };
     match std::fs::read(&path) {
@@ -500,6 +522,11 @@ mod tests {
         let peers = raw.check(PathBuf::from("x")).unwrap().peers;
         assert_eq!(peers.may_deliver, Some(vec![IpNetwork::parse("10.0.0.0/8").unwrap()]));
         assert_eq!((peers.proxies.len(), peers.login), (1, true));
+        for (more, why) in [("", "everybody may deliver"), ("deliver_from = []", "tls_certificate")] {
+            let raw: RawConfig = toml::from_str(&format!("client_roots = \"x\"\n{more}")).unwrap();
+            let error = raw.check(PathBuf::from("x")).unwrap_err().to_string();
+            assert!(error.starts_with("client_roots = \"x\"") && error.contains(why), "{error}");
+        }
         let raw: RawConfig = toml::from_str("xclient_from = [\"10.0.0.0/40\"]").unwrap();
         let error = raw.check(PathBuf::from("x")).unwrap_err().to_string();
         assert_eq!(

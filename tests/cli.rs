@@ -120,6 +120,20 @@ fn all_that_is_wrong_with_a_configuration_is_said_at_once() {
     // What only the start would find.
     let (code, lines) = check("relay = \"http://relay.example\"\n", &[]);
     assert!(code == Some(1) && lines.starts_with("relay: "), "{lines}");
+    let pair = |roots: &str| {
+        let path = |name: &str| format!("{}/tests/support/relay_tls/{name}", env!("CARGO_MANIFEST_DIR"));
+        format!(
+            "tls_certificate = {:?}\ntls_key = {:?}\ndeliver_from = []\nclient_roots = {:?}\n",
+            path("relay.pem"),
+            path("relay-key.pem"),
+            path(roots)
+        )
+    };
+    assert_eq!(check(&pair("client-ca.pem"), &[]).0, Some(0));
+    let (code, lines) = check(&pair("client-key.pem"), &[]);
+    assert!(code == Some(1) && lines.contains("clients' authorities"), "{lines}");
+    let (code, lines) = check(&pair("nothing.pem"), &[]);
+    assert!(code == Some(1) && lines.contains("it can't be read"), "{lines}");
     let (code, lines) = check("htpp = \"127.0.0.1:1\"\n", &[]);
     assert!(code == Some(1) && lines.contains("unknown field `htpp`"), "{lines}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no folder is made");

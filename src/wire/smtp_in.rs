@@ -11,6 +11,7 @@
 //!
 //! A header of the PROXY protocol is read from proxies that are configured, and from nobody else.
 
+use super::client_roots::ClientRoots;
 use super::smtp_limits::{
     BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, TooMany, Turns,
 };
@@ -84,6 +85,8 @@ pub struct PeerRules {
     pub may_deliver: Option<Vec<IpNetwork>>,
     /// Logins are taken, over TLS.
     pub login: bool,
+    /// Whose certificates let a client deliver.
+    pub clients: Option<ClientRoots>,
     /// Proxies that begin each connection with a header of the PROXY protocol.
     pub proxies: Vec<IpNetwork>,
     /// Peers that may say by XCLIENT whom they speak for.
@@ -99,6 +102,7 @@ impl PeerRules {
             encrypted,
             starttls: tls && !encrypted,
             login: self.login,
+            certificates: self.clients.is_some(),
             // A unix socket is open to whom its file is.
             must_login: peer.is_some() && self.may_deliver.as_ref().is_some_and(|allowed| !within(allowed)),
             xclient: within(&self.xclient),
@@ -348,12 +352,16 @@ async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection
         let told = timeout(server.config.reply_wait, header).await.map_err(|_| io::ErrorKind::TimedOut)??;
         address = told.or(address);
     }
+    let mut vouched = false;
     if implicit_tls {
-        stream = encrypt(stream, &server).await?;
+        (stream, vouched) = encrypt(stream, &server).await?;
     }
     let config = &server.config;
     let rights = config.peers.rights(&config.limits.gateways, address, config.tls.is_some(), implicit_tls);
-    let session = Session::new(Arc::clone(&server.settings), dialect, address).with_rights(rights);
+    let mut session = Session::new(Arc::clone(&server.settings), dialect, address).with_rights(rights);
+    if vouched {
+        session.vouched();
+    }
     let share = server.budget.share();
     Ok(Connection { stream, address, session, server, share, out: Vec::new(), message_ends: None })
 }
@@ -373,12 +381,15 @@ async fn proxy_header(stream: &mut Box<dyn Stream>) -> io::Result<Option<IpAddr>
     }
 }
 
-async fn encrypt(stream: Box<dyn Stream>, server: &Server) -> io::Result<Box<dyn Stream>> {
+/// The connection over TLS, and whether the client has shown a certificate that counts.
+async fn encrypt(stream: Box<dyn Stream>, server: &Server) -> io::Result<(Box<dyn Stream>, bool)> {
     let Some(tls) = &server.config.tls else { return Err(io::Error::other("there is no certificate")) };
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
     let stream =
         timeout(server.config.reply_wait, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    Ok(Box::new(stream))
+    let shown = stream.get_ref().1.peer_certificates();
+    let vouched = server.config.peers.clients.as_ref().is_some_and(|roots| roots.vouch_for(shown));
+    Ok((Box::new(stream), vouched))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -456,8 +467,12 @@ impl Connection {
                 Action::StartTls => {
                     self.flush().await?;
                     let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
-                    self.stream = encrypt(plain, &self.server).await?;
+                    let (stream, vouched) = encrypt(plain, &self.server).await?;
+                    self.stream = stream;
                     self.session.tls_ready();
+                    if vouched {
+                        self.session.vouched();
+                    }
                 }
                 Action::Login { name, password } => {
                     let right = (self.server.hooks.login)(name, password, self.address).await;

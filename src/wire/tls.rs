@@ -4,6 +4,7 @@
 //! tried again, since the two files are rarely replaced at one moment. Connections that are open keep
 //! what they began with.
 
+use super::client_roots::ClientRoots;
 use super::http::stopped;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub enum TlsError {
     NoCertificate { path: PathBuf },
     #[error("{} holds no private key in PEM", path.display())]
     NoKey { path: PathBuf },
+    #[error("the file of clients' authorities has no usable certificate: {0}")]
+    ClientRoots(String),
     #[error("the certificate and its key can't be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
@@ -58,15 +61,22 @@ impl Certificate {
 
     /// Accepts TLS with it, and agrees to these protocols in their order (RFC 7301).
     pub fn acceptor(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
-        Ok(TlsAcceptor::from(self.server_config(protocols)?))
+        Ok(TlsAcceptor::from(self.server_config(protocols, None)?))
     }
 
-    /// How a server shows it: always what the files hold now.
-    pub fn server_config(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Shown(Arc::clone(self))));
+    /// How a server shows it: always what the files hold now. Clients are asked for theirs where some count.
+    pub fn server_config(
+        self: &Arc<Self>,
+        protocols: &[&[u8]],
+        clients: Option<&ClientRoots>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?;
+        let builder = match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.asking()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(self))));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }

@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use postroom::mail::envelope::Envelope;
 use postroom::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use postroom::types::Address;
+use postroom::wire::client_roots::ClientRoots;
 use postroom::wire::smtp_in::{PeerRules, SmtpConfig, SmtpHooks, SmtpListener, serve};
 use postroom::wire::smtp_limits::IpNetwork;
 use std::net::SocketAddr;
@@ -363,6 +364,11 @@ fn here() -> Vec<IpNetwork> {
 }
 
 fn tls() -> Arc<ServerConfig> {
+    tls_for(None)
+}
+
+/// Asks clients for certificates where some count.
+fn tls_for(clients: Option<&ClientRoots>) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(include_bytes!("../support/relay_tls/relay.pem"))
         .collect::<Result<Vec<_>, _>>()
         .expect("a certificate");
@@ -370,16 +376,22 @@ fn tls() -> Arc<ServerConfig> {
         PrivateKeyDer::from_pem_slice(include_bytes!("../support/relay_tls/relay-key.pem")).expect("a key");
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a certificate for the key");
-    Arc::new(config)
+        .expect("protocol versions");
+    let config = match clients {
+        Some(clients) => config.with_client_cert_verifier(clients.asking()),
+        None => config.with_no_client_auth(),
+    };
+    Arc::new(config.with_single_cert(chain, key).expect("a certificate for the key"))
 }
 
 impl Client {
     /// Shakes hands as a client that trusts the tests' authority.
     async fn encrypt(self) -> Self {
+        self.encrypt_as(None).await
+    }
+
+    /// The same with a certificate and its key to show.
+    async fn encrypt_as(self, shown: Option<(&[u8], &[u8])>) -> Self {
         let mut roots = RootCertStore::empty();
         for one in CertificateDer::pem_slice_iter(CA_PEM) {
             roots.add(one.expect("a certificate")).expect("a root");
@@ -387,8 +399,16 @@ impl Client {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match shown {
+            Some((chain, key)) => {
+                let chain =
+                    CertificateDer::pem_slice_iter(chain).map(|one| one.expect("a certificate")).collect();
+                let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+                config.with_client_auth_cert(chain, key).expect("a pair")
+            }
+            None => config.with_no_client_auth(),
+        };
         let name = ServerName::try_from("localhost").expect("a name");
         let stream =
             TlsConnector::from(Arc::new(config)).connect(name, self.stream).await.expect("a handshake");
@@ -448,6 +468,55 @@ async fn a_client_encrypts_and_logs_in_before_it_may_deliver() {
     client.send("x\r\n.\r\n").await;
     client.expect("250 2.0.0 Kept as a@x\r\n").await;
     assert_eq!(intake.delivered()[0].0.with(), "ESMTPSA");
+}
+
+#[tokio::test]
+async fn a_client_with_a_certificate_of_a_known_authority_may_deliver_from_anywhere() {
+    let own: (&[u8], &[u8]) = (
+        include_bytes!("../support/relay_tls/client.pem"),
+        include_bytes!("../support/relay_tls/client-key.pem"),
+    );
+    let stranger: (&[u8], &[u8]) = (
+        include_bytes!("../support/relay_tls/other.pem"),
+        include_bytes!("../support/relay_tls/other-key.pem"),
+    );
+    let roots =
+        ClientRoots::read(include_bytes!("../support/relay_tls/client-ca.pem")).expect("an authority");
+    let mut strict = config();
+    strict.tls = Some(tls_for(Some(&roots)));
+    strict.peers = PeerRules { may_deliver: Some(Vec::new()), clients: Some(roots), ..PeerRules::default() };
+    let intake = Intake::start(strict.clone()).await;
+    let mut plain = intake.client().await;
+    plain.hello().await;
+    plain.send("MAIL FROM:<a@b>\r\n").await;
+    plain.expect("530 5.7.0 Say STARTTLS first, with a certificate of yours\r\n").await;
+    for (shown, told) in [
+        (Some(own), "250 2.1.0 Sender ok\r\n"),
+        (Some(stranger), "554 5.7.1 Your address may not deliver here\r\n"),
+        (None, "554 5.7.1 Your address may not deliver here\r\n"),
+    ] {
+        let mut client = intake.client().await;
+        client.hello().await;
+        client.send("STARTTLS\r\n").await;
+        client.expect("220 2.0.0 Begin the handshake\r\n").await;
+        let mut client = client.encrypt_as(shown).await;
+        client.send("HELO c\r\nMAIL FROM:<a@b>\r\n").await;
+        client.expect(&format!("250 mx.test\r\n{told}")).await;
+    }
+    // From the first octet it is the same, and what an address allows needs no certificate.
+    let listener = SmtpListener::tls("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let intake = Intake::start_on(vec![(listener, Dialect::Smtp)], strict.clone(), address);
+    let mut client = intake.client().await.encrypt_as(Some(own)).await;
+    client.hello().await;
+    client.up_to_data("a@x").await;
+    client.send("x\r\n.\r\n").await;
+    client.expect("250 2.0.0 Kept as a@x\r\n").await;
+    strict.peers.may_deliver = Some(here());
+    let intake = Intake::start(strict).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.up_to_data("a@x").await;
 }
 
 #[tokio::test]

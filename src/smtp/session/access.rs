@@ -18,6 +18,8 @@ pub struct Rights {
     pub starttls: bool,
     /// AUTH is offered, once the connection is encrypted.
     pub login: bool,
+    /// A certificate of the client's will do in place of a login.
+    pub certificates: bool,
     /// Nothing is taken from this peer unless it logs in.
     pub must_login: bool,
     /// The peer may say whom it speaks for.
@@ -68,6 +70,9 @@ impl Session {
             (true, false) if self.rights.starttls => {
                 Reply::new(530, "5.7.0", "Say STARTTLS first, then log in")
             }
+            (false, false) if self.rights.starttls && self.rights.certificates => {
+                Reply::new(530, "5.7.0", "Say STARTTLS first, with a certificate of yours")
+            }
             _ => Reply::new(554, "5.7.1", "Your address may not deliver here"),
         })
     }
@@ -99,6 +104,11 @@ impl Session {
             self.input = Vec::new();
             self.read = 0;
         }
+    }
+
+    /// The client has shown a certificate that lets it deliver.
+    pub fn vouched(&mut self) {
+        self.rights.must_login = false;
     }
 
     pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&str>) {
