@@ -73,6 +73,7 @@ pub(super) fn write_new(txn: &mut Txn<'_>, id: AccountId, new: NewAccount) -> Au
             bcc: None,
             text_signature: String::new(),
             html_signature: String::new(),
+            named: false,
         };
         txn.insert(id, IdentityId(number), &identity)?;
     }

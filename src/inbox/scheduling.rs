@@ -232,8 +232,9 @@ fn release_inbox(
         }
         forget_scheduled(desk.txn, desk.account, *of, scheduled.version, id, None)?;
     }
-    hand_on(desk.txn, desk.account, id, &mut row, shown)?;
     let order = order_of(&row);
+    sending::add_copies(&mut row.recipients, &desk.settings.automatic_bcc);
+    hand_on(desk.txn, desk.account, id, &mut row, shown)?;
     let Some(email) = desk.read().row::<EmailRow>(desk.account, row.email)? else {
         // RFC 8621 §7.5: that the Email was destroyed changes nothing about its sending.
         return Ok(true);

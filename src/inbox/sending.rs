@@ -98,7 +98,7 @@ pub fn submit_personal(
         return Ok(Some(earlier));
     }
     let email = file(txn, account, order, &email)?;
-    let submitted = enqueue(txn, account, order, &email, None)?;
+    let submitted = enqueue(txn, account, order, &email, None, &[])?;
     if order.release_at.is_some() {
         scheduling::remember(txn, account, &submitted, &ScheduledSendRow::default())?;
     }
@@ -142,7 +142,8 @@ pub fn submit_inbox(
     let waited = scheduling::is_waiting(desk.read(), account, order.email)?;
     let filed = file(desk.txn, account, order, &row)?;
     let known = conversation.as_ref().map(|(id, _)| *id);
-    let mut submitted = enqueue(desk.txn, account, order, &filed, known)?;
+    let copies = desk.settings.automatic_bcc.clone();
+    let mut submitted = enqueue(desk.txn, account, order, &filed, known, &copies)?;
     let into = if order.release_at.is_some() {
         let over = passed.as_ref().map(|(_, over)| over);
         scheduling::schedule(desk, team, &submitted, over, counted && !waited)?;
@@ -410,6 +411,7 @@ fn enqueue(
     order: &Order<'_>,
     email: &EmailRow,
     conversation: Option<ConversationId>,
+    copies: &[Address],
 ) -> StoreResult<Submitted> {
     let now = txn.store().clock.now();
     let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
@@ -433,12 +435,31 @@ fn enqueue(
     };
     blobs::refer(txn, account, &row.blob, Referrer::Submission, id.0)?;
     match order.release_at {
-        None => outbound::enqueue(txn, account, id, &mut row, now)?,
+        None => {
+            add_copies(&mut row.recipients, copies);
+            outbound::enqueue(txn, account, id, &mut row, now)?;
+        }
         Some(until) => scheduling::set_timer(txn, account, id, &mut row, until)?,
     }
     txn.insert(account, id, &row)?;
     txn.put_at(keys::pair(account, keys::Kind::SubmissionOfEmail, order.email.0, id.0), &())?;
     Ok(Submitted { id, row, repeated: false })
+}
+
+/// Adds who gets a copy of everything, once the gate has passed and what makes a repetition is settled:
+/// they decide nothing about the message. They come last, and stand in no header.
+pub(super) fn add_copies(recipients: &mut Vec<Recipient>, copies: &[Address]) {
+    for copy in copies {
+        if recipients.iter().all(|one| one.address.key() != copy.key()) {
+            recipients.push(Recipient {
+                address: copy.clone(),
+                parameters: Vec::new(),
+                smtp_reply: None,
+                delivered: Delivered::Queued,
+                settled: false,
+            });
+        }
+    }
 }
 
 /// The digests by which the same submission is known again.

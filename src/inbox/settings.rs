@@ -5,14 +5,14 @@
 use super::desk::{Desk, DeskResult, TimerKind};
 use super::machine::{Entry, Value};
 use super::refusal::Refusal;
-use crate::mail::{mailbox, viewer};
+use crate::mail::{identity, mailbox, viewer};
 use crate::store::rows::team::{ActivityKind, InboxSettingsRow, Status};
 use crate::store::{Change, StoreResult, keys};
 use crate::types::limits::{
-    GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, RETENTION_DAYS_MAX, TAG_BYTES_MAX,
-    VACATION_BODY_BYTES_MAX, WORDS_MAX,
+    AUTOMATIC_BCC_MAX, GUIDE_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, NAME_BYTES_MAX,
+    RETENTION_DAYS_MAX, TAG_BYTES_MAX, VACATION_BODY_BYTES_MAX, WORDS_MAX,
 };
-use crate::types::{ConversationId, DataType, MemberRole, Millis};
+use crate::types::{Address, ConversationId, DataType, MemberRole, Millis};
 
 /// Conversations that are looked at in one commit when a setting moves closed ones.
 const PLACED_AT_ONCE: usize = 50;
@@ -27,6 +27,7 @@ impl Desk<'_, '_> {
             return Err(Refusal::Forbidden("Changing the settings of an inbox needs a lead.").into());
         }
         check(&new)?;
+        check_senders(&new, &self.staff.addresses)?;
         if new == self.settings {
             return Ok(());
         }
@@ -35,6 +36,11 @@ impl Desk<'_, '_> {
         let entry = Entry::new(ActivityKind::SettingsChanged, Value::NONE, Value::text(Some(what)));
         self.record(None, &entry)?;
         viewer::share_seen(self.txn, self.account, new.shared_seen)?;
+        if new.identity_name != self.settings.identity_name {
+            for (id, _) in identity::all(self.read(), self.account)? {
+                self.txn.log(self.account, DataType::Identity, id.0, Change::Updated)?;
+            }
+        }
         let moves_closed = new.require_category != self.settings.require_category;
         self.settings = new;
         self.keep_mailboxes()?;
@@ -97,6 +103,28 @@ fn check(row: &InboxSettingsRow) -> Result<(), Refusal> {
     }
     if row.signature.len() > GUIDE_BYTES_MAX {
         return wrong("signature", "The signature is too long.");
+    }
+    Ok(())
+}
+
+/// What has to do with sending: who members write as, and who gets a copy.
+fn check_senders(row: &InboxSettingsRow, own: &[Address]) -> Result<(), Refusal> {
+    let wrong = |property, why| Err(Refusal::InvalidProperties { properties: vec![property], why });
+    let fits = |name: &str| {
+        !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+    };
+    if row.identity_name.as_deref().is_some_and(|name| !fits(name)) {
+        return wrong("identityName", "It is empty or too long, or no name: null gives members the inbox's.");
+    }
+    if row.automatic_bcc.len() > AUTOMATIC_BCC_MAX {
+        return wrong("automaticBcc", "There are too many addresses.");
+    }
+    // One that needs SMTPUTF8 would keep the whole message from relays without it (RFC 6531 §3.2).
+    let reaches = |one: &Address| {
+        !one.is_catch_all() && !one.needs_smtputf8() && own.iter().all(|own| own.key() != one.key())
+    };
+    if !row.automatic_bcc.iter().all(reaches) {
+        return wrong("automaticBcc", "One is this inbox's own, a whole domain, or not in ASCII.");
     }
     Ok(())
 }

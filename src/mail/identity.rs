@@ -5,13 +5,14 @@
 //!
 //! In an inbox an Identity is each member's own: what a member changes of a default, and what a
 //! member adds, holds for that member alone. A row beside the Identity says so, by (identity,
-//! principal); one without any is everybody's.
+//! principal); one without any is everybody's. Where the inbox has a pattern of names, a default that the
+//! member hasn't named has the name that the pattern makes.
 
 use crate::store::changes::Change;
 use crate::store::rows::directory::AccountRow;
 use crate::store::rows::mail::IdentityRow;
 use crate::store::{Read, StoreResult, Txn, keys, rows};
-use crate::types::{AccountId, Address, DataType, IdentityId, PrincipalId};
+use crate::types::{AccountId, Address, DataType, IdentityId, PrincipalId, limits};
 
 /// Makes one.
 pub fn create(txn: &mut Txn<'_>, account: AccountId, row: &IdentityRow) -> StoreResult<IdentityId> {
@@ -89,10 +90,67 @@ pub fn is_default(all: &[(IdentityId, IdentityRow)], id: IdentityId, email: &Add
     all.iter().all(|(other, row)| *other >= id || row.email.key() != email.key())
 }
 
+/// Gives the default Identities the name that a pattern makes, where the member hasn't named them.
+pub fn name_by_pattern(
+    all: &[(IdentityId, IdentityRow)],
+    seen: &mut [(IdentityId, IdentityRow)],
+    name: &str,
+) {
+    for (id, row) in seen {
+        if follows_pattern(all, *id, row) {
+            name.clone_into(&mut row.name);
+        }
+    }
+}
+
+/// Whether a default Identity still has the name that it was made with.
+fn follows_pattern(all: &[(IdentityId, IdentityRow)], id: IdentityId, row: &IdentityRow) -> bool {
+    let made_with = all.iter().find(|(other, _)| *other == id);
+    !row.named && is_default(all, id, &row.email) && made_with.is_some_and(|(_, made)| made.name == row.name)
+}
+
+/// A pattern of names with the names in it, cut to what a name may have.
+pub fn pattern_filled(pattern: &str, member: &str, inbox: &str) -> String {
+    let mut out = String::new();
+    let mut rest = pattern;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let known = [("{member}", member), ("{inbox}", inbox)];
+        match known.into_iter().find_map(|(word, name)| Some((name, from.strip_prefix(word)?))) {
+            Some((name, after)) => {
+                out.push_str(name);
+                rest = after;
+            }
+            None => {
+                out.push('{');
+                rest = from.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    out.push_str(rest);
+    out.truncate(out.floor_char_boundary(limits::NAME_BYTES_MAX));
+    out
+}
+
 /// The addresses that an account may write as, its own one first.
 pub fn addresses(read: &dyn Read, account: AccountId) -> StoreResult<Vec<Address>> {
     let row: Option<AccountRow> = read.row(AccountId::DIRECTORY, account)?;
     let mut addresses = row.map(|row| row.addresses).unwrap_or_default();
     addresses.retain(|address| !address.is_catch_all());
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern_filled;
+
+    #[test]
+    fn a_pattern_has_each_name_put_in_once_and_other_braces_stay() {
+        let filled = |pattern: &str| pattern_filled(pattern, "Alice {inbox}", "Example");
+        assert_eq!(filled("{member} at {inbox}"), "Alice {inbox} at Example");
+        assert_eq!(filled("{inbox}"), "Example");
+        assert_eq!(filled("Us {who} {member"), "Us {who} {member");
+        assert_eq!(pattern_filled("{member}", &"é".repeat(200), "").len(), 254);
+    }
 }

@@ -146,6 +146,8 @@ pub const RELAY_REPLY_BYTES_MAX: usize = 64 * 1024;
 // ── Submission (RFC 8621 §1.3.2, §7) ───────────────────────────────────────────────────────────
 /// Recipients of one submission.
 pub const SUBMISSION_RECIPIENTS_MAX: usize = 500;
+/// Of these, the addresses that an inbox adds to whatever its members send.
+pub const AUTOMATIC_BCC_MAX: usize = 10;
 /// ENVID as xtext (RFC 3461 §4.4), in characters.
 pub const DSN_ENVID_CHARS_MAX: usize = 100;
 /// ORCPT with an address as xtext (RFC 3461 §4.2), in characters.

@@ -1,6 +1,6 @@
 //! Identity (RFC 8621 §6).
 
-use crate::support::TestServer;
+use crate::support::{Client, TEAM, TestServer};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -105,5 +105,47 @@ async fn in_an_inbox_each_member_has_identities_of_their_own_the_default_first()
     let refused = json!({"create": {"s": {"identityId": own, "emailId": "e"}}});
     let refused = bob.call("EmailSubmission/set", refused).await;
     assert_eq!(refused["notCreated"]["s"]["properties"], json!(["identityId"]), "{refused}");
+    server.check();
+}
+
+#[tokio::test]
+async fn members_are_called_as_the_inbox_has_it_unless_they_name_themselves() {
+    let server = TestServer::office(&[]).await;
+    let (ann, bob) = (server.client("ann@x.example").await, server.client("bob@x.example").await);
+    let name = async |client: &Client| {
+        let all = client.call("Identity/get", json!({"ids": null})).await;
+        (all["list"][0]["id"].as_str().unwrap().to_owned(), all["list"][0]["name"].clone())
+    };
+    let set = async |pattern: Value| {
+        let patch = json!({"update": {"singleton": {"identityName": pattern}}});
+        ann.call_with(TEAM, "InboxSettings/set", patch).await
+    };
+    let state = bob.call("Identity/get", json!({"ids": []})).await["state"].clone();
+    assert_eq!(set(json!("{member} at {inbox}")).await["updated"], json!({"singleton": null}));
+    let (id, called) = name(&bob).await;
+    assert_eq!(called, "Bob at support@x.example");
+    assert_eq!(name(&ann).await.1, "Ann at support@x.example");
+    let changes = bob.call("Identity/changes", json!({"sinceState": state})).await;
+    assert_eq!(changes["updated"], json!([id]), "{changes}");
+
+    // Another property of it leaves the name to the pattern; a name of one's own stays.
+    let change = async |client: &Client, patch: Value| {
+        let told = client.call("Identity/set", json!({"update": {&id: patch}})).await;
+        assert_eq!(told["updated"], json!({&id: null}), "{told}");
+    };
+    change(&bob, json!({"textSignature": "Bob"})).await;
+    change(&ann, json!({"name": "support@x.example"})).await;
+    set(json!("{member} of {inbox}")).await;
+    assert_eq!(name(&bob).await.1, "Bob of support@x.example");
+    assert_eq!(name(&ann).await.1, "support@x.example");
+    change(&ann, json!({"name": "Ann of support@x.example"})).await;
+    set(Value::Null).await;
+    for client in [&ann, &bob] {
+        assert_eq!(name(client).await.1, "support@x.example");
+    }
+    for wrong in [json!(""), json!(" "), json!("a\nb"), json!("x".repeat(256))] {
+        let refused = set(wrong).await;
+        assert_eq!(refused["notUpdated"]["singleton"]["properties"], json!(["identityName"]), "{refused}");
+    }
     server.check();
 }

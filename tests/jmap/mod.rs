@@ -1,6 +1,7 @@
 //! JMAP over HTTP.
 
 mod app_password;
+mod automatic_bcc;
 mod blobs;
 mod bounces;
 mod core;

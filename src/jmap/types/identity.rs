@@ -2,6 +2,7 @@
 //! an address stays, others come and go. In an inbox they are each member's own (`mail::identity`):
 //! a name and a signature that one member sets are no other's.
 
+use crate::inbox::desk;
 use crate::jmap::args::Args;
 use crate::jmap::capability::Capability;
 use crate::jmap::changes::{self, ChangedIds};
@@ -113,7 +114,21 @@ fn seen(
     let own = own_addresses(ctx, reader, account)?;
     let mut seen = identity::seen_by(reader, account.id, member(ctx, account))?;
     seen.retain(|(_, row)| is_among(&own, &row.email));
+    if let Some(name) = patterned(ctx, reader, account)? {
+        identity::name_by_pattern(&identity::all(reader, account.id)?, &mut seen, &name);
+    }
     Ok(seen)
+}
+
+/// What the inbox's pattern calls the member.
+fn patterned(ctx: &Ctx, reader: &dyn Read, account: &Account) -> StoreResult<Option<String>> {
+    if !account.is_inbox() {
+        return Ok(None);
+    }
+    let Some(pattern) = desk::settings(reader, account.id)?.identity_name else { return Ok(None) };
+    let staff = (ctx.host.staff)(account.id);
+    let member = staff.names.get(&ctx.session.principal).map_or("", |person| &person.name);
+    Ok(Some(identity::pattern_filled(&pattern, member, &account.name)))
 }
 
 /// The Identity as the principal has it; `None` where they have none of that id.
@@ -170,6 +185,7 @@ impl SetObject for Identity {
             bcc: None,
             text_signature: String::new(),
             html_signature: String::new(),
+            named: true,
         };
         fill(&mut row, &properties)?;
         let own = own_addresses(set.ctx, set.reader(), set.account)?;
@@ -203,7 +219,10 @@ impl SetObject for Identity {
         fill(&mut after, update.new)?;
         match member(set.ctx, set.account) {
             _ if after == before => {}
-            Some(member) => identity::write_for(set.txn, set.account.id, id, member, &after)?,
+            Some(member) => {
+                let after = unpatterned(set, id, &before, after)?;
+                identity::write_for(set.txn, set.account.id, id, member, &after)?;
+            }
             None => set.txn.update(set.account.id, id, &after)?,
         }
         Ok(None)
@@ -218,6 +237,24 @@ impl SetObject for Identity {
         }
         let member = member(set.ctx, set.account);
         Ok(identity::destroy(set.txn, set.account.id, id, member)?)
+    }
+}
+
+/// The row as it is kept: a name that the pattern makes isn't written down, so that it changes with it.
+fn unpatterned(
+    set: &Set<'_, '_>,
+    id: IdentityId,
+    before: &IdentityRow,
+    after: IdentityRow,
+) -> StoreResult<IdentityRow> {
+    let pattern = patterned(set.ctx, set.reader(), set.account)?;
+    let all = identity::all(set.reader(), set.account.id)?;
+    let is_default = identity::is_default(&all, id, &before.email);
+    match all.into_iter().find(|(other, _)| *other == id) {
+        Some((_, made)) if is_default && pattern.as_ref() == Some(&after.name) => {
+            Ok(IdentityRow { name: made.name, named: false, ..after })
+        }
+        _ => Ok(IdentityRow { named: before.named || before.name != after.name, ..after }),
     }
 }
 

@@ -59,6 +59,8 @@ static TABLE: TypeTable = TypeTable {
         Property::mutable("retention", Kind::UnsignedInt, Initial::Null).or_null(),
         Property::mutable("guide", Kind::String, Initial::Text("")),
         Property::mutable("signature", Kind::String, Initial::Text("")),
+        Property::mutable("identityName", Kind::String, Initial::Null).or_null(),
+        Property::mutable("automaticBcc", Kind::Strings, Initial::EmptyArray),
     ],
     write_role: MemberRole::Observer,
     singleton: true,
@@ -118,6 +120,8 @@ fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) 
         "retention" => json!(row.retention_days),
         "guide" => json!(row.guide),
         "signature" => json!(row.signature),
+        "identityName" => json!(row.identity_name),
+        "automaticBcc" => addresses(&row.automatic_bcc),
         _ => Value::Null,
     };
     props.iter().map(|name| (name.to_owned(), value(name))).collect()
@@ -137,6 +141,7 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
         }
         Some(out)
     };
+    let addresses = || -> Option<Vec<Address>> { words()?.iter().map(|word| Address::parse(word)).collect() };
     match name {
         "statusAfterReply" => row.status_after_reply = Status::parse(text()?)?,
         "ownOnReply" => row.own_on_reply = value.as_bool()?,
@@ -149,10 +154,10 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
         "plainCollision" => row.plain_collision = PlainCollision::parse(text()?)?,
         "lockSeconds" => row.lock_seconds = number()?,
         "sharedSeen" => row.shared_seen = value.as_bool()?,
-        "trustedAutomatic" => {
-            row.trusted_automatic =
-                words()?.iter().map(|word| Address::parse(word)).collect::<Option<_>>()?;
-        }
+        "trustedAutomatic" => row.trusted_automatic = addresses()?,
+        "automaticBcc" => row.automatic_bcc = addresses()?,
+        "identityName" if value.is_null() => row.identity_name = None,
+        "identityName" => row.identity_name = Some(text()?.to_owned()),
         "acknowledgement" if value.is_null() => row.acknowledgement = None,
         "acknowledgement" => row.acknowledgement = Some(text()?.to_owned()),
         "retention" if value.is_null() => row.retention_days = None,

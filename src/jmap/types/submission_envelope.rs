@@ -3,6 +3,7 @@
 //! that the session advertises may be given, and those that the server sets by itself anyway.
 
 use super::submission_dsn as dsn;
+use crate::inbox::desk;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::SetCall;
 use crate::mail::headers;
@@ -69,8 +70,12 @@ pub fn checked<A>(
     if envelope.recipients.is_empty() {
         return Err(SetErrorKind::NoRecipients.into());
     }
-    if envelope.recipients.len() > limits::SUBMISSION_RECIPIENTS_MAX {
-        let max_recipients = limits::SUBMISSION_RECIPIENTS_MAX as u64;
+    let copies = match set.account.is_inbox() {
+        true => desk::settings(reader, set.account.id)?.automatic_bcc.len(),
+        false => 0,
+    };
+    if envelope.recipients.len() > limits::SUBMISSION_RECIPIENTS_MAX - copies {
+        let max_recipients = (limits::SUBMISSION_RECIPIENTS_MAX - copies) as u64;
         return Err(SetErrorKind::TooManyRecipients { max_recipients }.into());
     }
     if row.size as usize > limits::UPLOAD_SIZE_BYTES_MAX {

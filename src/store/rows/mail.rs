@@ -218,6 +218,8 @@ pub struct IdentityRow {
     pub bcc: Option<Vec<MailAddress>>,
     pub text_signature: String,
     pub html_signature: String,
+    /// A member gave it this name: the pattern of the inbox doesn't.
+    pub named: bool,
 }
 row!(IdentityRow, IdentityId, Identity, Identity);
 

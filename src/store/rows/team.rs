@@ -267,6 +267,10 @@ pub struct InboxSettingsRow {
     /// The team's etiquette, Markdown.
     pub guide: String,
     pub signature: String,
+    /// What members are called in their Identities, `{member}` and `{inbox}` filled in; null: as the inbox.
+    pub identity_name: Option<String>,
+    /// Addresses that get a copy of everything that members send.
+    pub automatic_bcc: Vec<Address>,
 }
 
 impl Default for InboxSettingsRow {
@@ -291,6 +295,8 @@ impl Default for InboxSettingsRow {
             acknowledgement: None,
             guide: String::new(),
             signature: String::new(),
+            identity_name: None,
+            automatic_bcc: Vec::new(),
         }
     }
 }
