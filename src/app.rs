@@ -12,6 +12,7 @@ use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
 use crate::wire::client_roots::ClientRoots;
+use crate::wire::dkim_keys::{self, DkimKeys, KeyError};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
@@ -42,6 +43,8 @@ pub enum AppError {
     Relay(String),
     #[error("push_roots: {0}")]
     Push(String),
+    #[error("dkim: {0}")]
+    Dkim(#[from] KeyError),
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     #[error("{what}: {error}")]
@@ -84,6 +87,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relays = relay_configs(config)?;
+    let keys = DkimKeys::open(&config.dkim)?;
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose()?;
     let addresses = Addresses {
         http: config.http,
@@ -103,7 +107,8 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     } else {
         let limits = config.relays.iter().map(|entry| entry.connections_max);
         let links = relays.into_iter().zip(limits).map(|(relay, max)| RelayLink::new(relay, max)).collect();
-        tasks.push(("relay", tokio::spawn(relay::run(Arc::clone(&server), links, stopping.clone()))));
+        let run = relay::run(Arc::clone(&server), links, Arc::clone(&keys), stopping.clone());
+        tasks.push(("relay", tokio::spawn(run)));
     }
     let push = push::run(Arc::clone(&server), push_config(config)?, stopping.clone());
     tasks.push(("push", tokio::spawn(push)));
@@ -122,6 +127,9 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     if let Some(certificate) = &certificate {
         let fresh = tls::keep_fresh(Arc::clone(certificate), stopping.clone());
         tasks.push(("tls", tokio::spawn(fresh)));
+    }
+    if !keys.is_empty() {
+        tasks.push(("dkim", tokio::spawn(dkim_keys::keep_fresh(keys, stopping.clone()))));
     }
     let doors = http::doors(sockets.http, sockets.https, sockets.metrics, certificate.as_ref())?;
     tasks.push(("http", tokio::spawn(http::serve(doors, Arc::clone(&server), stopping))));
@@ -244,6 +252,7 @@ pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
     });
     [
         ("relay", relay_configs(config).map(drop)),
+        ("dkim", DkimKeys::open(&config.dkim).map(drop).map_err(AppError::from)),
         ("push_roots", push_config(config).map(drop)),
         ("tls_certificate", tls.map_err(AppError::from)),
         ("client_roots", client_roots(config).map(drop).map_err(AppError::from)),

@@ -15,6 +15,7 @@ use crate::mail::relays::domain_key;
 use crate::types::limits::{
     HTTP_WAIT_SECONDS_DEFAULT, RELAY_CONNECTIONS_MAX, RELAY_CONNECTIONS_PER_DESTINATION_MAX,
 };
+use crate::wire::dkim_keys::KeyEntry;
 use crate::wire::listeners::LmtpAddress;
 use crate::wire::smtp_in::PeerRules;
 use crate::wire::smtp_limits::IpNetwork;
@@ -67,6 +68,9 @@ pub struct RawConfig {
     /// can forge. `sender`: they come to the sender, for relays that take nothing else. Default `keyed`.
     #[schemars(with = "Option<String>")]
     pub return_path: Option<ReturnPath>,
+    /// Who signs for a domain, each a table `[[dkim]]`. Default: nobody; most relays sign.
+    #[serde(default)]
+    pub dkim: Vec<RawDkim>,
     /// Our name in greetings, Received and Message-ID. Default: the machine's.
     pub hostname: Option<String>,
     /// Where clients reach us, if a proxy stands before. Default: as the request says.
@@ -144,6 +148,19 @@ pub struct RawRelay {
     pub connections_per_destination_max: Option<usize>,
 }
 
+/// A key that signs what a domain sends (RFC 6376).
+#[derive(Clone, Default, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawDkim {
+    /// The domain in From; those below it that have no key of their own are signed for, too.
+    pub domain: String,
+    /// The name of the key's record in DNS, `SELECTOR._domainkey.DOMAIN`.
+    pub selector: String,
+    /// The private key in PEM: RSA of 2048 to 4096 bits, or Ed25519. It is read again when it changes, and by
+    /// SIGHUP.
+    pub key_file: PathBuf,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -172,6 +189,7 @@ pub struct Config {
     pub relay_roots: Option<Vec<u8>>,
     pub queue: QueueRules,
     pub return_path: ReturnPath,
+    pub dkim: Vec<KeyEntry>,
     pub hostname: String,
     pub base_url: Option<String>,
     pub cors_origins: Vec<String>,
@@ -280,6 +298,7 @@ impl RawConfig {
             relay_roots: wrong.of(read_pem("relay_roots", self.relay_roots)).flatten(),
             queue: queue_rules(self.relay_give_up_seconds, self.relay_warn_seconds),
             return_path: self.return_path.unwrap_or_default(),
+            dkim: self.dkim.into_iter().filter_map(|raw| wrong.of(dkim(raw))).collect(),
             hostname: wrong.of(hostname(self.hostname)).unwrap_or_default(),
             base_url: wrong.of(base_url(self.base_url)).flatten(),
             cors_origins: origins,
@@ -419,6 +438,21 @@ fn relay(raw: RawRelay) -> Result<RelayEntry, ConfigError> {
         )?,
         url: raw.url,
     })
+}
+
+/// Whether the key itself can be used, the start says, and `postroom config check`.
+fn dkim(raw: RawDkim) -> Result<KeyEntry, ConfigError> {
+    // RFC 6376 §3.1: sub-domains separated by dots.
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+    };
+    if !raw.selector.split('.').all(label) {
+        return Err(wrong("dkim", raw.selector, "a selector is a name in DNS, such as mail2026"));
+    }
+    let domain = domain_key(&raw.domain)
+        .ok_or_else(|| wrong("dkim", raw.domain, "domain is one, such as example.com"))?;
+    Ok(KeyEntry { domain, selector: raw.selector, file: raw.key_file })
 }
 
 fn queue_rules(give_up: Option<u64>, warn: Option<u64>) -> QueueRules {
@@ -590,6 +624,28 @@ mod tests {
         ] {
             let raw: RawConfig = toml::from_str(&format!("[[relays]]\nurl = \"smtp://b\"\n{wrong}")).unwrap();
             assert_eq!(raw.check(PathBuf::from("x")).unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn who_signs_for_a_domain_is_read_and_what_is_wrong_is_named() {
+        let check = |keys: &str| {
+            let raw: RawConfig = toml::from_str(&format!("[[dkim]]\nkey_file = \"k.pem\"\n{keys}")).unwrap();
+            raw.check(PathBuf::from("x")).map(|config| config.dkim).map_err(|error| error.to_string())
+        };
+        let all = check("domain = \"X.example\"\nselector = \"a.b_2\"").unwrap();
+        assert_eq!((all[0].domain.as_str(), all[0].selector.as_str()), ("x.example", "a.b_2"));
+        for (keys, why) in [
+            (
+                "domain = \"no domain\"\nselector = \"s\"",
+                "dkim = \"no domain\": domain is one, such as example.com",
+            ),
+            (
+                "domain = \"x.example\"\nselector = \"a..b\"",
+                "dkim = \"a..b\": a selector is a name in DNS, such as mail2026",
+            ),
+        ] {
+            assert_eq!(check(keys).unwrap_err(), why);
         }
     }
 

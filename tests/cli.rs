@@ -134,6 +134,12 @@ fn all_that_is_wrong_with_a_configuration_is_said_at_once() {
     assert!(code == Some(1) && lines.contains("clients' authorities"), "{lines}");
     let (code, lines) = check(&pair("nothing.pem"), &[]);
     assert!(code == Some(1) && lines.contains("it can't be read"), "{lines}");
+    let dkim = "[[dkim]]\ndomain = \"x.example\"\nselector = \"s\"\nkey_file = ";
+    let (code, lines) = check(&format!("{dkim}\"/no/such/key.pem\"\n"), &[]);
+    assert!(code == Some(1) && lines.starts_with("dkim: can't read /no/such/key.pem: "), "{lines}");
+    let (code, lines) = check(&format!("{dkim}{file:?}\n"), &[]);
+    let why = format!("dkim: {}: it holds no private key in PEM\n", file.display());
+    assert_eq!((code, lines), (Some(1), why));
     let (code, lines) = check("htpp = \"127.0.0.1:1\"\n", &[]);
     assert!(code == Some(1) && lines.contains("unknown field `htpp`"), "{lines}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no folder is made");

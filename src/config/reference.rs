@@ -1,12 +1,13 @@
 //! The reference of all keys, from the words beside them.
 
-use super::{RawConfig, RawRelay};
+use super::{RawConfig, RawDkim, RawRelay};
 use schemars::{Schema, schema_for};
 use serde_json::Value;
 
 /// `spec/configuration.md`.
 pub fn reference() -> String {
-    format!("{HEAD}{}{RELAYS}{}", rows(&schema_for!(RawConfig)), rows(&schema_for!(RawRelay)))
+    let [all, relay, dkim] = [schema_for!(RawConfig), schema_for!(RawRelay), schema_for!(RawDkim)];
+    format!("{HEAD}{}{RELAYS}{}{DKIM}{}", rows(&all), rows(&relay), rows(&dkim))
 }
 
 fn rows(schema: &Schema) -> String {
@@ -33,6 +34,13 @@ A network is written `10.0.0.0/8` or `fd00::/8`, or is one address. An address t
 
 const RELAYS: &str = "
 Each `[[relays]]`:
+
+| key | kind | |
+|---|---|---|
+";
+
+const DKIM: &str = "
+Each `[[dkim]]`, all keys of which are needed:
 
 | key | kind | |
 |---|---|---|

@@ -18,6 +18,7 @@ pub mod compose;
 pub mod compose_headers;
 pub mod compose_parts;
 pub mod date;
+pub mod dkim;
 pub mod dsn;
 pub mod envelope;
 pub mod fields;

@@ -4,6 +4,7 @@ pub mod admin_socket;
 pub mod background;
 pub mod blobs;
 pub mod client_roots;
+pub mod dkim_keys;
 pub mod documents;
 pub mod eventsource;
 pub mod feed;

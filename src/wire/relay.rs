@@ -8,13 +8,14 @@
 //! no octet of it was sent. Once it was, no other relay gets it before it is known that this one
 //! hasn't taken it.
 
+use super::dkim_keys::DkimKeys;
 use super::smtp_out::RelayLink;
 use crate::inbox::server::{ReturnPath, Server};
 use crate::inbox::{handover, lists};
-use crate::mail::compose;
 use crate::mail::identity;
 use crate::mail::keyed::WireKeys;
 use crate::mail::outbound::{self, Due, Handover, Verdict};
+use crate::mail::{compose, dkim};
 use crate::smtp::client::{self, Outcome, RelayEnvelope, RelayRecipient};
 use crate::store::blobs;
 use crate::store::rows::mail::IdentityRow;
@@ -48,8 +49,13 @@ struct Going {
 type Picked = Vec<(Due, Going)>;
 
 /// Works on the queue until `stopping` says true; handovers that were begun end first. The links are
-/// those of the server's relays, in the same order.
-pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch::Receiver<bool>) {
+/// those of the server's relays, in the same order; the keys sign what goes out.
+pub async fn run(
+    server: Arc<Server>,
+    links: Vec<RelayLink>,
+    keys: Arc<DkimKeys>,
+    mut stopping: watch::Receiver<bool>,
+) {
     if let Err(error) = reclaim(&server).await {
         tracing::error!(%error, "the relay queue could not be taken up");
     }
@@ -70,10 +76,10 @@ pub async fn run(server: Arc<Server>, links: Vec<RelayLink>, mut stopping: watch
             let route = going.route.clone();
             running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, going);
             let (server, links, running) = (Arc::clone(&server), Arc::clone(&links), Arc::clone(&running));
-            let ended = Arc::clone(&ended);
+            let (ended, keys) = (Arc::clone(&ended), Arc::clone(&keys));
             handovers.spawn(async move {
                 let _place = Place { running, key, ended };
-                if let Err(error) = hand_over(&server, &links, &route, due).await {
+                if let Err(error) = hand_over(&server, &links, &keys, &route, due).await {
                     tracing::error!(%error, submission = %due.submission, "a handover could not be written down");
                 }
             });
@@ -192,7 +198,13 @@ async fn reclaim(server: &Arc<Server>) -> StoreResult<()> {
 }
 
 /// One handover from its lease to its outcome.
-async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], due: Due) -> StoreResult<()> {
+async fn hand_over(
+    server: &Arc<Server>,
+    links: &[RelayLink],
+    keys: &Arc<DkimKeys>,
+    route: &[usize],
+    due: Due,
+) -> StoreResult<()> {
     let begun = step(server, due, move |server, locked| {
         let mut txn = server.store.begin(&locked);
         let now = server.store.clock.now();
@@ -211,7 +223,7 @@ async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], d
     })
     .await?;
     let Some((row, raw)) = begun else { return Ok(()) };
-    let raw = compose::strip_bcc(&raw);
+    let raw = fit_to_send(server, keys, raw).await;
     let envelope = envelope(server, due, &row);
     let begun = Instant::now();
     let outcome = carry(server, links, route, due, &envelope, &raw).await;
@@ -220,6 +232,16 @@ async fn hand_over(server: &Arc<Server>, links: &[RelayLink], route: &[usize], d
     let handover = outcome.handover();
     note(server, &handover);
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
+}
+
+/// The octets that the relay gets: without Bcc, and signed where somebody signs for the sender's domain.
+async fn fit_to_send(server: &Arc<Server>, keys: &Arc<DkimKeys>, raw: Vec<u8>) -> Vec<u8> {
+    let raw = compose::strip_bcc(&raw);
+    if keys.is_empty() {
+        return raw;
+    }
+    let signers = keys.current();
+    server.blocking(move |server| dkim::sign(&signers, raw, server.store.clock.now().date())).await
 }
 
 /// Asks the relays of a route one after another, until one has said something of the message.

@@ -1,5 +1,7 @@
-//! SMTP and LMTP over real sockets: `inbound.rs` in, `relay.rs` and `relays.rs` out, `lists.rs` through.
+//! SMTP and LMTP over real sockets: `inbound.rs` in, `relay.rs`, `relays.rs` and `dkim.rs` out, `lists.rs`
+//! through.
 
+mod dkim;
 mod inbound;
 mod lists;
 mod relay;
