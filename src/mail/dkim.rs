@@ -293,7 +293,7 @@ mod tests {
 
     /// The message of RFC 8463, appendix A.
     const DINNER: &str = "From: Joe SixPack <joe@football.example.com>\r\n\
-        To: Suzi Q <suzi@shopping.example.net>\r\n\
+        To: Suzie Q <suzie@shopping.example.net>\r\n\
         Subject: Is dinner ready?\r\n\
         Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\n\
         Message-ID: <20030712040037.46341.5F8J@football.example.com>\r\n\
