@@ -165,6 +165,26 @@ async fn a_forged_or_foreign_bounce_opens_nothing_and_changes_no_status() {
 }
 
 #[tokio::test]
+async fn a_disposition_notification_joins_its_conversation_and_reopens_nothing() {
+    let it = Answered::new(&[MARTA]).await;
+    let mdn = "From: marta@customer.example\nTo: support@x.example\nSubject: Read: Hello\nMIME-Version: 1.0\n\
+        Message-ID: <n@customer.example>\nIn-Reply-To: <r@x.example>\nReferences: <r@x.example>\n\
+        Content-Type: multipart/report; report-type=disposition-notification; boundary=b\n\n--b\n\nRead.\n\
+        --b\nContent-Type: message/disposition-notification\n\nFinal-Recipient: rfc822; marta@customer.example\n\
+        Original-Message-ID: <r@x.example>\nDisposition: manual-action/MDN-sent-manually; displayed\n\n--b--\n";
+    // Some systems send it with a return path of their own.
+    assert!(it.deliver(MARTA, SUPPORT, mdn).await.starts_with("250"));
+    let conversations = it.conversations().await;
+    assert_eq!(conversations.len(), 1, "{conversations:?}");
+    assert_eq!(
+        (&conversations[0]["status"], &conversations[0]["messageCount"]),
+        (&json!("pending"), &json!(3))
+    );
+    assert_eq!(it.activities().await.last().map(|(kind, _)| kind.as_str()), Some("automaticReceived"));
+    it.server.check();
+}
+
+#[tokio::test]
 async fn a_bounce_finds_its_conversation_though_the_submission_was_destroyed_and_comes_once() {
     let it = Answered::new(&[MARTA]).await;
     let gone = it.bob.call("EmailSubmission/set", json!({"destroy": [it.submission]})).await;

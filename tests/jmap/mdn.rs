@@ -212,7 +212,7 @@ async fn in_an_inbox_it_takes_an_agent_is_on_record_and_answers_nobody() {
 }
 
 #[tokio::test]
-async fn a_notification_that_came_in_is_read_and_reopens_nothing() {
+async fn a_notification_that_came_in_is_read() {
     let relay = Relay::start().await;
     let server = TestServer::office(&["--relay", &relay.url()]).await;
     let bob = server.client(BOB).await.own();
