@@ -12,14 +12,14 @@ use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
 use crate::wire::client_roots::ClientRoots;
-use crate::wire::dkim_keys::{self, DkimKeys, KeyError};
+use crate::wire::dkim_keys::{self, KeyError};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
 use crate::wire::push::{self, PushConfig};
 use crate::wire::smtp_in::{SmtpConfig, SmtpHooks, SmtpListener};
 use crate::wire::smtp_out::{RelayConfig, RelayLink};
 use crate::wire::supervisor::{self, Moment};
-use crate::wire::tls::{self, Certificate, TlsError};
+use crate::wire::tls::{Certificate, TlsError};
 use crate::wire::{admin_socket, background, http, relay, smtp_in, smtp_out};
 use serde_json::json;
 use std::io::Write;
@@ -87,7 +87,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
 
 async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relays = relay_configs(config)?;
-    let keys = DkimKeys::open(&config.dkim)?;
+    let keys = dkim_keys::open(&config.dkim)?;
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose()?;
     let addresses = Addresses {
         http: config.http,
@@ -125,11 +125,12 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
         tokio::spawn(admin_socket::serve(sockets.admin, Arc::clone(&server), stopping.clone())),
     ));
     if let Some(certificate) = &certificate {
-        let fresh = tls::keep_fresh(Arc::clone(certificate), stopping.clone());
-        tasks.push(("tls", tokio::spawn(fresh)));
+        let (certificate, stopping) = (Arc::clone(certificate), stopping.clone());
+        tasks.push(("tls", tokio::spawn(async move { certificate.keep(stopping).await })));
     }
-    if !keys.is_empty() {
-        tasks.push(("dkim", tokio::spawn(dkim_keys::keep_fresh(keys, stopping.clone()))));
+    if !config.dkim.is_empty() {
+        let stopping = stopping.clone();
+        tasks.push(("dkim", tokio::spawn(async move { keys.keep(stopping).await })));
     }
     let doors = http::doors(sockets.http, sockets.https, sockets.metrics, certificate.as_ref())?;
     tasks.push(("http", tokio::spawn(http::serve(doors, Arc::clone(&server), stopping))));
@@ -252,7 +253,7 @@ pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
     });
     [
         ("relay", relay_configs(config).map(drop)),
-        ("dkim", DkimKeys::open(&config.dkim).map(drop).map_err(AppError::from)),
+        ("dkim", dkim_keys::open(&config.dkim).map(drop).map_err(AppError::from)),
         ("push_roots", push_config(config).map(drop)),
         ("tls_certificate", tls.map_err(AppError::from)),
         ("client_roots", client_roots(config).map(drop).map_err(AppError::from)),

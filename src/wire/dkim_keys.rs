@@ -1,19 +1,12 @@
-//! The keys that messages are signed with, read again without a restart.
+//! The keys that messages are signed with, read again without a restart ([`super::fresh`]).
 //!
-//! Invariants: a key that can't be read or can't sign never takes the place of one that can; no key
-//! is ever logged.
+//! Invariant: no key is ever logged.
 
-use super::http::stopped;
+use super::fresh::{Fresh, Said};
 use crate::mail::dkim::{KeyFault, Signer};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+use std::sync::Arc;
 
 /// Who signs for a domain, and where the key is.
 #[derive(Clone, Debug)]
@@ -33,56 +26,16 @@ pub enum KeyError {
     Wrong { path: PathBuf, fault: KeyFault },
 }
 
-/// By what a changed file is known.
-type Look = Option<(SystemTime, u64)>;
-
 /// The keys that are in use now.
-#[derive(Debug)]
-pub struct DkimKeys {
-    entries: Vec<KeyEntry>,
-    current: RwLock<Arc<Vec<Signer>>>,
-    /// The files as they were when they were read last.
-    read: Mutex<Vec<Look>>,
-}
+pub type DkimKeys = Fresh<Vec<Signer>, KeyError>;
 
-impl DkimKeys {
-    /// Reads all keys, or says what is wrong with the first that can't be used.
-    pub fn open(entries: &[KeyEntry]) -> Result<Arc<Self>, KeyError> {
-        let read = Mutex::new(looks(entries));
-        let current = RwLock::new(Arc::new(load(entries)?));
-        Ok(Arc::new(Self { entries: entries.to_vec(), current, read }))
-    }
+const SAID: Said = Said { anew: "the DKIM keys were read anew", kept: "the old DKIM keys stay in use" };
 
-    /// The keys as they are now.
-    pub fn current(&self) -> Arc<Vec<Signer>> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether nothing is ever signed.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Reads the files anew: all of them, or none.
-    fn reload(&self) -> Result<(), KeyError> {
-        let looks = looks(&self.entries);
-        let fresh = Arc::new(load(&self.entries)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = looks;
-        Ok(())
-    }
-
-    fn has_changed(&self) -> bool {
-        looks(&self.entries) != *self.read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn looks(entries: &[KeyEntry]) -> Vec<Look> {
-    let look = |entry: &KeyEntry| {
-        let about = std::fs::metadata(&entry.file).ok()?;
-        Some((about.modified().ok()?, about.len()))
-    };
-    entries.iter().map(look).collect()
+/// Reads all keys, or says what is wrong with the first that can't be used.
+pub fn open(entries: &[KeyEntry]) -> Result<Arc<DkimKeys>, KeyError> {
+    let files = entries.iter().map(|entry| entry.file.clone()).collect();
+    let entries = entries.to_vec();
+    Ok(Arc::new(Fresh::of(SAID, files, move || load(&entries))?))
 }
 
 fn load(entries: &[KeyEntry]) -> Result<Vec<Signer>, KeyError> {
@@ -93,31 +46,6 @@ fn load(entries: &[KeyEntry]) -> Result<Vec<Signer>, KeyError> {
             .map_err(|fault| KeyError::Wrong { path: path(), fault })
     };
     entries.iter().map(one).collect()
-}
-
-/// Reads the files anew whenever they change, and when SIGHUP asks for it, until `stopping` says true.
-pub async fn keep_fresh(keys: Arc<DkimKeys>, mut stopping: watch::Receiver<bool>) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP can't be awaited; DKIM keys are not read again");
-            return;
-        }
-    };
-    loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK_INTERVAL) => false,
-            () = stopped(&mut stopping) => return,
-        };
-        // A few small files: no thread of its own is needed.
-        if asked || keys.has_changed() {
-            match keys.reload() {
-                Ok(()) => tracing::info!("the DKIM keys were read anew"),
-                Err(error) => tracing::warn!(%error, "the old DKIM keys stay in use"),
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -135,7 +63,7 @@ mod tests {
             selector: "s".to_owned(),
             file: file.path().to_owned(),
         };
-        let keys = DkimKeys::open(&[entry]).unwrap();
+        let keys = open(&[entry]).unwrap();
         let shown = || format!("{:?}", keys.current());
         assert!(!keys.has_changed());
         std::fs::write(file.path(), ed25519).unwrap();

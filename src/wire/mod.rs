@@ -8,6 +8,7 @@ pub mod dkim_keys;
 pub mod documents;
 pub mod eventsource;
 pub mod feed;
+pub mod fresh;
 pub mod http;
 pub mod http_auth;
 pub mod http_jmap;

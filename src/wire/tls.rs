@@ -1,17 +1,12 @@
-//! TLS for what listens: one certificate with its key, read again without a restart.
+//! TLS for what listens: one certificate with its key, read again without a restart ([`super::fresh`]).
 //!
-//! Invariants: a pair that doesn't fit, or can't be read, is never used: the old one stays, and is
-//! tried again, since the two files are rarely replaced at one moment. Connections that are open keep
-//! what they began with.
+//! Invariants: a pair that doesn't fit is never used. Connections that are open keep what they began with.
 
 use super::client_roots::ClientRoots;
-use super::http::stopped;
+use super::fresh::{Fresh, Said};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -19,9 +14,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
-
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A certificate or key that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,25 +30,18 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// The certificate that is shown now, and where it is read from.
-#[derive(Debug)]
-pub struct Certificate {
-    chain: PathBuf,
-    key: PathBuf,
-    current: RwLock<Arc<CertifiedKey>>,
-    /// The files as they were when they were read last.
-    read: Mutex<Looks>,
-}
+/// The certificate that is shown now, with its key.
+pub type Certificate = Fresh<CertifiedKey, TlsError>;
 
-/// By what a changed file is known: both files' times and sizes.
-type Looks = [Option<(SystemTime, u64)>; 2];
+const SAID: Said =
+    Said { anew: "the TLS certificate was read anew", kept: "the old TLS certificate stays in use" };
 
 impl Certificate {
     /// Reads both files, or says why the server can't start with them.
     pub fn open(chain: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
-        let read = Mutex::new(looks(chain, key));
-        let current = RwLock::new(Arc::new(load(chain, key)?));
-        Ok(Arc::new(Self { chain: chain.to_owned(), key: key.to_owned(), current, read }))
+        let (chain, key) = (chain.to_owned(), key.to_owned());
+        let files = vec![chain.clone(), key.clone()];
+        Ok(Arc::new(Fresh::of(SAID, files, move || load(&chain, &key))?))
     }
 
     /// Accepts TLS with it, and agrees to these protocols in their order (RFC 7301).
@@ -80,19 +65,6 @@ impl Certificate {
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
-
-    /// Reads the files anew.
-    fn reload(&self) -> Result<(), TlsError> {
-        let looks = looks(&self.chain, &self.key);
-        let fresh = Arc::new(load(&self.chain, &self.key)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = looks;
-        Ok(())
-    }
-
-    fn has_changed(&self) -> bool {
-        looks(&self.chain, &self.key) != *self.read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What rustls asks for the certificate.
@@ -101,15 +73,8 @@ struct Shown(Arc<Certificate>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.0.current())
     }
-}
-
-fn looks(chain: &Path, key: &Path) -> Looks {
-    [chain, key].map(|path| {
-        let about = std::fs::metadata(path).ok()?;
-        Some((about.modified().ok()?, about.len()))
-    })
 }
 
 fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
@@ -124,31 +89,6 @@ fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let pair = CertifiedKey::new(certificates, ring::sign::any_supported_type(&private)?);
     pair.keys_match()?;
     Ok(pair)
-}
-
-/// Reads the files anew whenever they change, and when SIGHUP asks for it, until `stopping` says true.
-pub async fn keep_fresh(certificate: Arc<Certificate>, mut stopping: watch::Receiver<bool>) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP can't be awaited; certificates are not read again");
-            return;
-        }
-    };
-    loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK_INTERVAL) => false,
-            () = stopped(&mut stopping) => return,
-        };
-        // A few small files: no thread of its own is needed.
-        if asked || certificate.has_changed() {
-            match certificate.reload() {
-                Ok(()) => tracing::info!("the TLS certificate was read anew"),
-                Err(error) => tracing::warn!(%error, "the old TLS certificate stays in use"),
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -173,14 +113,14 @@ mod tests {
         assert!(refused(OTHER, KEY).starts_with("the certificate and its key can't be used: "));
         std::fs::write(&chain, CHAIN).unwrap();
         let certificate = Certificate::open(&chain, &key).unwrap();
-        let before = Arc::clone(&certificate.current.read().unwrap());
+        let before = certificate.current();
         assert!(!certificate.has_changed());
         std::fs::write(&chain, OTHER).unwrap();
         assert!(certificate.has_changed() && certificate.reload().is_err() && certificate.has_changed());
-        assert!(Arc::ptr_eq(&before, &certificate.current.read().unwrap()));
+        assert!(Arc::ptr_eq(&before, &certificate.current()));
         std::fs::write(&chain, CHAIN).unwrap();
         certificate.reload().unwrap();
-        assert!(!certificate.has_changed() && !Arc::ptr_eq(&before, &certificate.current.read().unwrap()));
+        assert!(!certificate.has_changed() && !Arc::ptr_eq(&before, &certificate.current()));
     }
 
     #[test]

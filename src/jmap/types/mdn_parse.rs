@@ -1,20 +1,16 @@
 //! MDN/parse (RFC 9007 §2.2): blobs as disposition notifications.
-//!
-//! Invariant: each blob id of the request is once in `parsed`, `notParsable` or `notFound`.
 
+use super::blob_parse;
 use super::mdn::no_account;
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
-use crate::jmap::error::{MethodError, MethodErrorKind};
+use crate::jmap::error::MethodError;
 use crate::jmap::methods::Method;
-use crate::mail::blob::Fetcher;
 use crate::mail::mdn::{self, Report};
 use crate::mail::{parse, thread};
 use crate::store::{Read, StoreResult};
-use crate::types::limits::OBJECTS_IN_GET_MAX;
-use crate::types::{AccountId, BlobId, EmailId};
+use crate::types::{AccountId, EmailId};
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
 
 /// Runs MDN/parse.
 pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) -> Result<(), MethodError> {
@@ -24,39 +20,12 @@ pub fn run(ctx: &mut Ctx<'_>, method: &Method, arguments: Map<String, Value>) ->
     let blob_ids = args.strings("blobIds")?.ok_or_else(required)?;
     args.finish()?;
     let account = ctx.account(&account_id, method.capability).map_err(no_account)?;
-    if blob_ids.len() > OBJECTS_IN_GET_MAX {
-        return Err(MethodErrorKind::RequestTooLarge.into());
-    }
-    let mut seen = HashSet::new();
-    let (mut parsed, mut not_parsable, mut not_found) = (Map::new(), Vec::new(), Vec::new());
-    let mut blobs = Fetcher::new(ctx.reader(), account.id, Some(ctx.session.principal));
-    for id in blob_ids.iter().filter(|id| seen.insert(id.as_str())) {
-        let known = ctx.resolve_id(id).and_then(|id| BlobId::parse(&id));
-        let raw = known.map(|known| blobs.fetch(&known)).transpose()?.flatten();
-        ctx.budget.spend(blobs.take_loaded())?;
-        let Some(raw) = raw else {
-            not_found.push(Value::from(id.as_str()));
-            continue;
-        };
-        let Some(received) = mdn::read(&parse::parse(&raw), &raw) else {
-            not_parsable.push(Value::from(id.as_str()));
-            continue;
-        };
+    blob_parse::respond(ctx, method, account.id, &blob_ids, |ctx, _, raw| {
+        let Some(received) = mdn::read(&parse::parse(raw), raw) else { return Ok(None) };
         let email = about(ctx.reader(), account.id, &received.report)?;
         let words = (received.subject.as_deref(), received.text.as_deref());
-        parsed.insert(
-            id.clone(),
-            Value::Object(to_json(email, &received.report, words, received.has_original)),
-        );
-    }
-    let or_null = |list: Vec<Value>| if list.is_empty() { Value::Null } else { Value::Array(list) };
-    let mut response = Map::with_capacity(4);
-    response.insert("accountId".into(), account_id.into());
-    response.insert("parsed".into(), if parsed.is_empty() { Value::Null } else { Value::Object(parsed) });
-    response.insert("notParsable".into(), or_null(not_parsable));
-    response.insert("notFound".into(), or_null(not_found));
-    ctx.respond(method.name, response);
-    Ok(())
+        Ok(Some(to_json(email, &received.report, words, received.has_original)))
+    })
 }
 
 /// The message that a notification is about, where there is just one of that Message-ID.

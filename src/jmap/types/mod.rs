@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod blob;
 pub mod blob_get;
+pub mod blob_parse;
 pub mod conversation;
 pub mod conversation_counts;
 pub mod conversation_erase;
