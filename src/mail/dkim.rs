@@ -2,14 +2,15 @@
 //! out.
 //!
 //! Invariants: what is signed are the octets that the relay gets, so line ends are made CR LF before
-//! (`smtp::data` would do the same) and the result is handed over as it is. No key is ever shown.
+//! (`smtp::data` would do the same), and other octets than 7-bit ones are encoded (`smtp::client` would do the
+//! same for a relay that takes no others); the result is handed over as it is. No key is ever shown.
 //!
 //! Absent on purpose: verifying, which is the gateway's; `l=`, by which anybody could append to a
 //! message; `i=`, which says nothing that `d=` doesn't.
 
 use super::addresses::parse_addresses;
 use super::fields::{self, FieldSpan};
-use super::words;
+use super::{seven_bit, words};
 use crate::types::{Address, UtcDate};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -130,7 +131,9 @@ pub fn sign(signers: &[Signer], raw: Vec<u8>, now: UtcDate) -> Vec<u8> {
     if chosen.is_empty() {
         return raw;
     }
-    let message = with_line_ends(&raw);
+    // §5.3. What has no such form needs a relay that takes it as it is.
+    let seven_bit = if raw.is_ascii() { None } else { seven_bit::convert(&raw).ok() };
+    let message = with_line_ends(seven_bit.as_deref().unwrap_or(&raw));
     let mut out = Vec::with_capacity(message.len() + 1024 * chosen.len());
     for signer in chosen {
         match field(signer, &message, now) {

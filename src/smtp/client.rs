@@ -21,7 +21,7 @@ mod outcome;
 
 use self::outcome::{ours, verdict_of};
 use super::reply::RelayReply;
-use crate::mail::seven_bit::{self, NoSevenBit};
+use crate::mail::seven_bit::NoSevenBit;
 use crate::types::Address;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 
@@ -61,6 +61,8 @@ pub enum Event {
     Reply(RelayReply),
     /// The order to upgrade was carried out.
     TlsReady,
+    /// What became of the order to convert.
+    Converted(Result<Vec<u8>, NoSevenBit>),
     /// The attempt is on record: the message may be sent.
     OnRecord,
     /// The connection broke, timed out or spoke nonsense; or the order couldn't be carried out.
@@ -74,6 +76,8 @@ pub enum Order {
     Command(Vec<u8>),
     /// Upgrade the connection to TLS.
     UpgradeTls,
+    /// Write the message in 7-bit octets ([`crate::mail::seven_bit`]), which takes a while for a large one.
+    Convert,
     /// Put the attempt on record.
     Record,
     /// Send the message through a [`super::data::DotStuffer`], then wait for a reply. When the connection is
@@ -94,6 +98,7 @@ enum State {
     StartTls,
     Upgrading,
     Auth(Mechanism, u8),
+    Converting,
     Mail,
     Rcpt(usize),
     Data,
@@ -193,8 +198,9 @@ impl<'m> Client<'m> {
                 self.state = State::Message;
                 Order::SendMessage
             }
+            (State::Converting, Event::Converted(done)) => self.converted(done),
             (_, Event::Reply(reply)) => self.reply(reply),
-            (_, Event::TlsReady | Event::OnRecord) => {
+            (_, Event::TlsReady | Event::Converted(_) | Event::OnRecord) => {
                 self.finish(Verdict::TryLater, ours(451, "4.3.0", "events out of order"))
             }
         }
@@ -204,8 +210,8 @@ impl<'m> Client<'m> {
     /// choose.
     pub fn lost(&mut self, reason: &str) -> Outcome {
         self.in_step = false;
-        // Where the attempt can't be recorded it is we that failed.
-        self.relay_failed = !matches!(self.state, State::Recording | State::Message);
+        // Where the message can't be converted, or the attempt not be recorded, it is we that failed.
+        self.relay_failed = !matches!(self.state, State::Converting | State::Recording | State::Message);
         if self.state == State::Message {
             let text = format!("no reply after the message was sent: {reason}");
             return self.outcome(Verdict::Unknown, ours(451, "4.4.2", &text));
@@ -281,7 +287,7 @@ impl<'m> Client<'m> {
             State::Message if positive => self.finish(Verdict::Accepted, reply),
             State::Message if (400..600).contains(&reply.code) => self.finish(verdict_of(reply.code), reply),
             State::Message => self.finish(Verdict::Unknown, reply),
-            State::Upgrading | State::Recording | State::Done { .. } => {
+            State::Upgrading | State::Converting | State::Recording | State::Done { .. } => {
                 self.finish(Verdict::TryLater, ours(451, "4.5.0", "the relay spoke out of turn"))
             }
         }
@@ -358,7 +364,12 @@ impl<'m> Client<'m> {
     }
 
     fn mail(&mut self) -> Order {
-        match self.fit().and_then(|()| self.mail_command()) {
+        // RFC 6152 §3: to a relay without 8BITMIME the message goes in 7-bit octets, or not at all.
+        if self.needs.body_8bit && !self.needs.smtputf8 && !self.offered("8BITMIME") {
+            self.state = State::Converting;
+            return Order::Convert;
+        }
+        match self.mail_command() {
             Ok(command) => {
                 self.state = State::Mail;
                 Order::Command(command.into_bytes())
@@ -367,20 +378,21 @@ impl<'m> Client<'m> {
         }
     }
 
-    /// RFC 6152 §3: to a relay without 8BITMIME the message goes in 7-bit octets, or not at all.
-    fn fit(&mut self) -> Result<(), RelayReply> {
-        if !self.needs.body_8bit || self.needs.smtputf8 || self.offered("8BITMIME") {
-            return Ok(());
+    fn converted(&mut self, done: Result<Vec<u8>, NoSevenBit>) -> Order {
+        match done {
+            Ok(written) => {
+                self.needs.size_bytes = written.len();
+                self.needs.body_8bit = false;
+                self.seven_bit = Some(written);
+                self.mail()
+            }
+            Err(why) => {
+                // RFC 6531 §3.2 has a code of its own for a header.
+                let code = if why == NoSevenBit::Header { "5.6.9" } else { "5.6.3" };
+                let text = format!("the relay lacks 8BITMIME, and the message can't be converted: {why}");
+                self.finish(Verdict::Refused, ours(554, code, &text))
+            }
         }
-        let written = seven_bit::convert(self.raw).map_err(|why| {
-            // RFC 6531 §3.2 has a code of its own for a header.
-            let code = if why == NoSevenBit::Header { "5.6.9" } else { "5.6.3" };
-            ours(554, code, &format!("the relay lacks 8BITMIME, and the message can't be converted: {why}"))
-        })?;
-        self.needs.size_bytes = written.len();
-        self.needs.body_8bit = false;
-        self.seven_bit = Some(written);
-        Ok(())
     }
 
     /// MAIL with what the message needs, or why this relay can't carry it.
@@ -572,6 +584,7 @@ fn xtext(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::mail::outbound;
+    use crate::mail::seven_bit;
     use crate::smtp::reply::ReplyReader;
 
     fn address(text: &str) -> Address {
@@ -608,6 +621,10 @@ mod tests {
                     "- upgrade" => {
                         assert_eq!(order.take(), Some(Order::UpgradeTls));
                         order = Some(client.next(Event::TlsReady));
+                    }
+                    "- convert" => {
+                        assert_eq!(order.take(), Some(Order::Convert));
+                        order = Some(client.next(Event::Converted(seven_bit::convert(client.raw))));
                     }
                     "- record" => {
                         assert_eq!(order.take(), Some(Order::Record));
@@ -729,14 +746,15 @@ mod tests {
         let inner = made("Content-Type: message/rfc822\r\n\r\nSubject: \u{fc}\r\n\r\nx");
         // Without 8BITMIME it goes in 7-bit octets, and its size is theirs.
         let mut text = made("a: b\r\n\r\n\u{fc}abcde");
-        text.resume(vec!["SIZE".into()]);
+        assert_eq!(text.resume(vec!["SIZE".into()]), Order::Convert);
+        text.next(Event::Converted(seven_bit::convert(text.raw)));
         let seven =
             b"a: b\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BCabcde";
         assert_eq!((text.content(), text.needs.size_bytes), (&seven[..], seven.len()));
         for (client, offers, reply) in [
             (utf8(), "S: 250 relay", "553 5.6.7"),
-            (signed, "S: 250 relay", "554 5.6.3"),
-            (inner, "S: 250 relay", "554 5.6.9"),
+            (signed, "S: 250 relay\n- convert", "554 5.6.3"),
+            (inner, "S: 250 relay\n- convert", "554 5.6.9"),
             (utf8(), "S: 250-relay\nS: 250 8BITMIME", "553 5.6.7"),
             (plain(), "S: 250-relay\nS: 250 SIZE 6", "552 5.3.4"),
         ] {

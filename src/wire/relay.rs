@@ -234,14 +234,14 @@ async fn hand_over(
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
 }
 
-/// The octets that the relay gets: without Bcc, and signed where somebody signs for the sender's domain.
+/// The octets that the relay gets: without Bcc, and signed where somebody signs for the sender's domain,
+/// in seven bits then, so that no relay has to change what is signed (RFC 6376 §5.3).
 async fn fit_to_send(server: &Arc<Server>, keys: &Arc<DkimKeys>, raw: Vec<u8>) -> Vec<u8> {
-    let raw = compose::strip_bcc(&raw);
-    if keys.is_empty() {
-        return raw;
-    }
     let signers = keys.current();
-    server.blocking(move |server| dkim::sign(&signers, raw, server.store.clock.now().date())).await
+    let work = move |server: &Arc<Server>| {
+        dkim::sign(&signers, compose::strip_bcc(&raw), server.store.clock.now().date())
+    };
+    server.blocking(work).await
 }
 
 /// Asks the relays of a route one after another, until one has said something of the message.

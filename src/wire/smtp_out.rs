@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: MX lookups, the choice between relays.
 
+use crate::mail::seven_bit;
 use crate::smtp::client::{Client, Event, Introduction, Order, Outcome, RelayEnvelope};
 use crate::smtp::data::{DotStuffer, FINAL_DOT};
 use crate::smtp::reply::{RelayReply, ReplyReader};
@@ -263,6 +264,7 @@ impl RelayLink {
                     // The line went with the failed handshake.
                     Err(reason) => return client.lost(&reason),
                 },
+                Order::Convert => converted(raw.to_vec()).await,
                 Order::Record => match before_data.take() {
                     Some(record) => match record().await {
                         Ok(()) => Event::OnRecord,
@@ -344,6 +346,13 @@ impl RelayLink {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn converted(raw: Vec<u8>) -> Event {
+    match tokio::task::spawn_blocking(move || seven_bit::convert(&raw)).await {
+        Ok(done) => Event::Converted(done),
+        Err(error) => Event::Lost(format!("the message could not be converted: {error}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Signatures on what goes to the relay (RFC 6376), verified by rules written down here once more: the
 //! verifier shares no code with the server.
 
-use crate::support::relay::Relay;
+use crate::support::relay::{Relay, Script};
 use crate::support::sending::submit;
 use crate::support::{Client, TEAM, TestServer, eventually};
 use base64::Engine;
@@ -170,6 +170,21 @@ async fn what_the_relay_gets_is_signed_by_every_key_of_the_sender_s_domain() {
         assert!(!server.log().contains(secret));
     }
     server.check();
+}
+
+/// 6376-5.3-2
+#[tokio::test]
+async fn what_is_signed_is_in_seven_bits_so_that_no_relay_has_to_change_it() {
+    let relay = Relay::start().await;
+    let (server, _folder) = signing(&relay, &[("x.example", "rsa1", RSA)]).await;
+    let bob = server.client("bob@x.example").await;
+    for (number, offers) in [vec!["SIZE".to_owned()], vec!["8BITMIME".to_owned()]].into_iter().enumerate() {
+        relay.script(Script { offers, ..Script::default() });
+        send(&bob, &message(&format!("seven {number}"), "Viele Gr\u{fc}\u{df}e an alle\r\n")).await;
+        let text = relay.wait_for(number + 1).await[number].text();
+        assert!(text.ends_with("\r\n\r\nViele Gr=C3=BC=C3=9Fe an alle\r\n"), "{text}");
+        assert_eq!(verified(&text), [("rsa1".to_owned(), true)], "{text}");
+    }
 }
 
 #[tokio::test]
