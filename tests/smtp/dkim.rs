@@ -180,7 +180,8 @@ async fn what_is_signed_is_in_seven_bits_so_that_no_relay_has_to_change_it() {
     let bob = server.client("bob@x.example").await;
     for (number, offers) in [vec!["SIZE".to_owned()], vec!["8BITMIME".to_owned()]].into_iter().enumerate() {
         relay.script(Script { offers, ..Script::default() });
-        send(&bob, &message(&format!("seven {number}"), "Viele Gr\u{fc}\u{df}e an alle\r\n")).await;
+        let subject = ["Without 8BITMIME", "With"][number];
+        send(&bob, &message(subject, "Viele Gr\u{fc}\u{df}e an alle\r\n")).await;
         let text = relay.wait_for(number + 1).await[number].text();
         assert!(text.ends_with("\r\n\r\nViele Gr=C3=BC=C3=9Fe an alle\r\n"), "{text}");
         assert_eq!(verified(&text), [("rsa1".to_owned(), true)], "{text}");
