@@ -15,7 +15,7 @@ use crate::mail::quota::{self, Room};
 use crate::mail::{headers, mailbox, message};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::directory::AccountKind;
-use crate::store::rows::mail::{EmailRow, MailboxRow};
+use crate::store::rows::mail::{EmailRow, MailboxRow, Origin};
 use crate::store::rows::team::Cause;
 use crate::store::{Read, Txn, keys};
 use crate::types::*;
@@ -109,7 +109,13 @@ pub fn import(office: Office<'_>, request: &ImportRequest) -> Result<ImportRepor
         let received = received.or_else(|| sent().map(|at| UtcDate(at.as_second())));
         let brought = Brought {
             mailboxes: folders,
-            keywords: line.keywords.iter().filter_map(|keyword| Keyword::parse(keyword)).collect(),
+            // What was a memo elsewhere is old mail here.
+            keywords: line
+                .keywords
+                .iter()
+                .filter_map(|keyword| Keyword::parse(keyword))
+                .filter(|keyword| keyword.as_str() != Keyword::MEMO)
+                .collect(),
             received_at: received.unwrap_or_else(|| office.store.clock.now().date()),
             trace: Vec::new(),
         };
@@ -143,6 +149,10 @@ pub fn export(office: Office<'_>, request: &ExportRequest) -> Result<ExportPage,
             return ControlFlow::Break(());
         }
         last = keys::last_id(key).unwrap_or_default();
+        if row.origin == Origin::Memo {
+            // A note of the inbox is no mail of it.
+            return ControlFlow::Continue(());
+        }
         match message::raw(read, account, EmailId(last)) {
             Ok(raw) => {
                 let raw = raw.unwrap_or_default();

@@ -342,6 +342,8 @@ impl Desk<'_, '_> {
                 }
                 (MessageKind::Internal, received)
             }
+            // It is in no conversation.
+            Origin::Memo => return Ok(None),
         };
         let stored: Option<StoredMessage> = self.read().row(self.account, email)?;
         let mut people = row.from.clone();

@@ -88,6 +88,9 @@ pub enum TimerKind {
     /// Closed conversations go where a changed setting has them ([`super::settings`]); due at once. Its
     /// number is the last conversation that was looked at.
     Place = 6,
+    /// Notes get their memos, or lose them, as a changed setting has it ([`super::memos`]); due at once. Its
+    /// number is the last note that was looked at.
+    Memos = 7,
 }
 
 /// What stands beside an Email in its conversation.

@@ -10,7 +10,7 @@ use super::status::Gone;
 use super::threading::{self, Decision};
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::{self, Added};
-use crate::mail::{authentication, mailbox, reports, sender, thread, viewer, words};
+use crate::mail::{authentication, mailbox, memo, reports, sender, thread, viewer, words};
 use crate::store::rows::mail::{DecidedBy, EmailRow, EvidenceRow, Kept, MailAddress, Origin};
 use crate::store::rows::team::{ConversationRow, Participant};
 use crate::store::{Read, Row, StoreError, StoreResult, Txn, keys};
@@ -431,6 +431,9 @@ pub fn bring_personal(
 /// Puts a client's message into an inbox. A draft has an author and joins the conversation that it
 /// answers without an event; old mail is recorded, and begins a conversation that is closed.
 pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brought) -> DeskResult<Added> {
+    if memo::is_memo(brought.keywords.iter()) {
+        return desk.take_memo(prepared);
+    }
     let account = desk.account;
     let joined = find_conversation(desk.read(), account, prepared)?;
     let is_draft = brought.is_draft();
@@ -473,7 +476,7 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
 }
 
 /// Gives an Email the keywords as one member wants them for themself.
-fn mark(
+pub(super) fn mark(
     txn: &mut Txn<'_>,
     account: AccountId,
     email: EmailId,

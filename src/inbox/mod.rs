@@ -30,6 +30,7 @@ pub mod lists;
 pub mod lock;
 pub mod machine;
 pub mod membership;
+pub mod memos;
 pub mod merge;
 pub mod messages;
 pub mod moves;

@@ -9,7 +9,7 @@ use super::machine::{Entry, Event, Value};
 use super::projection::{self, KeptMailboxes, Move};
 use super::refusal::Refusal;
 use super::scheduling;
-use crate::mail::{ingest, message, viewer};
+use crate::mail::{ingest, memo, message, viewer};
 use crate::store::StoreResult;
 use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
 use crate::store::rows::team::{ActivityKind, ActivityValue};
@@ -131,8 +131,14 @@ fn in_words_of_email(error: DeskError) -> DeskError {
     }
 }
 
-/// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only.
+/// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only. A memo goes with its
+/// note, which its author and a lead may destroy.
 pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskResult<()> {
+    if row.origin == Origin::Memo
+        && let Some(note) = desk.note_of_memo(email)?
+    {
+        return desk.destroy_note(note);
+    }
     let own_draft = is_draft(row) && may_go_on_with(desk, row);
     if !own_draft {
         let kept = desk.kept()?;
@@ -168,6 +174,15 @@ fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Resul
     let only_seen = before.mailboxes == after.mailboxes && others(before) == others(after);
     if !only_seen {
         desk.actor.must_be_agent()?;
+    }
+    if before.origin == Origin::Memo && !only_seen {
+        let why =
+            "A memo is a note of this inbox: it can be read and destroyed; a change of it is a new one.";
+        return Err(Refusal::Forbidden(why));
+    }
+    if memo::is_memo(before.keywords.iter()) != memo::is_memo(after.keywords.iter()) {
+        let why = "$memo is set when a memo is made, and stays.";
+        return Err(Refusal::InvalidProperties { properties: vec!["keywords"], why });
     }
     if is_draft(before) && !may_go_on_with(desk, before) {
         return Err(Refusal::Forbidden("Only its author may change a draft; copy it to go on with it."));

@@ -3,10 +3,12 @@
 //! Invariants: a note, its place in its conversation, its activity and the conversation's count and
 //! version are written together or not at all; what a note said before an edit stays in it, with
 //! its attachments, until the note goes or the inbox's `retention` is over; a note's blobs are ones that the account could read.
-//! Nothing that composes or sends mail imports this file, and nothing here makes a message.
+//! Nothing that composes or sends mail imports this file, and nothing here makes a message; what plain
+//! clients see of notes, where an inbox wants that, is made in `memos.rs`.
 
 use super::desk::{Desk, DeskResult};
 use super::machine::Event;
+use super::memos::Reading;
 use super::refusal::Refusal;
 use crate::mail::blob;
 use crate::store::blobs::{self, Referrer};
@@ -32,6 +34,17 @@ pub struct Text {
 impl Desk<'_, '_> {
     /// Writes a note on a conversation. Every member may.
     pub fn create_note(
+        &mut self,
+        conversation: ConversationId,
+        email: Option<EmailId>,
+        text: Text,
+    ) -> DeskResult<(NoteId, NoteRow)> {
+        self.check_attached(&text)?;
+        self.write_note(conversation, email, text)
+    }
+
+    /// The same where what is attached comes with the note and is stored already.
+    pub(super) fn write_note(
         &mut self,
         conversation: ConversationId,
         email: Option<EmailId>,
@@ -69,6 +82,7 @@ impl Desk<'_, '_> {
         let key = keys::pair(self.account, keys::Kind::ConversationNote, conversation.0, id.0);
         self.txn.put_at(key, &())?;
         self.make_findable(id, &[], &row)?;
+        self.show_memo(id, &row, Reading::News)?;
         Ok((id, row))
     }
 
@@ -76,6 +90,7 @@ impl Desk<'_, '_> {
     pub fn update_note(&mut self, id: NoteId, text: Text) -> DeskResult<NoteRow> {
         let mut row = self.note(id)?;
         self.check_text(&text)?;
+        self.check_attached(&text)?;
         let new: Vec<_> = text.mentions.iter().copied().filter(|one| !row.mentions.contains(one)).collect();
         let event = Event::NoteUpdated { note: id, author: row.author, mentions: new };
         self.apply(row.conversation, &event, Vec::new())?;
@@ -100,6 +115,7 @@ impl Desk<'_, '_> {
         release(self.txn, self.account, id, had, &row);
         self.txn.update(self.account, id, &row)?;
         self.make_findable(id, &mentioned, &row)?;
+        self.show_memo(id, &row, Reading::Known)?;
         Ok(row)
     }
 
@@ -114,10 +130,11 @@ impl Desk<'_, '_> {
 
     /// The row, and everything that leads to it. Gives the content that it had.
     pub(super) fn take_note_away(&mut self, id: NoteId, row: &NoteRow) -> StoreResult<BTreeSet<BlobHash>> {
-        let had = contents(row);
+        let mut had = contents(row);
         for hash in &had {
             blobs::unrefer(self.txn, self.account, hash, Referrer::Note, id.0);
         }
+        had.extend(self.hide_memo(id, row.conversation)?);
         for mentioned in &row.mentions {
             self.txn.delete_at(keys::pair(self.account, keys::Kind::NoteMention, mentioned.0, id.0));
         }
@@ -164,6 +181,11 @@ impl Desk<'_, '_> {
         if text.attachments.len() > NOTE_ATTACHMENTS_MAX {
             return Err(invalid("attachments", "The note has too many attachments.").into());
         }
+        Ok(())
+    }
+
+    /// What is attached to a note is something that its author can read.
+    fn check_attached(&self, text: &Text) -> DeskResult<()> {
         for attachment in &text.attachments {
             if !blob::exists(self.read(), self.account, self.actor.principal(), &attachment.blob)? {
                 return Err(invalid("attachments", "There is no such blob in this account.").into());

@@ -42,10 +42,14 @@ impl Desk<'_, '_> {
             }
         }
         let moves_closed = new.require_category != self.settings.require_category;
+        let moves_memos = new.notes_as_memos != self.settings.notes_as_memos;
         self.settings = new;
         self.keep_mailboxes()?;
         if moves_closed {
             self.place_closed(0)?;
+        }
+        if moves_memos {
+            self.bring_memos(0)?;
         }
         Ok(())
     }

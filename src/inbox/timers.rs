@@ -1,6 +1,7 @@
 //! Timers: snoozed conversations come back, reply locks end, scheduled mail goes out, siblings hear of
-//! a reply, the work of who left is released, what is closed goes where a new setting has it. A timer is a row keyed by its time, written and removed
-//! with what it is for, so that a restart loses none and fires none twice.
+//! a reply, the work of who left is released, what is closed goes where a new setting has it, and notes get
+//! or lose their memos. A timer is a row keyed by its time, written and removed with what it is for, so that
+//! a restart loses none and fires none twice.
 
 use super::desk::{Desk, DeskError, DeskResult, Staff, TimerKind};
 use super::machine::{Actor, Event};
@@ -36,6 +37,16 @@ pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> 
     Ok(out)
 }
 
+/// Whether a timer of that kind that is due at once waits for its turn.
+pub(super) fn is_waiting(read: &dyn Read, account: AccountId, kind: TimerKind) -> StoreResult<bool> {
+    let mut found = false;
+    read.scan(&keys::due_until(keys::Kind::Timer, Millis(0)), false, &mut |key, _| {
+        found |= keys::read_due(key).is_some_and(|(_, of, sort, _)| of == account && sort == kind as u8);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
 /// Does what a timer is for. One that was moved or removed meanwhile does nothing.
 pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
     let key = keys::due(keys::Kind::Timer, timer.at, timer.account, timer.kind, timer.id);
@@ -56,6 +67,9 @@ pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
     desk.txn.delete_at(key);
     if timer.kind == TimerKind::Place as u8 {
         return Ok(desk.place_closed(timer.id)?);
+    }
+    if timer.kind == TimerKind::Memos as u8 {
+        return Ok(desk.bring_memos(timer.id)?);
     }
     if timer.kind == TimerKind::Snooze as u8 {
         match desk.apply(ConversationId(timer.id), &Event::SnoozeReached, Vec::new()) {

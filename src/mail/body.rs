@@ -227,6 +227,19 @@ fn collapse<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     out.trim().to_owned()
 }
 
+/// The text of the body, HTML without its markup: at most `bytes_max` octets.
+pub fn text(row: &MessageRow, raw: &[u8], bytes_max: usize) -> String {
+    let parts = lists(row).text.into_iter().filter_map(|index| row.parts.get(index as usize));
+    let texts = parts.filter(|part| part.media_type.starts_with("text/"));
+    let mut out = texts.fold(String::new(), |mut out, part| {
+        let left = bytes_max.saturating_sub(out.len());
+        out.push_str(&plain_text(part, raw, encoded(part, raw).len(), left));
+        out
+    });
+    html::cut(&mut out, bytes_max);
+    out
+}
+
 /// The text of all text/* parts, body parts first, for full-text search: at most
 /// `INDEXED_TEXT_BYTES_MAX` octets.
 pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {

@@ -84,6 +84,7 @@ impl Prepared {
             received_at,
             author,
             origin,
+            thread: None,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What of ours on the wire can be told from what somebody made up: the return path of a
-//! submission and the Message-IDs that we make. Each carries a hash that only this server's secret
-//! gives, so that a bounce or a reference proves that its maker has seen our message.
+//! submission, the Message-IDs that we make, and the mark of a memo. Each carries a hash that only
+//! this server's secret gives, so that a bounce or a reference proves that its maker has seen our
+//! message, and a memo is known by its mark wherever it turns up.
 //!
 //! ```text
 //! return path   bounce+TOKEN@domain     TOKEN = account, submission, keyed hash of both
 //! Message-ID    <TOKEN.pr@hostname>     TOKEN = random octets, keyed hash of them
+//! memo          TOKEN@memo.invalid      TOKEN = account, note, keyed hash of both
 //! ```
 //!
 //! A token is 20 octets in 32 digits of lower case: local parts lose their case on the way.
@@ -12,23 +14,30 @@
 use crate::auth::View;
 use crate::store::rows::directory::SecretRow;
 use crate::store::{Read, StoreError, StoreResult};
-use crate::types::{AccountId, Address, Random, SubmissionId};
+use crate::types::{AccountId, Address, NoteId, Random, SubmissionId};
+use memchr::memmem;
 use subtle::ConstantTimeEq;
 
 const RETURN_PATH_CONTEXT: &str = "postroom.dev 2026-11 return path";
 const MESSAGE_ID_CONTEXT: &str = "postroom.dev 2026-11 message id";
+const MEMO_CONTEXT: &str = "postroom.dev 2026-11 memo";
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const TOKEN_BYTES: usize = 20;
 const TOKEN_DIGITS: usize = 32;
 /// What every return path of ours begins with.
 const RETURN_PATH_START: &str = "bounce+";
 const MESSAGE_ID_END: &str = ".pr";
+/// Where no mail can go (RFC 2606 §2).
+const MEMO_DOMAIN: &str = "memo.invalid";
+/// What parts the token of a memo from its domain: as it is, and as URLs, quoted-printable and HTML have it.
+const ATS: [&str; 5] = ["@", "%40", "=40", "&#64;", "&commat;"];
 
 /// The keys, made of the server's secret.
 #[derive(Clone)]
 pub struct WireKeys {
     return_path: [u8; 32],
     message_id: [u8; 32],
+    memo: [u8; 32],
 }
 
 /// Who made a Message-ID, as far as its form tells.
@@ -45,7 +54,11 @@ pub enum Maker {
 impl WireKeys {
     /// The keys of a server whose directory is at hand.
     pub fn of(view: &View) -> Self {
-        Self { return_path: view.key(RETURN_PATH_CONTEXT), message_id: view.key(MESSAGE_ID_CONTEXT) }
+        Self {
+            return_path: view.key(RETURN_PATH_CONTEXT),
+            message_id: view.key(MESSAGE_ID_CONTEXT),
+            memo: view.key(MEMO_CONTEXT),
+        }
     }
 
     /// The same where only the store is.
@@ -56,15 +69,13 @@ impl WireKeys {
         Ok(Self {
             return_path: blake3::derive_key(RETURN_PATH_CONTEXT, &secret.0),
             message_id: blake3::derive_key(MESSAGE_ID_CONTEXT, &secret.0),
+            memo: blake3::derive_key(MEMO_CONTEXT, &secret.0),
         })
     }
 
     /// Where what becomes of a submission is to be reported; `None` where the domain can't have it.
     pub fn return_path(&self, account: AccountId, id: SubmissionId, domain: &str) -> Option<Address> {
-        let mut ids = [0u8; 8];
-        ids[..4].copy_from_slice(&account.0.to_le_bytes());
-        ids[4..].copy_from_slice(&id.0.to_le_bytes());
-        let token = write(&sealed(&self.return_path, &ids));
+        let token = write(&sealed(&self.return_path, &pair(account, id.0)));
         Address::parse(&format!("{RETURN_PATH_START}{token}@{domain}"))
     }
 
@@ -73,9 +84,27 @@ impl WireKeys {
         let key = address.key();
         let (local, _domain) = key.rsplit_once('@')?;
         let token = read(local.strip_prefix(RETURN_PATH_START)?)?;
-        let ids = opened::<8>(&self.return_path, &token)?;
-        let number = |at: usize| Some(u32::from_le_bytes(ids.get(at..at + 4)?.try_into().ok()?));
-        Some((AccountId(number(0)?), SubmissionId(number(4)?)))
+        let (account, id) = opened(&self.return_path, &token).and_then(unpair)?;
+        Some((account, SubmissionId(id)))
+    }
+
+    /// The mark of a note's memo: its address, and its Message-ID without angle brackets.
+    pub fn memo(&self, account: AccountId, note: NoteId) -> String {
+        format!("{}@{MEMO_DOMAIN}", write(&sealed(&self.memo, &pair(account, note.0))))
+    }
+
+    /// The note whose memo's mark stands in a text; the first, where there are several.
+    pub fn find_memo(&self, text: &[u8]) -> Option<(AccountId, NoteId)> {
+        // Nearly no text has the domain, and this is asked of everything that is sent.
+        let lower = text.to_ascii_lowercase();
+        let token_before = |end: usize| {
+            let head = lower.get(..end)?;
+            let head = ATS.iter().find_map(|at| head.strip_suffix(at.as_bytes()))?;
+            read(std::str::from_utf8(head.get(head.len().checked_sub(TOKEN_DIGITS)?..)?).ok()?)
+        };
+        let tokens = memmem::find_iter(&lower, MEMO_DOMAIN).filter_map(token_before);
+        let mut found = tokens.filter_map(|token| opened(&self.memo, &token).and_then(unpair));
+        found.next().map(|(account, note)| (account, NoteId(note)))
     }
 
     /// A new Message-ID, without angle brackets.
@@ -112,6 +141,19 @@ pub fn is_return_path(address: &Address) -> bool {
 fn message_id_token(message_id: &str) -> Option<[u8; TOKEN_BYTES]> {
     let (local, _host) = message_id.rsplit_once('@')?;
     read(local.strip_suffix(MESSAGE_ID_END)?)
+}
+
+/// An account and a number in it.
+fn pair(account: AccountId, number: u32) -> [u8; 8] {
+    let mut ids = [0u8; 8];
+    ids[..4].copy_from_slice(&account.0.to_le_bytes());
+    ids[4..].copy_from_slice(&number.to_le_bytes());
+    ids
+}
+
+fn unpair(ids: [u8; 8]) -> Option<(AccountId, u32)> {
+    let number = |at: usize| Some(u32::from_le_bytes(ids.get(at..at + 4)?.try_into().ok()?));
+    Some((AccountId(number(0)?), number(4)?))
 }
 
 /// What is to be said, then its keyed hash.
@@ -170,8 +212,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl WireKeys {
+        /// Keys of no server.
+        pub fn seeded(seed: u8) -> Self {
+            Self { return_path: [seed; 32], message_id: [seed + 1; 32], memo: [seed + 2; 32] }
+        }
+    }
+
     fn keys(seed: u8) -> WireKeys {
-        WireKeys { return_path: [seed; 32], message_id: [seed + 1; 32] }
+        WireKeys::seeded(seed)
     }
 
     #[test]
@@ -206,6 +255,27 @@ mod tests {
         assert_eq!(keys(1).maker(&id.replace("mail.example", "other.example")), Maker::Us);
         for other in ["a@b", "x.pr@mail.example", "", "no at sign", &id[1..]] {
             assert_eq!(keys(1).maker(other), Maker::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_mark_of_a_memo_is_found_wherever_and_however_it_is_written() {
+        let (account, note) = (AccountId(7), NoteId(300));
+        let mark = keys(1).memo(account, note);
+        assert_eq!(mark.len(), TOKEN_DIGITS + "@memo.invalid".len());
+        for at in ["@", "%40", "=40", "&#64;", "&commat;"] {
+            let written = mark.replace('@', at);
+            for text in [
+                format!("<{written}>"),
+                format!("a@memo.invalid, {}: yes", written.to_uppercase()),
+                format!("> on it: {written}\u{e9}"),
+            ] {
+                assert_eq!(keys(1).find_memo(text.as_bytes()), Some((account, note)), "{text}");
+                assert_eq!(keys(2).find_memo(text.as_bytes()), None, "{text}");
+            }
+        }
+        for other in ["", "memo.invalid", "@memo.invalid", &mark[1..], &mark[..mark.len() - 1]] {
+            assert_eq!(keys(1).find_memo(other.as_bytes()), None, "{other}");
         }
     }
 

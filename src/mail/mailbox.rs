@@ -152,15 +152,31 @@ pub fn create_kept(
 /// The mailbox of what is to be sent later. An inbox has one; a person's own account gets one with
 /// its first such message.
 pub fn ensure_scheduled(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<MailboxId> {
-    if let Some(there) = roles(txn, account)?.with_role(MailboxRole::Scheduled) {
+    ensure(txn, account, "Scheduled", MailboxRole::Scheduled, Kept::Scheduled)
+}
+
+/// The mailbox of an inbox's memos, made with the first one.
+pub fn ensure_memos(txn: &mut Txn<'_>, account: AccountId) -> StoreResult<MailboxId> {
+    ensure(txn, account, "Memos", MailboxRole::Memos, Kept::Memos)
+}
+
+/// The kept mailbox with that role; it is made where there is none.
+fn ensure(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    name: &str,
+    role: MailboxRole,
+    kept: Kept,
+) -> StoreResult<MailboxId> {
+    if let Some(there) = roles(txn, account)?.with_role(role) {
         return Ok(there);
     }
-    let mailbox = create_kept(txn, account, "Scheduled", None, Kept::Scheduled)?;
+    let mailbox = create_kept(txn, account, name, None, kept)?;
     if let Some(row) = (txn as &dyn Read).row::<MailboxRow>(account, mailbox)? {
-        let row = MailboxRow { role: Some(MailboxRole::Scheduled), ..row };
+        let row = MailboxRow { role: Some(role), ..row };
         txn.update(account, mailbox, &row)?;
         let mut roles = roles(txn, account)?;
-        roles.roles.push((MailboxRole::Scheduled, mailbox));
+        roles.roles.push((role, mailbox));
         txn.put(account, (), &roles, Change::Updated)?;
     }
     Ok(mailbox)

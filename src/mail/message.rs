@@ -32,6 +32,8 @@ pub struct NewEmail {
     pub received_at: UtcDate,
     pub author: Option<PrincipalId>,
     pub origin: Origin,
+    /// The Thread that it joins, where that is settled; else its references and subject tell.
+    pub thread: Option<ThreadId>,
 }
 
 /// What a list view and the threading need of a message; made once from the parsed form.
@@ -58,7 +60,11 @@ pub struct Added {
 pub fn add(txn: &mut Txn<'_>, account: AccountId, new: NewEmail) -> StoreResult<Added> {
     let email = EmailId(txn.allot(account, |next| &mut next.email)?);
     let keys = &new.summary.thread_keys;
-    let thread = match thread::find(txn, account, keys)? {
+    let found = match new.thread {
+        Some(settled) => Some(settled),
+        None => thread::find(txn, account, keys)?,
+    };
+    let thread = match found {
         Some(thread) => thread,
         None => ThreadId(txn.allot(account, |next| &mut next.thread)?),
     };

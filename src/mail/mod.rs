@@ -31,6 +31,7 @@ pub mod keyed;
 pub mod list;
 pub mod mailbox;
 pub mod mdn;
+pub mod memo;
 pub mod message;
 pub mod outbound;
 pub mod params;

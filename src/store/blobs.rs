@@ -87,6 +87,11 @@ impl PreparedBlob {
         }
         Ok(Self { hash: BlobHash::of(content), size, stored })
     }
+
+    /// What it was made of.
+    pub fn content(&self) -> StoreResult<Vec<u8>> {
+        unpack(&self.stored, self.size).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, blob: &PreparedBlob) -> StoreResult<()> {

@@ -34,6 +34,7 @@
 //!   1c Merge                    (account, conversation:4)       what it gave, for an undo
 //!   1d Mention                  (account, principal:4, note:4)
 //!   1e Note with a past         (account, note:4)              it has earlier versions
+//!   1f Memo                     (account, note:4)              the Email that shows it to plain clients
 //!   20 Principal                (0, principal:4)
 //!   21 Account                  (0, account:4)
 //!   22 Address                  (0, address)                   → account
@@ -151,6 +152,7 @@ pub enum Kind {
     Merge = 0x1c,
     NoteMention = 0x1d,
     NoteEdited = 0x1e,
+    Memo = 0x1f,
     Principal = 0x20,
     Account = 0x21,
     Address = 0x22,

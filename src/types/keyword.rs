@@ -15,6 +15,7 @@ impl Keyword {
     pub const FORWARDED: &'static str = "$forwarded";
     pub const NEW: &'static str = "$new";
     pub const MEMO: &'static str = "$memo";
+    pub const HAS_MEMO: &'static str = "$hasmemo";
     pub const MUTED: &'static str = "$muted";
     pub const FOLLOWED: &'static str = "$followed";
     /// RFC 3503 §3.1: a disposition notification was sent.

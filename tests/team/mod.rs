@@ -4,6 +4,7 @@
 mod acknowledgement;
 mod erase;
 mod membership;
+mod memos;
 mod merge;
 mod moves;
 mod moves_away;

@@ -1,5 +1,6 @@
 //! No note is ever in outbound bytes: random work on conversations, by clients that try what they
-//! can, through the real server to what the relay gets. A failure replays from its seed.
+//! can, through the real server to what the relay gets; also where plain clients see notes as memos, and
+//! answer, quote and forward them. A failure replays from its seed.
 
 use super::*;
 use crate::support::relay::{Relay, Taken};
@@ -34,6 +35,8 @@ struct World {
     inbound: Vec<String>,
     notes: Vec<String>,
     sent: usize,
+    /// Submissions that were refused because of a memo.
+    kept_back: usize,
 }
 
 impl World {
@@ -43,7 +46,17 @@ impl World {
         for name in ["ann", "bob", "cat"] {
             people.push(server.client(&format!("{name}@x.example")).await);
         }
-        Self { server, people, inbound: Vec::new(), notes: Vec::new(), sent: 0 }
+        Self { server, people, inbound: Vec::new(), notes: Vec::new(), sent: 0, kept_back: 0 }
+    }
+
+    /// What a plain client has before its eyes of a memo, as its user quotes it in an answer.
+    async fn quoted_memo(&self, who: &Client, dice: &mut Dice) -> Option<String> {
+        let ids = who.call("Email/query", json!({"filter": {"hasKeyword": "$memo"}})).await["ids"].take();
+        let get = json!({"ids": ids, "properties": ["bodyValues"], "fetchTextBodyValues": true});
+        let told = who.call("Email/get", get).await;
+        let memo = dice.pick(told["list"].as_array().unwrap())?;
+        let text = memo["bodyValues"].as_object()?.values().next()?["value"].as_str()?;
+        Some(text.lines().map(|line| format!("> {line}\n")).collect())
     }
 
     async fn step(&mut self, n: usize, dice: &mut Dice) {
@@ -131,6 +144,11 @@ impl World {
         if dice.roll(2) == 0 {
             object["attachments"] = self.everything(who, dice).await;
         }
+        if dice.roll(5) == 0
+            && let Some(quote) = self.quoted_memo(who, dice).await
+        {
+            object["bodyValues"]["t"]["value"] = json!(format!("She wrote:\n{quote}"));
+        }
         let made = who.call("Email/set", json!({"create": {"d": object}})).await;
         let email = made["created"]["d"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
         let mut submission = json!({"emailId": email, "identityId": identity(who).await});
@@ -151,6 +169,8 @@ impl World {
         let using = if known { TEAM } else { PLAIN };
         let told = who.call_with(using, "EmailSubmission/set", json!({"create": {"s": submission}})).await;
         self.sent += usize::from(told["created"]["s"].is_object());
+        let why = told["notCreated"]["s"]["description"].as_str().unwrap_or_default();
+        self.kept_back += usize::from(why.contains("internal note"));
     }
 
     /// Every message of the inbox as an attachment, whole, and an uploaded file.
@@ -188,11 +208,13 @@ fn readings(taken: &Taken) -> Vec<String> {
     out
 }
 
-async fn explore(seed: u64) {
+async fn explore(seed: u64, as_memos: bool) {
     println!("seed {seed}");
     let relay = Relay::start().await;
     let mut dice = Dice(seed);
     let mut world = World::new(&relay).await;
+    let set = json!({"update": {"singleton": {"notesAsMemos": as_memos}}});
+    assert!(world.people[0].call("InboxSettings/set", set).await["updated"].is_object());
     for n in 0..STEPS {
         world.step(n, &mut dice).await;
     }
@@ -209,23 +231,32 @@ async fn explore(seed: u64) {
             assert!(!text.contains(MARK), "seed {seed}: a note went out: {text}");
         }
     }
+    assert_eq!(world.kept_back > 0, as_memos, "{} kept back", world.kept_back);
+    world.server.check();
+    if as_memos {
+        return;
+    }
     // Nor is one in any message that a client can read, and so forward.
     let ann = &world.people[0];
     let arguments = json!({"ids": null, "properties": ["subject", "preview", "bodyValues", "headers"],
         "fetchAllBodyValues": true});
     let told = ann.call("Email/get", arguments).await;
     assert!(!told.to_string().contains(MARK), "seed {seed}");
-    world.server.check();
 }
 
 #[tokio::test]
 async fn whatever_is_sent_no_note_is_in_it() {
-    explore(0x0707).await;
+    explore(0x0707, false).await;
 }
 
 #[tokio::test]
 async fn nor_with_another_seed() {
-    explore(42).await;
+    explore(42, false).await;
+}
+
+#[tokio::test]
+async fn nor_where_notes_are_seen_as_memos() {
+    explore(7, true).await;
 }
 
 #[test]
@@ -253,7 +284,18 @@ fn what_composes_and_sends_has_no_way_to_a_note() {
     assert!(files.len() > 50, "{}", files.len());
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
-        if ["NoteRow", "Kind::Note", "inbox::notes", "super::notes"].iter().any(|way| text.contains(way)) {
+        if [
+            "NoteRow",
+            "Kind::Note",
+            "inbox::notes",
+            "super::notes",
+            "MemoRow",
+            "inbox::memos",
+            "super::memos",
+        ]
+        .iter()
+        .any(|way| text.contains(way))
+        {
             reached.push(path);
         }
     }

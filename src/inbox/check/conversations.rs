@@ -1,7 +1,7 @@
 //! Conversations with their lists, Emails, notes, locks and timers, and what the gate remembers.
 
 use crate::inbox::desk::{ConversationEmailRow, TimerKind};
-use crate::inbox::{notes, scheduling};
+use crate::inbox::{notes, scheduling, timers};
 use crate::store::blobs::Referrer;
 use crate::store::check::Check;
 use crate::store::keys::{self, Kind};
@@ -12,7 +12,7 @@ use crate::store::rows::mail::{EmailRow, Origin};
 use crate::store::rows::team::*;
 use crate::store::{Row, StoreResult};
 use crate::types::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many entries each list of conversations should have.
 type Entries = BTreeMap<List, u32>;
@@ -243,6 +243,7 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         }
         Ok(())
     })?;
+    memos(check, account)?;
     check.each::<()>(account, Kind::ConversationNote, |check, key, ()| {
         let of = ConversationId(keys::first_id(key).unwrap_or_default());
         let id = NoteId(keys::last_id(key).unwrap_or_default());
@@ -257,6 +258,45 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         Ok(())
     })?;
     Ok(had)
+}
+
+/// Notes ↔ memos: each memo is of a note that is there, and no Email is a memo of none. Unless a change of the
+/// setting is on its way, each note has one, or none has.
+fn memos(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
+    let mut known = BTreeSet::new();
+    check.each::<MemoRow>(account, Kind::Memo, |check, key, memo| {
+        let id = NoteId(keys::last_id(key).unwrap_or_default());
+        let email: Option<EmailRow> = check.row(account, memo.email)?;
+        if email.is_none_or(|row| row.origin != Origin::Memo || row.conversation.is_some())
+            || !known.insert(memo.email)
+        {
+            check.fault(account, format_args!("{id} has the memo {}, which is none", memo.email));
+        }
+        if !check.read.has(&NoteRow::key(account, id))? {
+            check.fault(account, format_args!("{} is the memo of {id}, which doesn't exist", memo.email));
+        }
+        Ok(())
+    })?;
+    check.each::<EmailRow>(account, Kind::Email, |check, key, row| {
+        let email = EmailId(keys::last_id(key).unwrap_or_default());
+        if row.origin == Origin::Memo && !known.contains(&email) {
+            check.fault(account, format_args!("{email} is a memo of no note"));
+        }
+        Ok(())
+    })?;
+    let settings: Option<InboxSettingsRow> = check.at(&keys::row(account, Kind::InboxSettings, 0))?;
+    let shown = settings.unwrap_or_default().notes_as_memos;
+    if timers::is_waiting(check.read, account, TimerKind::Memos)? {
+        return Ok(());
+    }
+    check.each::<NoteRow>(account, Kind::Note, |check, key, _| {
+        let id = NoteId(keys::last_id(key).unwrap_or_default());
+        if check.read.has(&MemoRow::key(account, id))? != shown {
+            let how = if shown { "has no memo" } else { "has a memo" };
+            check.fault(account, format_args!("{id} {how}, against the setting notesAsMemos"));
+        }
+        Ok(())
+    })
 }
 
 fn locks(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<()> {

@@ -38,6 +38,7 @@ pub const FLOOR: Floor = Floor {
         Kind::Note,
         Kind::NoteMention,
         Kind::NoteEdited,
+        Kind::Memo,
         Kind::Lock,
         Kind::Activity,
         Kind::ActivityText,
@@ -141,7 +142,10 @@ fn timer(check: &mut Check<'_>, (at, account, kind, id): (Millis, AccountId, u8,
         if !check.read.has(&PrincipalRow::key(AccountId::DIRECTORY, id))? {
             check.fault(account, format_args!("a timer releases the work of {id}, who doesn't exist"));
         }
-    } else if kind != TimerKind::Release as u8 && kind != TimerKind::Place as u8 {
+    } else if ![TimerKind::Release, TimerKind::Place, TimerKind::Memos]
+        .map(|known| known as u8)
+        .contains(&kind)
+    {
         check.fault(account, format_args!("there is a timer of an unknown kind, {kind}"));
     }
     Ok(())

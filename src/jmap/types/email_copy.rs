@@ -12,7 +12,7 @@ use crate::jmap::object::{CopyObject, Created};
 use crate::jmap::session::Account;
 use crate::mail::{ingest, viewer};
 use crate::store::blobs;
-use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::types::{EmailId, Keyword, MemberRole, UtcDate};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -32,15 +32,19 @@ impl CopyObject for Email {
         let email = EmailId::parse(id).ok_or(SetErrorKind::NotFound)?;
         let source = set.ctx.reader();
         let row: EmailRow = source.row(from.id, email)?.ok_or(SetErrorKind::NotFound)?;
+        if row.origin == Origin::Memo {
+            return Err(SetError::forbidden("A memo is a note of its inbox, and stays there.").into());
+        }
         let stored: StoredMessage = source.row(from.id, email)?.ok_or(SetErrorKind::NotFound)?;
         let content = blobs::content(source, &row.blob)?.ok_or(SetErrorKind::NotFound)?;
         let given = properties.get("mailboxIds").unwrap_or(&Value::Null);
+        let keywords = match properties.get("keywords") {
+            Some(given) => email_set::keywords(given)?,
+            None => seen_by_the_copier(set, from, email, &row)?,
+        };
         let brought = Brought {
-            mailboxes: email_set::mailboxes(set, given, &BTreeSet::new())?,
-            keywords: match properties.get("keywords") {
-                Some(given) => email_set::keywords(given)?,
-                None => seen_by_the_copier(set, from, email, &row)?,
-            },
+            mailboxes: email_set::mailboxes(set, given, &BTreeSet::new(), &keywords)?,
+            keywords,
             received_at: match properties.get("receivedAt").and_then(Value::as_str) {
                 Some(text) => UtcDate::parse(text).unwrap_or(row.received_at),
                 None => row.received_at,

@@ -135,13 +135,13 @@ fn read_import(
     if blob_id.is_none() {
         wrong.push("blobId".to_owned());
     }
-    match mailboxes(ctx, read, account, import.get("mailboxIds"))? {
-        Some(mailboxes) => brought.mailboxes = mailboxes,
-        None => wrong.push("mailboxIds".to_owned()),
-    }
     match keywords(import.get("keywords")) {
         Some(keywords) => brought.keywords = keywords,
         None => wrong.push("keywords".to_owned()),
+    }
+    match mailboxes(ctx, read, account, import.get("mailboxIds"), &brought.keywords)? {
+        Some(mailboxes) => brought.mailboxes = mailboxes,
+        None => wrong.push("mailboxIds".to_owned()),
     }
     match import.get("receivedAt") {
         None | Some(Value::Null) => {}
@@ -170,6 +170,7 @@ fn mailboxes(
     read: &dyn Read,
     account: &Account,
     given: Option<&Value>,
+    keywords: &BTreeSet<Keyword>,
 ) -> Result<Option<BTreeSet<MailboxId>>, Refusal> {
     let Some(Value::Object(given)) = given else { return Ok(None) };
     let mut out = BTreeSet::new();
@@ -178,9 +179,7 @@ fn mailboxes(
         let mailbox = resolved.as_deref().and_then(MailboxId::parse).filter(|_| *value == Value::Bool(true));
         let Some(mailbox) = mailbox else { return Ok(None) };
         let Some(row) = read.row::<MailboxRow>(account.id, mailbox)? else { return Ok(None) };
-        if row.kept.as_ref().is_some_and(|kept| !kept.may_add()) {
-            return Err(SetError::forbidden("Messages can't be put into this mailbox by hand.").into());
-        }
+        email_set::may_add(&row, keywords)?;
         out.insert(mailbox);
     }
     Ok((!out.is_empty()).then_some(out))

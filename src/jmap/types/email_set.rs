@@ -15,9 +15,9 @@ use crate::mail::date::MailDate;
 use crate::mail::ingest::Prepared;
 use crate::mail::keyed::WireKeys;
 use crate::mail::message::Added;
-use crate::mail::{ingest, message, viewer};
+use crate::mail::{ingest, memo, message, viewer};
 use crate::store::Txn;
-use crate::store::rows::mail::{EmailRow, MailboxRow, StoredMessage};
+use crate::store::rows::mail::{EmailRow, Kept, MailboxRow, StoredMessage};
 use crate::types::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -35,10 +35,11 @@ impl SetObject for Email {
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
-        if !set.account.allows(MemberRole::Agent) {
+        let brought = brought(set, &properties)?;
+        let is_memo = set.account.is_inbox() && memo::is_memo(brought.keywords.iter());
+        if !is_memo && !set.account.allows(MemberRole::Agent) {
             return Err(SetError::forbidden("An observer can't make messages.").into());
         }
-        let brought = brought(set, &properties)?;
         let now = set.ctx.store.clock.now();
         let random: [u8; 16] = set.ctx.store.random.bytes();
         let keys = WireKeys::load(set.txn)?;
@@ -61,7 +62,11 @@ impl SetObject for Email {
         }
         let prepared = ingest::prepare(&raw, false)?;
         let added = bring(set.ctx, set.txn, set.account, &prepared, brought)?;
-        Ok(Created { id: added.email.to_string(), properties: told(&added) })
+        let mut told = told(&added);
+        if is_memo {
+            told.extend(filed(set, added.email)?);
+        }
+        Ok(Created { id: added.email.to_string(), properties: told })
     }
 
     fn update(set: &mut Call<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
@@ -71,7 +76,7 @@ impl SetObject for Email {
         let mut after = before.clone();
         if let Some(given) = update.new.get("mailboxIds") {
             let was: BTreeSet<MailboxId> = before.mailboxes.iter().copied().collect();
-            after.mailboxes = mailboxes(set, given, &was)?.into_iter().collect();
+            after.mailboxes = mailboxes(set, given, &was, &BTreeSet::new())?.into_iter().collect();
         }
         if let Some(given) = update.new.get("keywords") {
             let wanted = keywords(given)?;
@@ -138,11 +143,26 @@ pub(super) fn told(added: &Added) -> Map<String, Value> {
     told
 }
 
+/// What a memo has that its maker may have wanted otherwise (RFC 8620 §5.3).
+fn filed(set: &Call<'_, '_>, email: EmailId) -> Result<Map<String, Value>, Refusal> {
+    let row: EmailRow = set.reader().row(set.account.id, email)?.ok_or(SetErrorKind::NotFound)?;
+    let names = |all: Vec<String>| Value::Object(all.into_iter().map(|name| (name, true.into())).collect());
+    let eyes = viewer::eyes(set.reader(), set.account.id, set.ctx.member(set.account))?;
+    let keywords = eyes.map(|eyes| eyes.keywords(email, &row)).unwrap_or_default();
+    let mut filed = Map::new();
+    filed.insert("mailboxIds".into(), names(row.mailboxes.iter().map(MailboxId::to_string).collect()));
+    filed.insert("keywords".into(), names(keywords.into_iter().map(str::to_owned).collect()));
+    filed.insert("receivedAt".into(), row.received_at.to_string().into());
+    Ok(filed)
+}
+
 fn brought(set: &Call<'_, '_>, properties: &Map<String, Value>) -> Result<Brought, Refusal> {
     let received = properties.get("receivedAt").and_then(Value::as_str).and_then(UtcDate::parse);
+    let keywords = keywords(properties.get("keywords").unwrap_or(&Value::Null))?;
+    let given = properties.get("mailboxIds").unwrap_or(&Value::Null);
     Ok(Brought {
-        mailboxes: mailboxes(set, properties.get("mailboxIds").unwrap_or(&Value::Null), &BTreeSet::new())?,
-        keywords: keywords(properties.get("keywords").unwrap_or(&Value::Null))?,
+        mailboxes: mailboxes(set, given, &BTreeSet::new(), &keywords)?,
+        keywords,
         received_at: received.unwrap_or_else(|| set.ctx.store.clock.now().date()),
         trace: Vec::new(),
     })
@@ -153,6 +173,7 @@ pub(super) fn mailboxes(
     set: &Call<'_, '_>,
     given: &Value,
     before: &BTreeSet<MailboxId>,
+    with: &BTreeSet<Keyword>,
 ) -> Result<BTreeSet<MailboxId>, Refusal> {
     let wrong = |why: &'static str| SetError::properties(["mailboxIds"], why);
     let mut out = BTreeSet::new();
@@ -161,9 +182,7 @@ pub(super) fn mailboxes(
         if !before.contains(&mailbox) {
             let row: Option<MailboxRow> = set.reader().row(set.account.id, mailbox)?;
             let row = row.ok_or_else(|| wrong("There is no such Mailbox."))?;
-            if row.kept.as_ref().is_some_and(|kept| !kept.may_add()) {
-                return Err(SetError::forbidden("Messages can't be put into this mailbox by hand.").into());
-            }
+            may_add(&row, with)?;
         }
         out.insert(mailbox);
     }
@@ -174,6 +193,15 @@ pub(super) fn mailboxes(
         return Err(SetErrorKind::TooManyMailboxes.into());
     }
     Ok(out)
+}
+
+/// Whether a message with these keywords can be put into a mailbox by hand: a memo among memos, too.
+pub(super) fn may_add(row: &MailboxRow, keywords: &BTreeSet<Keyword>) -> Result<(), Refusal> {
+    let fits = |kept: &Kept| kept.may_add() || (*kept == Kept::Memos && memo::is_memo(keywords.iter()));
+    match row.kept.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(SetError::forbidden("Messages can't be put into this mailbox by hand.").into()),
+    }
 }
 
 /// The keywords, all of which must be spelled as RFC 8621 §4.1.1 wants.

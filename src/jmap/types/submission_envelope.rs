@@ -7,9 +7,11 @@ use crate::inbox::desk;
 use crate::jmap::error::{Refusal, SetError, SetErrorKind};
 use crate::jmap::object::SetCall;
 use crate::mail::headers;
+use crate::mail::keyed::WireKeys;
+use crate::mail::memo;
 use crate::mail::sender::{self, SenderFault};
 use crate::store::blobs;
-use crate::store::rows::mail::{EmailRow, IdentityRow, StoredMessage};
+use crate::store::rows::mail::{EmailRow, IdentityRow, Origin, StoredMessage};
 use crate::store::rows::submission::{Delivered, Recipient};
 use crate::types::*;
 use serde_json::{Map, Value};
@@ -56,6 +58,7 @@ pub fn checked<A>(
         }
     }
     let content = blobs::content(reader, &row.blob)?.unwrap_or_default();
+    no_memo(set, &row, &stored, &content)?;
     if !sender::has_plain_lines(headers::block(&stored.message, &content)) {
         let why = "Its header has a CR that ends no line, or a NUL; nobody reads such a header alike.";
         return Err(SetError::new(SetErrorKind::InvalidEmail { properties: Vec::new() }, why).into());
@@ -66,6 +69,11 @@ pub fn checked<A>(
     };
     if !sender::is_own(&own, envelope.mail_from.as_str()) {
         return Err(SetErrorKind::ForbiddenMailFrom.into());
+    }
+    let keys = WireKeys::load(reader)?;
+    let mut addresses = envelope.recipients.iter().map(|one| &one.address);
+    if addresses.any(|address| keys.find_memo(address.as_str().as_bytes()).is_some()) {
+        return Err(is_memo().into());
     }
     if envelope.recipients.is_empty() {
         return Err(SetErrorKind::NoRecipients.into());
@@ -82,6 +90,28 @@ pub fn checked<A>(
         return Err(SetErrorKind::TooLarge { max_size: Some(limits::UPLOAD_SIZE_BYTES_MAX as u64) }.into());
     }
     Ok(envelope)
+}
+
+/// No memo goes out, in whatever shape, from any account.
+fn no_memo<A>(
+    set: &SetCall<'_, '_, A>,
+    row: &EmailRow,
+    stored: &StoredMessage,
+    content: &[u8],
+) -> Result<(), Refusal> {
+    if memo::is_memo(row.keywords.iter())
+        || row.origin == Origin::Memo
+        || memo::is_in(&WireKeys::load(set.reader())?, &stored.message, content)
+    {
+        return Err(is_memo().into());
+    }
+    Ok(())
+}
+
+fn is_memo() -> SetError {
+    let why = "It has an internal note of an inbox in it, answers one, or is one ($memo): notes are never sent. \
+               Take the note out of the message, and send it then.";
+    SetError::new(SetErrorKind::ForbiddenToSend, why)
 }
 
 /// RFC 8621 §7: Sender or From, and To, Cc, Bcc, each address once.

@@ -59,6 +59,7 @@ kinds! {
     Merge "merge" Octets(4);
     NoteMention "mention" Octets(8);
     NoteEdited "note with earlier versions" Octets(4);
+    Memo "memo" Octets(4);
     Principal "Principal" Octets(4);
     Account "account" Octets(4);
     Address "address" Name;

@@ -161,6 +161,8 @@ pub enum Origin {
     Client,
     /// Sent by us.
     Outbound,
+    /// A note of an inbox, shown to clients that know only mail. It is never sent.
+    Memo,
 }
 
 /// A name and an address as they stand in a header.

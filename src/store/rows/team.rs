@@ -205,6 +205,15 @@ pub struct NoteRow {
 }
 row!(NoteRow, NoteId, Note, Note);
 
+/// The Email by which clients that know only mail see a note, by the note's number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemoRow {
+    pub email: EmailId,
+    /// The message that it is filed with, which has `$hasmemo`; null where the conversation had none.
+    pub about: Option<EmailId>,
+}
+row!(MemoRow, NoteId, Memo);
+
 /// What the gate does with a plain client's reply that collides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum PlainCollision {
