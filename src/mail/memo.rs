@@ -77,7 +77,7 @@ pub fn text(message: &MessageRow, raw: &[u8]) -> String {
     let text = body::text(message, raw, limits::NOTE_BYTES_MAX + 1);
     let own = text.find(FOOTER).and_then(|at| text.get(..at)).unwrap_or(&text);
     let own = own.trim_end();
-    own.strip_suffix("\n--").or((own == "--").then_some("")).unwrap_or(own).trim_end().to_owned()
+    own.strip_suffix("\n--").or((own == "--").then_some("")).unwrap_or(own).trim().to_owned()
 }
 
 /// The files that somebody put into a memo: name, media type, content.

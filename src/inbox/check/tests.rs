@@ -154,6 +154,10 @@ fn day() -> Day {
         txn.allot(list, |next| &mut next.submission).unwrap();
         lists::note(txn, list, 1, "550 5.1.1 nobody").unwrap();
     });
+    house.at_desk(house.ann, MemberRole::Admin, |desk| {
+        let settings = InboxSettingsRow { notes_as_memos: true, ..desk.settings.clone() };
+        desk.set_settings(settings, "notesAsMemos")
+    });
     crate::inbox::sweep::run(&house.server.store, &view, Retention::default()).unwrap();
     Day { file: file.hash, detached: other.id, scheduled, lock, list, house }
 }
@@ -607,6 +611,28 @@ fn conversations_that_disagree_are_told() {
                 txn.put_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.bob.0, 1), &()).unwrap()
             },
             &["account ac: pc finds nb, which doesn't mention them or doesn't exist"],
+        ),
+        (
+            |txn, day| txn.delete_at(keys::row(day.house.inbox, Kind::Memo, 1)),
+            &["INBOX: eh is a memo of no note", "INBOX: nb has no memo, against the setting notesAsMemos"],
+        ),
+        (
+            |txn, day| edit::<MemoRow>(txn, day.house.inbox, NoteId(1), |row| row.email = EmailId(1)),
+            &["INBOX: nb has the memo eb, which is none", "INBOX: eh is a memo of no note"],
+        ),
+        (
+            |txn, day| {
+                let memo: MemoRow = row(txn, day.house.inbox, NoteId(1));
+                txn.put_at(MemoRow::key(day.house.inbox, NoteId(9)), &memo).unwrap();
+            },
+            &["INBOX: nj has the memo eh, which is none", "INBOX: eh is the memo of nj, which doesn't exist"],
+        ),
+        (
+            |txn, day| {
+                let settings = InboxSettingsRow::default();
+                txn.put_at(keys::row(day.house.inbox, Kind::InboxSettings, 0), &settings).unwrap();
+            },
+            &["INBOX: nb has a memo, against the setting notesAsMemos"],
         ),
         (
             |txn, day| txn.delete_at(keys::row(day.house.inbox, Kind::NoteEdited, 1)),
