@@ -16,6 +16,7 @@ mod http;
 mod idle;
 mod letters;
 mod operations;
+mod queue;
 mod server;
 mod smtp;
 mod synthetic;
@@ -48,6 +49,7 @@ fn main() -> Outcome<()> {
         operations::measure(&server, &mut load, *size)?;
     }
     idle::measure(&server, &mut load)?;
+    queue::measure(&mut server, &load)?;
     storage(&mut server, &mut load)
 }
 

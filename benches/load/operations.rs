@@ -32,8 +32,8 @@ pub fn request(calls: &Value) -> String {
 }
 
 /// What the operations work on.
-struct Place {
-    account: String,
+pub struct Place {
+    pub account: String,
     inbox: String,
 }
 
@@ -89,7 +89,7 @@ impl Place {
     }
 }
 
-fn place(http: &mut Http) -> Outcome<Place> {
+pub fn place(http: &mut Http) -> Outcome<Place> {
     let session = http.get("/.well-known/jmap")?;
     let accounts = session["accounts"].as_object().ok_or("no accounts")?;
     let account = accounts.keys().next().ok_or("no account")?.clone();

@@ -23,13 +23,16 @@ pub struct Server {
     child: Option<Child>,
     pub smtp: SocketAddr,
     pub http: SocketAddr,
+    /// Where it sends to from the next start on.
+    pub relay: Option<SocketAddr>,
 }
 
 impl Server {
     /// Starts on a fresh folder with one person and one inbox, which has that many messages.
     pub fn start_fresh(messages: usize) -> Outcome<Self> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { folder: TempDir::new()?, child: None, smtp: nowhere, http: nowhere };
+        let mut server =
+            Self { folder: TempDir::new()?, child: None, smtp: nowhere, http: nowhere, relay: None };
         server.administer(&[
             "person",
             "add",
@@ -65,6 +68,7 @@ impl Server {
         let child = Command::new(BINARY)
             .args(["serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--data"])
             .arg(self.folder.path())
+            .args(self.relay.map(|relay| format!("--relay=smtp://{relay}")))
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -160,7 +164,7 @@ impl Server {
         Ok(self.child.as_ref().ok_or("the server doesn't run")?.id())
     }
 
-    fn administer(&self, arguments: &[&str]) -> Outcome<()> {
+    pub fn administer(&self, arguments: &[&str]) -> Outcome<()> {
         let mut child = Command::new(BINARY)
             .args(arguments)
             .arg("--data")

@@ -37,12 +37,12 @@ fn ask(http: &mut Http, calls: &Value) -> Outcome<Vec<Value>> {
 }
 
 /// The inbox, its queue, and who is there.
-struct Team {
-    account: String,
+pub struct Team {
+    pub account: String,
     principal: String,
-    drafts: String,
-    identity: String,
-    address: String,
+    pub drafts: String,
+    pub identity: String,
+    pub address: String,
 }
 
 /// Measures everything at the present size, and prints it.
@@ -71,7 +71,7 @@ pub fn measure(server: &Server, account: &str, size: usize) -> Outcome<()> {
 }
 
 impl Team {
-    fn find(http: &mut Http, account: &str) -> Outcome<Self> {
+    pub fn find(http: &mut Http, account: &str) -> Outcome<Self> {
         let session = http.get("/.well-known/jmap")?;
         let capabilities = &session["accounts"][account]["accountCapabilities"];
         let principal = &capabilities["urn:ietf:params:jmap:principals"]["currentUserPrincipalId"];

@@ -144,22 +144,23 @@ async fn what_is_copied_out_of_an_inbox_is_on_record_there() {
     let (ann, own) = (server.client("ann@x.example").await, server.client("ann@x.example").await.own());
     deliver(&server, "one", None, "Where is it?").await;
     let email = emails(&ann).await.remove(0);
-    let whole = ann.call("Email/get", json!({"ids": [email], "properties": ["blobId"]})).await;
-    let blob = whole["list"][0]["blobId"].clone();
+    let get = json!({"ids": [email], "properties": ["blobId", "bodyStructure"]});
+    let whole = ann.call("Email/get", get).await["list"][0].take();
+    let (blob, part) = (&whole["blobId"], &whole["bodyStructure"]["blobId"]);
     let about = conversation(&ann).await["id"].clone();
     let create = json!({"c": {"id": email, "mailboxIds": {own.mailbox("inbox").await: true}}});
     let calls = json!([
         ["Email/copy", {"fromAccountId": ann.account, "accountId": own.account, "create": create}, "a"],
-        ["Blob/copy", {"fromAccountId": ann.account, "accountId": own.account, "blobIds": [blob]}, "b"],
+        ["Blob/copy", {"fromAccountId": ann.account, "accountId": own.account, "blobIds": [blob, part]}, "b"],
     ]);
     let reply = own.request(TEAM, calls).await;
     assert!(reply["methodResponses"][0][1]["created"]["c"]["id"].is_string(), "{reply}");
-    assert!(reply["methodResponses"][1][1]["copied"].is_object(), "{reply}");
+    assert_eq!(reply["methodResponses"][1][1]["copied"].as_object().map(Map::len), Some(2), "{reply}");
     let query = json!({"filter": {"type": "copiedOut"}, "sort": [{"property": "at"}]});
     let ids = ann.call("Activity/query", query).await["ids"].take();
     let told = ann.call("Activity/get", json!({"ids": ids})).await;
     let told = told["list"].as_array().unwrap();
-    assert_eq!(told.len(), 2);
+    assert_eq!(told.len(), 3);
     for one in told {
         assert_eq!((&one["before"], &one["after"]), (&json!(email), &json!(own.account)));
         assert_eq!((&one["conversationId"], &one["cause"]), (&about, &json!("user")));

@@ -98,7 +98,7 @@ fn copy_one(
     let content = blob::fetch(ctx.reader(), from.id, Some(ctx.session.principal), &known)?
         .ok_or_else(|| missing([id]))?;
     *room = room.checked_sub(content.len()).ok_or_else(too_large)?;
-    if let BlobId { root: BlobRoot::Message(email), part: None } = known {
+    if let BlobRoot::Message(email) = known.root {
         team::copied_out(ctx, txn, from, email, to)?;
     }
     store(ctx, txn, to, &content)
