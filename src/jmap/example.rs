@@ -7,7 +7,7 @@ use super::context::Ctx;
 use super::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind, VendorError};
 use super::methods::{self, Method, read, write};
 use super::object::*;
-use super::query::{Comparator, Materialised, QueryResult};
+use super::query::{Comparator, QueryResult};
 use super::query_changes::{QueryDelta, Removed};
 use super::session::Account;
 use super::{changes, copy, get, query, query_changes, set};
@@ -250,11 +250,8 @@ impl QueryObject for Todo {
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
         let ids = matching(ctx, account, query)?;
-        Ok(QueryResult {
-            results: Box::new(Materialised { ids, spell: NoteId::to_string }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(ids, NoteId::to_string, state))
     }
 
     fn query_changes(

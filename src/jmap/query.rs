@@ -95,6 +95,13 @@ pub struct QueryResult<'q> {
     pub can_calculate_changes: bool,
 }
 
+impl<'q> QueryResult<'q> {
+    /// All ids in order, of a query whose changes can be told.
+    pub fn whole<I: 'q>(ids: Vec<I>, spell: fn(&I) -> String, query_state: String) -> Self {
+        Self { results: Box::new(Materialised { ids, spell }), query_state, can_calculate_changes: true }
+    }
+}
+
 /// Which part of the results is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Window {

@@ -8,7 +8,7 @@ use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::object::{Object, Query, QueryObject, Since};
-use crate::jmap::query::{Collation, Comparator, Materialised, QueryResult};
+use crate::jmap::query::{Collation, Comparator, QueryResult};
 use crate::jmap::query_changes::{QueryDelta, Removed};
 use crate::jmap::session::Account;
 use crate::mail::mailbox;
@@ -103,11 +103,8 @@ impl QueryObject for Mailbox {
     ) -> Result<QueryResult<'q>, MethodError> {
         let all = mailbox::all(ctx.reader(), account.id)?;
         let ids = matching((account.is_inbox(), ctx.session.principal), all, query);
-        Ok(QueryResult {
-            results: Box::new(Materialised { ids, spell: MailboxId::to_string }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(ids, MailboxId::to_string, state))
     }
 
     /// Filter and sort are on properties that can change, so that `upToId` doesn't count (RFC 8620

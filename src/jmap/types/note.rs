@@ -12,7 +12,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
+use crate::jmap::query::{Comparator, Filter, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes, set};
@@ -302,11 +302,8 @@ impl QueryObject for Note {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        Ok(QueryResult {
-            results: Box::new(Materialised { ids: matching(ctx, account, query)?, spell: NoteId::to_string }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(matching(ctx, account, query)?, NoteId::to_string, state))
     }
 
     /// An edit can change whether a note matches, so that every edited one may have left, and is

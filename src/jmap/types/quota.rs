@@ -8,7 +8,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
+use crate::jmap::query::{Comparator, Filter, QueryResult};
 use crate::jmap::query_changes::{self, QueryDelta};
 use crate::jmap::session::Account;
 use crate::jmap::{get, query};
@@ -229,14 +229,8 @@ impl QueryObject for Quota {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        Ok(QueryResult {
-            results: Box::new(Materialised {
-                ids: matching(ctx, account, query)?,
-                spell: QuotaId::to_string,
-            }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(matching(ctx, account, query)?, QuotaId::to_string, state))
     }
 
     fn query_changes(

@@ -14,7 +14,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Materialised, QueryResult};
+use crate::jmap::query::{Comparator, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes, set};
@@ -258,11 +258,8 @@ impl QueryObject for ReplyLock {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        Ok(QueryResult {
-            results: Box::new(Materialised { ids: matching(ctx, account, query)?, spell: LockId::to_string }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(matching(ctx, account, query)?, LockId::to_string, state))
     }
 
     fn query_changes(

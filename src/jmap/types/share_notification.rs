@@ -12,7 +12,7 @@ use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind, Refusal, SetError, SetErrorKind};
 use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Materialised, QueryResult};
+use crate::jmap::query::{Comparator, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, query, query_changes, set};
@@ -195,11 +195,8 @@ impl QueryObject for ShareNotification {
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
         let ids = matching(ctx, account, query)?;
-        Ok(QueryResult {
-            results: Box::new(Materialised { ids, spell: ShareNotificationId::to_string }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(ids, ShareNotificationId::to_string, state))
     }
 
     fn query_changes(

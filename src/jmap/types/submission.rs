@@ -6,7 +6,7 @@ use crate::jmap::capability::Capability;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, MethodErrorKind};
 use crate::jmap::object::*;
-use crate::jmap::query::{Comparator, Filter, Materialised, QueryResult};
+use crate::jmap::query::{Comparator, Filter, QueryResult};
 use crate::jmap::query_changes::QueryDelta;
 use crate::jmap::session::Account;
 use crate::mail::reports;
@@ -259,14 +259,8 @@ impl QueryObject for EmailSubmission {
         account: &'q Account,
         query: &'q Query<Self>,
     ) -> Result<QueryResult<'q>, MethodError> {
-        Ok(QueryResult {
-            results: Box::new(Materialised {
-                ids: matching(ctx, account, query)?,
-                spell: SubmissionId::to_string,
-            }),
-            query_state: Self::state(ctx, ctx.reader(), account)?,
-            can_calculate_changes: true,
-        })
+        let state = Self::state(ctx, ctx.reader(), account)?;
+        Ok(QueryResult::whole(matching(ctx, account, query)?, SubmissionId::to_string, state))
     }
 
     /// `undoStatus` can change, so that every changed one may have left, and is there anew where it
