@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 /// RFC 5322 §2.1.1, without the CR LF: what a line should and what it must not exceed.
 const LINE_CHARS_WANTED: usize = 78;
 const LINE_BYTES_MAX: usize = 998;
+/// Octets of a Message-ID that is quoted: with brackets and a name, a line holds it.
+const MESSAGE_ID_BYTES_MAX: usize = 900;
 /// RFC 2047 §2.
 const ENCODED_WORD_CHARS_MAX: usize = 75;
 
@@ -312,13 +314,21 @@ fn encoded_words(text: &str, first_chars: usize, in_phrase: bool) -> Vec<String>
     out
 }
 
+fn fits_in_brackets(value: &str) -> bool {
+    !value.is_empty() && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
+}
+
+/// Whether a Message-ID of somebody else can be named in a field of ours, in one line.
+pub fn is_writable_id(id: &str) -> bool {
+    fits_in_brackets(id) && id.len() <= MESSAGE_ID_BYTES_MAX
+}
+
 /// Ids or URLs in angle brackets; `None` where one can't stand in them.
 fn bracketed(values: &[String]) -> Option<Vec<String>> {
-    let fits = |value: &String| {
-        !value.is_empty()
-            && !value.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>'))
-    };
-    values.iter().all(fits).then(|| values.iter().map(|value| format!("<{value}>")).collect())
+    values
+        .iter()
+        .all(|value| fits_in_brackets(value))
+        .then(|| values.iter().map(|value| format!("<{value}>")).collect())
 }
 
 /// A parameter: a token, a quoted string, or encoded and split (RFC 2231 §3, §4).

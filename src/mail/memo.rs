@@ -10,6 +10,7 @@ use super::body;
 use super::compose::{
     ComposeDefaults, ComposeError, Draft, DraftContent, DraftHeader, DraftPart, DraftValue,
 };
+use super::compose_headers::is_writable_id;
 use super::headers;
 use super::keyed::WireKeys;
 use super::{compose, parse};
@@ -49,8 +50,7 @@ pub fn compose(memo: &Memo<'_>, defaults: &ComposeDefaults) -> Result<Vec<u8>, C
         header("Reply-To", DraftValue::Addresses(vec![itself])),
         header("Subject", DraftValue::Text(shown(memo.subject))),
     ];
-    let readable = |id: &&String| !id.chars().any(|c| c.is_control() || c.is_whitespace());
-    let references: Vec<String> = memo.references.iter().filter(readable).cloned().collect();
+    let references: Vec<String> = memo.references.iter().filter(|id| is_writable_id(id)).cloned().collect();
     if let Some(about) = references.last().cloned() {
         fields.push(header("In-Reply-To", DraftValue::MessageIds(vec![about])));
         fields.push(header("References", DraftValue::MessageIds(references)));
@@ -125,26 +125,46 @@ mod tests {
     use super::*;
     use crate::mail::date::MailDate;
     use crate::types::{AccountId, Millis, NoteId};
+    use proptest::prelude::*;
 
     fn keys() -> WireKeys {
         WireKeys::seeded(7)
     }
 
     fn memo(mark: &str, text: &str) -> Vec<u8> {
-        let memo = Memo {
+        written(&Memo {
             mark,
             author: "Änn",
             subject: "Re: Broken",
             references: vec!["a@c.example".to_owned(), "b@c.example".to_owned()],
             text,
             files: vec!["plan.pdf", "two.png"],
-        };
+        })
+    }
+
+    fn written(memo: &Memo<'_>) -> Vec<u8> {
+        let mark = memo.mark;
         let defaults = ComposeDefaults {
             message_id: mark.to_owned(),
             date: MailDate::utc(Millis(0)),
             boundary_seed: [0; 16],
         };
-        compose(&memo, &defaults).unwrap()
+        compose(memo, &defaults).unwrap()
+    }
+
+    proptest! {
+        /// What a stranger's message is called and refers to keeps nobody from writing a note on it.
+        #[test]
+        fn a_memo_can_be_written_of_whatever_it_is_about(
+            author in any::<String>(), subject in any::<String>(), text in any::<String>(), file in any::<String>(),
+            references in prop::collection::vec(any::<String>(), 0..4), long in 800usize..2000,
+        ) {
+            let references = references.into_iter().chain(["x".repeat(long)]).collect();
+            let files = vec![file.as_str()];
+            let (mark, author, subject, text) = ("mark@memo.invalid", author.as_str(), subject.as_str(), text.as_str());
+            let raw = written(&Memo { mark, author, subject, references, text, files });
+            prop_assert_eq!(headers::message_ids(&parse::parse(&raw), "message-id"), ["mark@memo.invalid"]);
+        }
     }
 
     fn is_in_text(raw: &[u8]) -> bool {

@@ -5,6 +5,7 @@
 //! delivers the message: both or neither.
 
 use super::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
+use super::compose_headers::is_writable_id;
 use super::date::MailDate;
 use super::ingest::Prepared;
 use super::keyed::WireKeys;
@@ -181,7 +182,7 @@ fn letter(vacation: &VacationRow, prepared: &Prepared, from: MailAddress, to: &A
         header("Subject", DraftValue::Text(subject)),
         header("Auto-Submitted", DraftValue::Raw(" auto-replied".to_owned())),
     ];
-    let writable = |id: &String| !id.chars().any(char::is_control);
+    let writable = |id: &String| is_writable_id(id);
     if let Some(own) = headers::message_ids(&prepared.message, "message-id").into_iter().find(writable) {
         let mut references = headers::message_ids(&prepared.message, "references");
         if references.is_empty() {
