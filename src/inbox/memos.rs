@@ -9,6 +9,7 @@
 
 use super::desk::{Desk, DeskResult, TimerKind};
 use super::intake;
+use super::moves;
 use super::notes::Text;
 use super::refusal::Refusal;
 use crate::mail::compose::ComposeDefaults;
@@ -90,7 +91,13 @@ impl Desk<'_, '_> {
     pub(super) fn bring_memos(&mut self, after: u32) -> StoreResult<()> {
         let range = keys::rows_after(self.account, keys::Kind::Note, after);
         let ids = self.read().ids(&range, false, BROUGHT_AT_ONCE)?;
-        for id in ids.iter().map(|id| NoteId(*id)) {
+        let (mut last, mut is_done) = (after, ids.len() < BROUGHT_AT_ONCE);
+        for id in ids.into_iter().map(NoteId) {
+            if !self.txn.has_room() {
+                is_done = false;
+                break;
+            }
+            last = id.0;
             let Some(note) = self.read().row::<NoteRow>(self.account, id)? else { continue };
             let has_one = self.read().has(&MemoRow::key(self.account, id))?;
             if self.settings.notes_as_memos && !has_one {
@@ -99,11 +106,11 @@ impl Desk<'_, '_> {
                 self.hide_memo(id, note.conversation)?;
             }
         }
-        if let Some(last) = ids.last().filter(|_| ids.len() == BROUGHT_AT_ONCE) {
-            let kind = TimerKind::Memos as u8;
-            self.txn.put_at(keys::due(keys::Kind::Timer, Millis(0), self.account, kind, *last), &())?;
+        if is_done {
+            return Ok(());
         }
-        Ok(())
+        let kind = TimerKind::Memos as u8;
+        self.txn.put_at(keys::due(keys::Kind::Timer, Millis(0), self.account, kind, last), &())
     }
 
     /// A memo that a client made: it becomes a note on the message that it answers. What is in the account
@@ -152,7 +159,7 @@ impl Desk<'_, '_> {
         let mut newest: Option<(UtcDate, EmailId)> = None;
         for (email, _) in self.emails(note.conversation)? {
             let Some(row) = self.read().row::<EmailRow>(self.account, email)? else { continue };
-            if row.origin != Origin::Client {
+            if !moves::is_draft(&row) {
                 newest = newest.max(Some((row.received_at, email)));
             }
         }

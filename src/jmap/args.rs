@@ -121,6 +121,15 @@ impl Args {
         Ok(members)
     }
 
+    /// Refuses a null where the RFC's signature has none: in a filter it would match what nobody asked for
+    /// (RFC 8620 §3.9).
+    pub fn no_null(&self, names: &[&str]) -> Result<(), MethodError> {
+        match names.iter().find(|name| self.0.get(**name).is_some_and(Value::is_null)) {
+            Some(name) => Err(MethodError::argument(name, "can't be null")),
+            None => Ok(()),
+        }
+    }
+
     /// Was it given, and not taken yet?
     pub fn left_has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -187,6 +196,13 @@ mod tests {
         }
         assert!(args(json!({"create": {"A-z_0": {}}})).creates("create").unwrap().is_some());
         assert!(args(json!({"unknown": null})).finish().is_err());
+    }
+
+    #[test]
+    fn a_null_is_refused_where_it_is_said_that_it_can_not_be() {
+        let args = args(json!({"name": null, "other": null, "third": "x"}));
+        assert!(args.no_null(&["name"]).is_err());
+        assert!(args.no_null(&["third", "missing"]).is_ok());
     }
 
     #[test]

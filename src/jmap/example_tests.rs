@@ -268,6 +268,9 @@ fn what_is_destroyed_is_not_updated() {
     let set = world.set(json!({"update": {"nb": {"title": "b"}}, "destroy": ["nb"]}));
     assert_eq!(set["notUpdated"], json!({"nb": {"type": "willDestroy"}}));
     assert_eq!(set["destroyed"], json!(["nb"]));
+    // RFC 8620 §5.3: an id that can't be found is always `notFound`.
+    let set = world.set(json!({"update": {"nope": {"title": "b"}}, "destroy": ["nope"]}));
+    assert_eq!(set["notUpdated"], json!({"nope": {"type": "notFound"}}));
 }
 
 #[test]

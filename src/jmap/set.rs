@@ -209,7 +209,9 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         for (key, patch) in &plan.update {
             let id = self.id_of(key).unwrap_or_else(|| key.clone());
             let updated = if doomed.contains(&id) {
-                Err(SetErrorKind::WillDestroy.into())
+                let there = T::table().singleton || self.current(&id, &Props::of([""; 0]))?.is_some();
+                let kind = if there { SetErrorKind::WillDestroy } else { SetErrorKind::NotFound };
+                Err(kind.into())
             } else if !self.txn.has_room() {
                 Err(too_much_at_once())
             } else {
@@ -299,12 +301,17 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         let paths = patch::paths(&patch)?;
         let touched = paths.iter().map(patch::Path::property);
         let known = Props::of(touched.filter(|name| set_check::property::<T>(self.ctx, name).is_some()));
-        let own = T::GetArgs::default();
-        let found = T::get_many(self.ctx, self.txn, self.account, &[id], &known, &own)?;
-        let current = found.into_iter().next().flatten().ok_or(SetErrorKind::NotFound)?;
+        let current = self.current(id, &known)?.ok_or(SetErrorKind::NotFound)?;
         self.check_expected(id)?;
         let (old, new) = set_check::update::<T>(self.ctx, &paths, current)?;
         T::update(&mut self.call(), Update { id, patch: &patch, old: &old, new: &new })
+    }
+
+    /// The object as it is, if it is.
+    fn current(&self, id: &str, properties: &Props) -> Result<Option<Map<String, Value>>, MethodError> {
+        let own = T::GetArgs::default();
+        let found = T::get_many(self.ctx, self.txn, self.account, &[id], properties, &own)?;
+        Ok(found.into_iter().next().flatten())
     }
 
     fn destroy(&mut self, id: &str) -> Result<(), Refusal> {

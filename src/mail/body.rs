@@ -172,12 +172,18 @@ fn text_of(part: &PartRow, encoded: &[u8]) -> Decoded {
 }
 
 /// As [`text_of`], for HTML without its markup, and reading no more than it must.
-fn plain_text(part: &PartRow, raw: &[u8], source_max: usize, bytes_max: usize) -> String {
+fn plain_text(
+    part: &PartRow,
+    raw: &[u8],
+    source_max: usize,
+    bytes_max: usize,
+    of_html: fn(&str, usize) -> String,
+) -> String {
     let encoded = encoded(part, raw);
     let decoded = text_of(part, encoded.get(..source_max).unwrap_or(encoded));
     let mut text = decoded.text;
     if part.media_type == "text/html" {
-        text = html::to_text(&text, bytes_max);
+        text = of_html(&text, bytes_max);
     }
     html::cut(&mut text, bytes_max);
     text
@@ -191,7 +197,7 @@ pub fn preview(row: &MessageRow, raw: &[u8]) -> String {
         let Some(part) = row.parts.get(index as usize).filter(|p| p.media_type.starts_with("text/")) else {
             continue;
         };
-        let text = plain_text(part, raw, PREVIEW_SOURCE_BYTES_MAX, PREVIEW_SOURCE_BYTES_MAX);
+        let text = plain_text(part, raw, PREVIEW_SOURCE_BYTES_MAX, PREVIEW_SOURCE_BYTES_MAX, html::to_text);
         let own = collapse(text.lines().filter(|line| !line.starts_with('>')));
         if !own.is_empty() {
             return own;
@@ -233,7 +239,7 @@ pub fn text(row: &MessageRow, raw: &[u8], bytes_max: usize) -> String {
     let texts = parts.filter(|part| part.media_type.starts_with("text/"));
     let mut out = texts.fold(String::new(), |mut out, part| {
         let left = bytes_max.saturating_sub(out.len());
-        out.push_str(&plain_text(part, raw, encoded(part, raw).len(), left));
+        out.push_str(&plain_text(part, raw, encoded(part, raw).len(), left, html::to_text));
         out
     });
     html::cut(&mut out, bytes_max);
@@ -261,7 +267,7 @@ pub fn indexed_text(row: &MessageRow, raw: &[u8]) -> String {
             out.push('\n');
         }
         // Text is at most three times as long encoded; markup may be much more than its text.
-        let text = plain_text(part, raw, 8 * INDEXED_TEXT_BYTES_MAX, left);
+        let text = plain_text(part, raw, 8 * INDEXED_TEXT_BYTES_MAX, left, html::to_searchable_text);
         out.push_str(&text);
     }
     out

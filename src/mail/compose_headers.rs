@@ -117,9 +117,10 @@ impl HeaderWriter {
 
     fn text(&mut self, name: &str, text: &str) {
         let edges = text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']);
-        let long = text.split([' ', '\t']).any(|word| word.len() > LINE_CHARS_WANTED - 2);
-        let tab = text.contains('\t');
-        if !text.is_ascii() || edges || long || tab || words::has_encoded_word(text) {
+        let long = text.split(' ').any(|word| word.len() > LINE_CHARS_WANTED - 2);
+        if !text.is_ascii() || edges || long || words::has_encoded_word(text) {
+            // No reader takes a tab from within an encoded word (RFC 8621 §4.1.2.2).
+            let text = &text.replace('\t', " ");
             let pieces = encoded_words(text, LINE_CHARS_WANTED.saturating_sub(name.len() + 2), false);
             return self.tokens(name, &pieces);
         }

@@ -116,6 +116,15 @@ const ENTITIES: &[(&str, &str)] = &[
 /// The text of HTML, at most `bytes_max` octets of it. Blocks end in a line end; white space is
 /// otherwise as in the source.
 pub fn to_text(html: &str, bytes_max: usize) -> String {
+    read(html, bytes_max, false)
+}
+
+/// The same with what `alt` and `title` say, which a search finds (RFC 8621 §4.4.1).
+pub fn to_searchable_text(html: &str, bytes_max: usize) -> String {
+    read(html, bytes_max, true)
+}
+
+fn read(html: &str, bytes_max: usize, with_attributes: bool) -> String {
     let mut out = String::with_capacity(html.len().min(bytes_max) / 2);
     let mut at = 0;
     while let Some(rest) = html.get(at..)
@@ -136,6 +145,13 @@ pub fn to_text(html: &str, bytes_max: usize) -> String {
         }
         at += text_end + length;
         let (name, closing) = element(&markup[..length]);
+        if with_attributes && !closing {
+            for text in shown_attributes(&markup[..length]) {
+                out.push(' ');
+                push_text(text, &mut out);
+                out.push(' ');
+            }
+        }
         if !closing && SILENT.contains(&name.as_ref()) {
             at += end_of_silent(&markup[length..], &name);
         }
@@ -220,6 +236,35 @@ fn element(tag: &str) -> (Cow<'_, str>, bool) {
     (if lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) }, closing)
 }
 
+/// The values of `alt` and `title` in a tag.
+fn shown_attributes(tag: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    // Nearly no tag has one.
+    let mut rest =
+        tag.find(|c: char| c.is_ascii_whitespace()).and_then(|at| tag.get(at..)).unwrap_or_default();
+    while let Some(equals) = memchr::memchr(b'=', rest.as_bytes()) {
+        let before = rest[..equals].trim_end();
+        let name_at = before.rfind(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\'' | '/'));
+        let name = before.get(name_at.map_or(0, |at| at + 1)..).unwrap_or_default();
+        let value = rest[equals + 1..].trim_start();
+        let (value, after) = match value.as_bytes().first() {
+            Some(&quote @ (b'"' | b'\'')) => {
+                let end = memchr::memchr(quote, &value.as_bytes()[1..]).map_or(value.len(), |end| end + 1);
+                (&value[1..end], value.get(end + 1..).unwrap_or_default())
+            }
+            _ => {
+                let end = value.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(value.len());
+                value.split_at(end)
+            }
+        };
+        if name.eq_ignore_ascii_case("alt") || name.eq_ignore_ascii_case("title") {
+            found.push(value);
+        }
+        rest = after;
+    }
+    found
+}
+
 fn push_text(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
@@ -284,10 +329,25 @@ mod tests {
         assert_eq!(to_text("ääää", 5), "ää");
     }
 
+    #[test]
+    fn what_alt_and_title_say_is_searched_and_not_shown() {
+        for (html, expected) in [
+            ("a<img src=x alt=\"one &amp; two\" title='three'>b", "a one & two  three b"),
+            ("<abbr TITLE=four>b</abbr title=no>", " four b"),
+            ("<img alt = \"x > y\" data-alt='no'>", " x > y "),
+            ("<img alt=\"never closed", " never closed "),
+            ("<p>no</p><a title>x</a>", "\nno\nx"),
+        ] {
+            assert_eq!(to_searchable_text(html, 1000), expected, "{html}");
+        }
+        assert_eq!(to_text("<img alt=x>y", 1000), "y");
+    }
+
     proptest! {
         #[test]
         fn no_html_makes_the_reader_panic_or_exceed(html in "[<>a&;#x/!\"'= \\-é]{0,80}", max in 0usize..40) {
             prop_assert!(to_text(&html, max).len() <= max);
+            prop_assert!(to_searchable_text(&html, max).len() <= max);
             let at = html.floor_char_boundary(max);
             if let Some(start) = tag_around(&html, at) {
                 prop_assert!(start < at && html[start..].starts_with('<'));

@@ -10,9 +10,9 @@ use crate::types::Address;
 /// What is wrong with the originators of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SenderFault {
-    /// These fields are missing, can't be read, or say more than one thing.
+    /// These properties of the Email are missing, can't be read, or say more than one thing.
     Invalid(Vec<&'static str>),
-    /// An originator isn't among the account's addresses.
+    /// An address in From isn't among the account's.
     NotOurs,
 }
 
@@ -21,28 +21,47 @@ pub fn is_own(own: &[Address], email: &str) -> bool {
     Address::parse(email).is_some_and(|address| own.iter().any(|one| one.key() == address.key()))
 }
 
-/// Checks From and Sender. A message has one From field; where that names several people, one
-/// Sender says who sent it (RFC 5322 §3.6.2); where it is unclear whom a message is from, RFC 8621
-/// §7 has it refused.
+/// The fields of which a message has one at most (RFC 5322 §3.6), as properties of an Email.
+const ONCE: [(&str, &str); 10] = [
+    ("date", "sentAt"),
+    ("from", "from"),
+    ("sender", "sender"),
+    ("reply-to", "replyTo"),
+    ("to", "to"),
+    ("cc", "cc"),
+    ("bcc", "bcc"),
+    ("message-id", "messageId"),
+    ("in-reply-to", "inReplyTo"),
+    ("subject", "subject"),
+];
+
+/// Checks what a message that is sent must have (RFC 8621 §4.6, §7.5): one From, and one Sender where that
+/// names several people (RFC 5322 §3.6.2); a Date; addresses where there are fields of addresses; and no
+/// field twice. From must be ours. Whom Sender names is only looked at for the envelope ([`mail_from`]).
 pub fn check(message: &MessageRow, own: &[Address]) -> Result<(), SenderFault> {
     let count =
         |name: &str| message.fields().iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count();
-    let (from, senders) = (headers::addresses(message, "from"), headers::addresses(message, "sender"));
-    let has_sender = count("sender") > 0;
-    let mut invalid = Vec::new();
-    if from.is_empty() || count("from") > 1 || (from.len() > 1 && !has_sender) {
-        invalid.push("from");
-    }
-    if count("sender") > 1 || (has_sender && senders.len() != 1) {
-        invalid.push("sender");
-    }
+    let from = headers::addresses(message, "from");
+    let is_wrong = |name: &str| {
+        let addresses = || headers::addresses(message, name);
+        // An address that can't be sent to is the envelope's to refuse, where it is one of its recipients.
+        let unreadable = || addresses().is_empty() || addresses().iter().any(|one| !one.email.contains('@'));
+        match name {
+            "date" => headers::mail_date(message, "date").is_none(),
+            "from" => unreadable() || (from.len() > 1 && count("sender") == 0),
+            "sender" => count("sender") > 0 && addresses().len() != 1,
+            "reply-to" => count(name) > 0 && unreadable(),
+            _ => false,
+        }
+    };
+    let wrong = ONCE.iter().filter(|(name, _)| count(name) > 1 || is_wrong(name));
+    let invalid: Vec<&'static str> = wrong.map(|(_, property)| *property).collect();
     if !invalid.is_empty() {
         return Err(SenderFault::Invalid(invalid));
     }
-    if from.iter().chain(&senders).all(|one| is_own(own, &one.email)) {
-        Ok(())
-    } else {
-        Err(SenderFault::NotOurs)
+    match from.iter().all(|one| is_own(own, &one.email)) {
+        true => Ok(()),
+        false => Err(SenderFault::NotOurs),
     }
 }
 
@@ -79,6 +98,12 @@ pub fn recipients(stored: &StoredMessage) -> (Vec<Address>, Vec<String>) {
     (valid, invalid)
 }
 
+/// To, Cc and Bcc where they name something that is no address.
+pub fn unreadable_recipients(message: &MessageRow) -> Vec<&'static str> {
+    let is_wrong = |name: &&str| all_addresses(message, name).iter().any(|one| !one.email.contains('@'));
+    ["to", "cc", "bcc"].into_iter().filter(is_wrong).collect()
+}
+
 /// The addresses of every field of that name: RFC 5322 §3.6.3 allows one, and clients write more.
 fn all_addresses(message: &MessageRow, name: &str) -> Vec<MailAddress> {
     let fields = message.fields().iter().filter(|field| field.name.eq_ignore_ascii_case(name));
@@ -109,13 +134,33 @@ mod tests {
             ("From: a@x, b@x\r\n", invalid(&["from"])),
             ("From: a@x\r\nFrom: a@x\r\n", invalid(&["from"])),
             ("From: a@x\r\nSender: a@x\r\nSender: a@x\r\n", invalid(&["sender"])),
-            ("From: nobody\r\nSender: a@x, b@x\r\n", invalid(&["sender"])),
+            ("From: nobody\r\nSender: a@x, b@x\r\n", invalid(&["from", "sender"])),
             ("Sender: a@x, b@x\r\n", invalid(&["from", "sender"])),
+            ("From: a@x\r\nReply-To: nobody\r\n", invalid(&["replyTo"])),
+            ("From: a@x\r\nTo: c@y\r\nTo: c@y\r\nSubject: 1\r\nSubject: 2\r\n", invalid(&["to", "subject"])),
             ("From: c@y\r\n", Err(SenderFault::NotOurs)),
-            ("From: a@x\r\nSender: c@y\r\n", Err(SenderFault::NotOurs)),
+            ("From: a@x, c@y\r\nSender: a@x\r\n", Err(SenderFault::NotOurs)),
+            ("From: a@x\r\nSender: c@y\r\n", Ok(())),
         ] {
+            let header = format!("Date: Fri, 27 Nov 2026 10:00:00 +0100\r\n{header}");
             assert_eq!(check(&parse(format!("{header}\r\n").as_bytes()), &own), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn a_message_without_a_date_that_can_be_read_is_invalid() {
+        let own = [address("a@x")];
+        for date in ["", "Date: yesterday\r\n"] {
+            let message = parse(format!("{date}From: a@x\r\n\r\n").as_bytes());
+            assert_eq!(check(&message, &own), Err(SenderFault::Invalid(vec!["sentAt"])), "{date}");
+        }
+    }
+
+    #[test]
+    fn recipient_fields_with_something_else_than_addresses_are_told() {
+        let of = |text: &str| unreadable_recipients(&parse(text.as_bytes()));
+        assert_eq!(of("To: c@y, A <d@z>\r\nCc: nobody:;\r\n\r\n"), [""; 0]);
+        assert_eq!(of("To: nonsense\r\nBcc: c@y, d\r\n\r\n"), ["to", "bcc"]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub const MAILBOX_NAME_BYTES_MAX: usize = 255;
 /// Mailboxes in one account.
 pub const MAILBOXES_MAX: usize = 2000;
 /// `maxSizeAttachmentsPerEmail`.
-pub const ATTACHMENTS_SIZE_BYTES_MAX: usize = 50 * 1024 * 1024;
+pub const ATTACHMENTS_SIZE_BYTES_MAX: usize = 35 * 1024 * 1024;
 /// Keywords on one Email.
 pub const KEYWORDS_PER_EMAIL_MAX: usize = 64;
 /// Emails in one Thread; the next message starts a new one.

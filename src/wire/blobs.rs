@@ -77,6 +77,15 @@ pub async fn upload(
     Ok(http_jmap::json(StatusCode::CREATED, &answer))
 }
 
+/// The path of a download. A client may have no name for it: the template is filled with nothing then.
+#[derive(Deserialize)]
+pub struct DownloadPath {
+    account: String,
+    blob: String,
+    #[serde(default)]
+    name: String,
+}
+
 /// What a download's URL says beside its path.
 #[derive(Deserialize)]
 pub struct DownloadQuery {
@@ -88,13 +97,13 @@ pub struct DownloadQuery {
 pub async fn download(
     State(web): State<Web>,
     caller: Caller,
-    path: Result<Path<(String, String, String)>, PathRejection>,
+    path: Result<Path<DownloadPath>, PathRejection>,
     query: Result<Query<DownloadQuery>, QueryRejection>,
     method: Method,
     mut headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let Path((account, blob_id, name)) = path?;
+    let Path(DownloadPath { account, blob: blob_id, name }) = path?;
     // RFC 9110 §14.2: only a GET knows ranges.
     if method != Method::GET {
         headers.remove(header::RANGE);
@@ -206,6 +215,9 @@ fn byte_range(header: &str, size: usize) -> Asked {
 
 /// RFC 6266: an attachment with its name, in ASCII and in UTF-8.
 fn disposition(name: &str) -> String {
+    if name.is_empty() {
+        return "attachment".to_owned();
+    }
     let plain: String = name
         .chars()
         .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })

@@ -267,6 +267,7 @@ fn routes(web: Web) -> Router {
         .route("/jmap/upload/{account}", post(blobs::upload))
         .route("/jmap/upload/{account}/", post(blobs::upload))
         .route("/jmap/download/{account}/{blob}/{name}", get(blobs::download))
+        .route("/jmap/download/{account}/{blob}/", get(blobs::download))
         .route("/jmap/eventsource", get(eventsource::open))
         .route("/jmap/ws", get(websocket::open))
         .route("/jmap/ws/ticket", post(websocket_ticket::create))

@@ -24,6 +24,9 @@ async fn what_is_uploaded_is_downloaded_whole_in_part_or_not_again() {
         whole.header("content-disposition"),
         ["attachment; filename=\"a note.txt\"; filename*=UTF-8''a%20note.txt"]
     );
+    let unnamed = ann.get(&format!("/jmap/download/{account}/{blob}/?type=text/plain")).await;
+    assert_eq!((unnamed.status, unnamed.body.as_slice()), (200, &b"0123456789"[..]));
+    assert_eq!(unnamed.header("content-disposition"), ["attachment"]);
     let tag = whole.header("etag")[0].to_owned();
     assert_eq!(tag, format!("\"{blob}\""));
 

@@ -67,6 +67,7 @@ impl QueryObject for Mailbox {
             Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(_) => Err(MethodError::argument(name, "must be true or false")),
         };
+        args.no_null(&["name"])?;
         let parent = text_or_null("parentId", args.given("parentId"))?;
         Ok(MailboxCondition {
             // What no mailbox is called matches none.

@@ -223,6 +223,7 @@ impl QueryObject for EmailSubmission {
     type QueryArgs = ();
 
     fn condition(_ctx: &Ctx, args: &mut Args) -> Result<Condition, MethodError> {
+        args.no_null(&["before", "after", "identityIds", "emailIds", "threadIds", "undoStatus"])?;
         let mut date = |name: &str| match args.string(name)? {
             Some(text) => UtcDate::parse(&text)
                 .map(Some)

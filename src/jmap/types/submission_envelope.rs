@@ -51,10 +51,13 @@ pub fn checked<A>(
     match sender::check(&stored.message, &own) {
         Ok(()) => {}
         Err(SenderFault::NotOurs) => return Err(SetErrorKind::ForbiddenFrom.into()),
-        Err(SenderFault::Invalid(fields)) => {
-            let properties = fields.into_iter().map(str::to_owned).collect();
-            let why = "A message has one From; several people in it need one Sender.";
-            return Err(SetError::new(SetErrorKind::InvalidEmail { properties }, why).into());
+        Err(SenderFault::Invalid(fields)) => return Err(invalid(fields).into()),
+    }
+    // Where the envelope follows from the header, it says what is wrong with it.
+    if given.is_some_and(Value::is_object) {
+        let unreadable = sender::unreadable_recipients(&stored.message);
+        if !unreadable.is_empty() {
+            return Err(invalid(unreadable).into());
         }
     }
     let content = blobs::content(reader, &row.blob)?.unwrap_or_default();
@@ -63,8 +66,17 @@ pub fn checked<A>(
         let why = "Its header has a CR that ends no line, or a NUL; nobody reads such a header alike.";
         return Err(SetError::new(SetErrorKind::InvalidEmail { properties: Vec::new() }, why).into());
     }
+    let copies = match set.account.is_inbox() {
+        true => desk::settings(reader, set.account.id)?.automatic_bcc.len(),
+        false => 0,
+    };
     let envelope = match given {
-        Some(Value::Object(given)) => read(given, set.ctx.store.clock.now())?,
+        Some(Value::Object(given)) => {
+            // Of too many, none is looked at.
+            let named = given.get("rcptTo").and_then(Value::as_array);
+            check_count(named.map_or(0, Vec::len), copies)?;
+            read(given, set.ctx.store.clock.now())?
+        }
         _ => derived(&stored, identity)?,
     };
     if !sender::is_own(&own, envelope.mail_from.as_str()) {
@@ -78,18 +90,25 @@ pub fn checked<A>(
     if envelope.recipients.is_empty() {
         return Err(SetErrorKind::NoRecipients.into());
     }
-    let copies = match set.account.is_inbox() {
-        true => desk::settings(reader, set.account.id)?.automatic_bcc.len(),
-        false => 0,
-    };
-    if envelope.recipients.len() > limits::SUBMISSION_RECIPIENTS_MAX - copies {
-        let max_recipients = (limits::SUBMISSION_RECIPIENTS_MAX - copies) as u64;
-        return Err(SetErrorKind::TooManyRecipients { max_recipients }.into());
-    }
+    check_count(envelope.recipients.len(), copies)?;
     if row.size as usize > limits::UPLOAD_SIZE_BYTES_MAX {
         return Err(SetErrorKind::TooLarge { max_size: Some(limits::UPLOAD_SIZE_BYTES_MAX as u64) }.into());
     }
     Ok(envelope)
+}
+
+fn invalid(properties: Vec<&'static str>) -> SetError {
+    let properties = properties.into_iter().map(str::to_owned).collect();
+    let why = "These are missing, can't be read, or are there more than once (RFC 5322, section 3.6).";
+    SetError::new(SetErrorKind::InvalidEmail { properties }, why)
+}
+
+fn check_count(recipients: usize, copies: usize) -> Result<(), Refusal> {
+    let max = limits::SUBMISSION_RECIPIENTS_MAX - copies;
+    if recipients > max {
+        return Err(SetErrorKind::TooManyRecipients { max_recipients: max as u64 }.into());
+    }
+    Ok(())
 }
 
 /// No memo goes out, in whatever shape, from any account.

@@ -49,16 +49,17 @@ impl SetObject for EmailSubmission {
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
-        if properties.contains_key("undoStatus") {
-            // RFC 8621 §7: "This is server set on create".
-            return Err(SetError::properties(["undoStatus"], "The server sets it on create.").into());
-        }
         let identity = IdentityId::parse(text(&properties, "identityId")).unwrap_or(IdentityId(0));
         let identity_row = identity::of_member(set.ctx, set.reader(), set.account, identity)?;
         let identity_row =
             identity_row.ok_or_else(|| SetError::properties(["identityId"], "There is no such Identity."))?;
         let email = EmailId::parse(text(&properties, "emailId")).unwrap_or(EmailId(0));
         let envelope = envelope::checked(set, email, &identity_row, properties.get("envelope"))?;
+        // RFC 8621 §7: it is server-set on create. A client may name what it will be anyway (RFC 8620 §5.3).
+        let undo_status = if envelope.release_at.is_some() { "pending" } else { "final" };
+        if properties.get("undoStatus").is_some_and(|given| given != undo_status) {
+            return Err(SetError::properties(["undoStatus"], "The server sets it on create.").into());
+        }
         let key = properties.get("idempotencyKey").and_then(Value::as_str);
         let order = Order {
             email,

@@ -34,7 +34,7 @@ static TABLE: TypeTable = TypeTable {
     id: |_| ID.to_owned(),
     properties: &[
         Property::ID,
-        Property::mutable("isEnabled", Kind::Boolean, Initial::Bool(false)),
+        Property::mutable("isEnabled", Kind::Boolean, Initial::Required),
         Property::mutable("fromDate", Kind::UtcDate, Initial::Null).or_null(),
         Property::mutable("toDate", Kind::UtcDate, Initial::Null).or_null(),
         Property::mutable("subject", Kind::String, Initial::Null).or_null(),

@@ -33,7 +33,7 @@ use tantivy::{
 };
 
 /// Changes with the terms, the schema or the tokeniser; another one is rebuilt.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const META: &str = "meta.json";
 const MANAGED: &str = ".managed.json";

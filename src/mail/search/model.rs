@@ -304,6 +304,39 @@ fn a_commit_comes_by_itself_after_its_time_and_the_writer_rests() {
     assert_eq!(bench.words(A, "word"), [1]);
 }
 
+/// Long enough for the writer to look at a clock that was moved.
+fn let_the_writer_look() {
+    std::thread::sleep(Duration::from_millis(1200));
+}
+
+#[test]
+fn the_writer_does_not_rest_on_what_it_has_taken() {
+    let bench = Bench::new();
+    bench.add(A, 1, 1, body("word"));
+    let_the_writer_look();
+    // It has the message, and would rest now; the commit comes later.
+    bench.clock.advance(Duration::from_secs(15));
+    let_the_writer_look();
+    bench.clock.advance(Duration::from_secs(16));
+    while bench.index().stats().tail_messages > 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(bench.words(A, "word"), [1]);
+}
+
+#[test]
+fn a_purge_takes_nothing_that_waits_for_its_commit() {
+    let bench = Bench::new();
+    for email in 1..200 {
+        bench.add(A, email, 1, body("word"));
+        if email % 20 == 0 {
+            bench.index().purge().unwrap();
+        }
+    }
+    bench.index().flush().unwrap();
+    assert_eq!(bench.words(A, "word").len(), 199);
+}
+
 #[test]
 fn a_prefix_of_too_many_words_is_refused() {
     let bench = Bench::new();

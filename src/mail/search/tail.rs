@@ -229,6 +229,11 @@ impl Tail {
         (self.messages, self.size_bytes)
     }
 
+    /// Whether something that changes documents isn't committed.
+    pub fn has_changes(&self) -> bool {
+        self.messages > 0
+    }
+
     /// How long the oldest uncommitted message has waited.
     pub fn lag(&self, now: Millis) -> Duration {
         self.oldest_message.map_or(Duration::ZERO, |since| since.until(now))

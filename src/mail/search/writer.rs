@@ -1,7 +1,7 @@
 //! The one thread that writes the index: takes entries of the tail, commits, rests.
 //!
 //! Invariants: the engine's writer, with its memory and threads, exists only while there is work
-//! and a little longer; after a failure it is made again and the log starts over, since the tail
+//! and a little longer, and is never given back while what it has taken waits for a commit; after a failure it is made again and the log starts over, since the tail
 //! still has everything; after `SEARCH_COMMIT_ATTEMPTS_MAX` failures the index is given up and
 //! marked, so that the next start rebuilds it.
 
@@ -82,9 +82,8 @@ impl Worker {
                 Step::Wait(_) if state.phase != Phase::Running => return None,
                 Step::Wait(left) => left,
             };
-            let rest = self
-                .writer
-                .is_some()
+            // What it was given and hasn't committed goes with it: it rests when nothing is left.
+            let rest = (self.writer.is_some() && !state.tail.has_changes())
                 .then(|| now.until(self.last_work.after(Duration::from_secs(SEARCH_WRITER_IDLE_SECONDS))));
             if rest.is_some_and(|rest| rest.is_zero()) {
                 return Some(Task::Rest);
@@ -147,6 +146,9 @@ impl Worker {
     }
 
     fn purge(&mut self, up_to: u64) -> Result<(), SearchError> {
+        if self.shared.lock().tail.has_changes() {
+            self.commit()?;
+        }
         if let Some(writer) = self.writer.take() {
             writer.close()?;
         }
@@ -161,7 +163,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives the writer's memory back, and looks at what its merges left.
+    /// Gives the writer's memory back, and looks at what its merges left. Nothing waits for its commit.
     fn rest(&mut self) -> Result<(), SearchError> {
         if let Some(writer) = self.writer.take() {
             writer.close()?;

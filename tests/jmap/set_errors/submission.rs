@@ -37,6 +37,9 @@ impl Sender {
     }
 }
 
+const INVALID_EMAIL: &str =
+    "These are missing, can't be read, or are there more than once (RFC 5322, section 3.6).";
+
 fn envelope(from: &str, to: &[&str]) -> Value {
     let to: Vec<Value> = to.iter().map(|to| json!({"email": to, "parameters": null})).collect();
     json!({"mailFrom": {"email": from, "parameters": null}, "rcptTo": to})
@@ -52,8 +55,9 @@ async fn create_refuses_precisely_and_sends_nothing() {
     let two = json!([{"name": null, "email": SUPPORT}, {"name": null, "email": "boss@elsewhere.example"}]);
     let shared = bob.draft(json!({"from": two, "sender": [{"name": null, "email": SUPPORT}]})).await;
     let headless = bob.draft(json!({"from": null})).await;
+    let half = bob.draft(json!({"to": [{"name": null, "email": "nonsense"}]})).await;
     let marta = "marta@customer.example";
-    let many: Vec<String> = (0..501).map(|n| format!("m{n}@customer.example")).collect();
+    let many: Vec<String> = (0..20_000).map(|n| format!("m{n}@customer.example")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (id, create) = (&bob.identity, |email: &str, envelope| bob.create(email, envelope));
     let table = vec![
@@ -93,7 +97,17 @@ async fn create_refuses_precisely_and_sends_nothing() {
         (
             "no sender",
             create(&headless, Value::Null),
-            json!({"type": "invalidEmail", "properties": ["from"], "description": "A message has one From; several people in it need one Sender."}),
+            json!({"type": "invalidEmail", "properties": ["from"], "description": INVALID_EMAIL}),
+        ),
+        (
+            "something that is no address in To",
+            create(&half, envelope(SUPPORT, &[marta])),
+            json!({"type": "invalidEmail", "properties": ["to"], "description": INVALID_EMAIL}),
+        ),
+        (
+            "a status that it won't have",
+            json!({"create": {"s": {"emailId": good, "identityId": id, "undoStatus": "pending"}}}),
+            invalid(&["undoStatus"], "The server sets it on create."),
         ),
         ("nobody to send to", create(&nobody, Value::Null), only("noRecipients")),
         ("nobody on the envelope", create(&good, envelope(SUPPORT, &[])), only("noRecipients")),
@@ -128,6 +142,20 @@ async fn create_refuses_precisely_and_sends_nothing() {
     let kept =
         bob.client.call_with(PLAIN, "Email/get", json!({"ids": [good], "properties": ["keywords"]})).await;
     assert_eq!(kept["list"][0]["keywords"], json!({"$draft": true}));
+    server.check();
+}
+
+/// RFC 8620 §5.3: what the server sets may be given as it will be. There are clients that do.
+#[tokio::test]
+async fn the_status_that_a_submission_will_have_may_be_given() {
+    let server = TestServer::office(&[]).await;
+    let bob = Sender::new(&server).await;
+    let good = bob.draft(json!({})).await;
+    let create = json!({"create": {"s": {
+        "emailId": good, "identityId": bob.identity, "envelope": null, "undoStatus": "final"
+    }}});
+    let told = bob.client.call_with(PLAIN, "EmailSubmission/set", create).await;
+    assert_eq!(told["created"]["s"]["undoStatus"], "final", "{told}");
     server.check();
 }
 
