@@ -4,7 +4,7 @@
 use crate::http::Http;
 use crate::server::Server;
 use crate::table::{Spread, row};
-use crate::team::Team;
+use crate::team::{Team, ask};
 use crate::{Load, Outcome};
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -80,11 +80,12 @@ fn submit(http: &mut Http, team: &Team, first: usize) -> Outcome<()> {
         let submission = json!({"identityId": team.identity, "emailId": format!("#d{number}")});
         submissions.insert(format!("s{number}"), submission);
     }
-    let told = http.calls(json!([
+    let calls = json!([
         ["Email/set", {"accountId": team.account, "create": drafts}, "d"],
         ["EmailSubmission/set", {"accountId": team.account, "create": submissions}, "s"]
-    ]))?;
-    match told[1][1]["created"].as_object().map(Map::len) {
+    ]);
+    let told = ask(http, &calls)?;
+    match told[1]["created"].as_object().map(Map::len) {
         Some(AT_ONCE) => Ok(()),
         _ => Err(Value::from(told).to_string().into()),
     }

@@ -27,7 +27,8 @@ fn request(calls: &Value) -> String {
     json!({"using": using, "methodCalls": calls}).to_string()
 }
 
-fn ask(http: &mut Http, calls: &Value) -> Outcome<Vec<Value>> {
+/// The arguments of the responses; a method error ends the bench.
+pub fn ask(http: &mut Http, calls: &Value) -> Outcome<Vec<Value>> {
     let answer: Value = serde_json::from_slice(http.post(&request(calls))?)?;
     let answers = answer["methodResponses"].as_array().ok_or_else(|| answer.to_string())?;
     match answers.iter().find(|one| one[0] == "error") {

@@ -354,6 +354,16 @@ mod tests {
         assert_eq!(strip_bcc(b"no header"), b"no header");
     }
 
+    #[test]
+    fn a_tab_stays_where_it_can_be_written_and_is_a_space_elsewhere() {
+        for (subject, read) in [("a\tb", "a\tb"), ("\u{e4}\tb", "\u{e4} b")] {
+            let draft = headers(vec![("Subject", DraftValue::Text(subject.to_owned()))]);
+            let row = parse(&compose(&draft, &defaults()).expect("it can be written"));
+            let found = get(&row, "Subject", HeaderForm::Text);
+            assert_eq!(found, Some(HeaderValue::Text(read.to_owned())), "{subject}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_composed_is_parsed_again(
