@@ -51,10 +51,13 @@ agents: need ## a hundred agents work ten thousand conversations for two minutes
 
 # RUSTC_BOOTSTRAP lets a stable compiler take the flags that fuzzing needs; a nightly one doesn't mind. No
 # sanitizer: what is ours is safe Rust, and without one more inputs are tried. RocksDB isn't built for it.
+# New inputs are kept beside the build; those of the checkout are the ones that somebody chose.
 fuzz: need ## run one fuzz target (TARGET=mime, smtp_session, bdat, dsn, message_id, jmap_request, patch, keys; FUZZ_SECONDS=60)
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	mkdir -p "$$CARGO_TARGET_DIR/fuzz/corpus/$(TARGET)"
 	cd fuzz && RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/fuzz" \
-	  cargo fuzz run --fuzz-dir . --sanitizer none '$(TARGET)' -- -max_total_time='$(FUZZ_SECONDS)' $(FUZZ_ARGS)
+	  cargo fuzz run --fuzz-dir . --sanitizer none '$(TARGET)' "$$CARGO_TARGET_DIR/fuzz/corpus/$(TARGET)" 'corpus/$(TARGET)' \
+	  -- -max_total_time='$(FUZZ_SECONDS)' $(FUZZ_ARGS)
 
 faults: need ## kill -9 at every named point, FAULT_ROUNDS=200 times, under load and a flaky relay
 	FAULT_ROUNDS='$(FAULT_ROUNDS)' cargo test --locked --test main faults:: -- --nocapture

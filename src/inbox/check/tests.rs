@@ -12,7 +12,7 @@ use crate::inbox::machine::{Event, Expect};
 use crate::inbox::notes::Text;
 use crate::inbox::sending::Submitted;
 use crate::inbox::support::{House, START, address, ask};
-use crate::mail::{blob, identity, message, outbound, quota, viewer};
+use crate::mail::{blob, identity, indexer, message, outbound, quota, viewer};
 use crate::store::changes::TypeStates;
 use crate::store::check::kinds;
 use crate::store::list::{self, List, Place};
@@ -250,6 +250,23 @@ fn a_row_that_cannot_be_read_is_told_and_ends_nothing() {
         });
         assert!(!told.is_empty(), "an unreadable {kind:?} was not told of");
     }
+}
+
+#[test]
+fn full_text_that_lacks_a_message_is_told() {
+    let day = day();
+    let (store, view) = (&day.house.server.store, day.house.server.directory.current());
+    let home = tempfile::tempdir().unwrap();
+    let opened = SearchIndex::open(&home.path().join("index"), [1; 16], store.clock.clone()).unwrap();
+    let index = opened.index;
+    for account in [day.house.own, day.house.inbox] {
+        while indexer::catch_up(store, &index, account).unwrap() > 0 {}
+    }
+    let told = || run(store, Some(&index), &view, &mut |_| {}).unwrap();
+    assert_eq!((told().report.faults, told().search_lag), (Vec::new(), Some(0)));
+    index.remove(day.house.inbox, EmailId(1)).unwrap();
+    let fault = format!("account {}: full text has 6 messages, and the account 7", day.house.inbox);
+    assert_eq!(told().report.faults, [fault]);
 }
 
 type Corrupt = fn(&mut Txn<'_>, &Day);

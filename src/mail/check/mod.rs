@@ -10,7 +10,8 @@ mod submissions;
 mod threads;
 mod viewers;
 
-use super::search::SearchIndex;
+use super::quota;
+use super::search::{SearchIndex, TextQuery};
 use crate::store::blobs::Referrer;
 use crate::store::check::{Check, Floor, Reference};
 use crate::store::keys::Kind;
@@ -233,6 +234,31 @@ pub fn search_lag(
             faults.push(format!("account {account}: full text is at {indexed}, and the account at {at}"));
         }
         behind += state.types.of(DataType::Email).saturating_sub(indexed);
+        if let Some((found, there)) = counts(store, index, account)?
+            && found != there
+        {
+            faults
+                .push(format!("account {account}: full text has {found} messages, and the account {there}"));
+        }
     }
     Ok(behind)
+}
+
+/// How many messages full text has of an account, and how many the account has; `None` where the one
+/// isn't where the other is, or something comes meanwhile.
+fn counts(store: &Store, index: &SearchIndex, account: AccountId) -> StoreResult<Option<(u64, u64)>> {
+    let state = || -> StoreResult<AccountState> {
+        Ok((&store.snapshot() as &dyn Read).row(account, ())?.unwrap_or_default())
+    };
+    let snapshot = store.snapshot();
+    let before = state()?;
+    if index.indexed_modseq(account) < before.types.of(DataType::Email) {
+        return Ok(None);
+    }
+    // What fails here is told to whoever searches.
+    let Ok(hits) = index.search(account, &TextQuery::Not(Vec::new())) else { return Ok(None) };
+    let found = hits.filter(Result::is_ok).count() as u64;
+    let there = quota::usage(&snapshot, account)?.messages;
+    // Without a commit since, nothing is on its way to the index.
+    Ok((state()?.modseq == before.modseq).then_some((found, there)))
 }

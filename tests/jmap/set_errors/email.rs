@@ -112,7 +112,7 @@ async fn create_refuses_what_is_larger_than_a_message_may_be() {
             .take();
     let attached = json!([{"blobId": blob, "type": "image/png"}, {"blobId": blob, "type": "image/png"}]);
     let object = json!({"mailboxIds": {&inbox: true}, "attachments": attached});
-    let error = json!({"type": "tooLarge", "maxSize": 50 * 1024 * 1024});
+    let error = json!({"type": "tooLarge", "maxSize": 35 * 1024 * 1024});
     let table = vec![("together too large", json!({"create": {"e": object}}), error)];
     refuses(&client, PLAIN, "Email/set", table).await;
 }
