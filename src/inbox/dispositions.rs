@@ -13,7 +13,7 @@ use crate::mail::date::MailDate;
 use crate::mail::keyed::WireKeys;
 use crate::mail::mdn::{self, Notification, Report};
 use crate::mail::outbound::{self, Automatic};
-use crate::mail::{headers, message, words};
+use crate::mail::{headers, memo, message, parse, words};
 use crate::store::rows::activity::ActivityKind;
 use crate::store::rows::mail::{EmailRow, MailAddress, Origin, StoredMessage};
 use crate::store::rows::team::ActivityValue;
@@ -106,6 +106,9 @@ pub fn send(
     let raw = mdn::compose(of, &defaults).map_err(|error| NotSent::Unwritable(error.culprit().to_owned()))?;
     if raw.len() > limits::UPLOAD_SIZE_BYTES_MAX {
         return Err(NotSent::TooLarge);
+    }
+    if memo::is_in(&WireKeys::load(txn)?, &parse::parse(&raw), &raw) {
+        return Err(NotSent::Forbidden("It has an internal note of an inbox in it: notes are never sent."));
     }
     let automatic = Automatic {
         identity: order.identity,

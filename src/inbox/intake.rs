@@ -432,7 +432,7 @@ pub fn bring_personal(
 /// answers without an event; old mail is recorded, and begins a conversation that is closed.
 pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brought) -> DeskResult<Added> {
     if memo::is_memo(brought.keywords.iter()) {
-        return desk.take_memo(prepared);
+        return desk.take_memo(prepared, brought.is_draft());
     }
     let account = desk.account;
     let joined = find_conversation(desk.read(), account, prepared)?;

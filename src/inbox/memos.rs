@@ -31,9 +31,9 @@ const BROUGHT_AT_ONCE: usize = 50;
 /// Whether colleagues have read what a memo says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reading {
-    /// A new note: seen by its author alone.
+    /// A new note, or a new text of one: seen by its author alone.
     News,
-    /// It was there before: seen by all.
+    /// It was there before the setting: seen by all.
     Known,
 }
 
@@ -62,7 +62,7 @@ impl Desk<'_, '_> {
         let new =
             prepared.email(Vec::new(), mailboxes, keywords.clone(), at, Origin::Memo, Some(note.author));
         let added = message::add(self.txn, self.account, message::NewEmail { thread, ..new })?;
-        if reading == Reading::News {
+        if reading == Reading::News && !self.settings.shared_seen {
             keywords.extend(Keyword::parse(Keyword::SEEN));
             intake::mark(self.txn, self.account, added.email, note.author, &keywords)?;
         }
@@ -115,10 +115,14 @@ impl Desk<'_, '_> {
 
     /// A memo that a client made: it becomes a note on the message that it answers. What is in the account
     /// then is the note's own memo.
-    pub(super) fn take_memo(&mut self, prepared: &Prepared) -> DeskResult<Added> {
+    pub(super) fn take_memo(&mut self, prepared: &Prepared, is_draft: bool) -> DeskResult<Added> {
         if !self.settings.notes_as_memos {
             let why = "This inbox shows no notes as mail: its setting notesAsMemos is off.";
             return Err(Refusal::Forbidden(why).into());
+        }
+        if is_draft {
+            let why = "A memo is no draft: colleagues see it at once.";
+            return Err(Refusal::InvalidProperties { properties: vec!["keywords"], why }.into());
         }
         let Some((conversation, email)) = self.answered(prepared)? else {
             let why =
@@ -134,7 +138,7 @@ impl Desk<'_, '_> {
         }
         let body = memo::text(&prepared.message, &raw);
         let text = Text { body, mentions: Vec::new(), attachments };
-        let (note, _) = self.write_note(conversation, Some(email), text)?;
+        let (note, _) = self.write_note(conversation, email, text)?;
         let memo: Option<MemoRow> = self.read().row(self.account, note)?;
         let gone = || StoreError::Corrupt(format!("{note} has no memo"));
         let email = memo.ok_or_else(gone)?.email;
@@ -166,15 +170,23 @@ impl Desk<'_, '_> {
         Ok(newest.map(|(_, email)| email))
     }
 
+    /// The Thread of what it is about, else the conversation's last; none where that is gone or full.
     fn thread_of(&self, note: &NoteRow, about: Option<EmailId>) -> StoreResult<Option<ThreadId>> {
         let email = match about {
             Some(about) => self.read().row::<EmailRow>(self.account, about)?,
             None => None,
         };
-        if let Some(email) = email {
-            return Ok(Some(email.thread));
+        let last = || -> StoreResult<Option<ThreadId>> {
+            Ok(self.conversation(note.conversation)?.and_then(|row| row.thread_ids.last().copied()))
+        };
+        let found = match email {
+            Some(email) => Some(email.thread),
+            None => last()?,
+        };
+        match found {
+            Some(thread) if thread::has_room(self.read(), self.account, thread)? => Ok(Some(thread)),
+            _ => Ok(None),
         }
-        Ok(self.conversation(note.conversation)?.and_then(|row| row.thread_ids.last().copied()))
     }
 
     fn memo_message(&self, id: NoteId, note: &NoteRow, about: Option<EmailId>) -> StoreResult<Prepared> {
@@ -206,14 +218,24 @@ impl Desk<'_, '_> {
         ingest::prepare(&raw, false)
     }
 
-    /// The message of a conversation that a memo of a client answers.
-    fn answered(&self, prepared: &Prepared) -> StoreResult<Option<(ConversationId, EmailId)>> {
-        for reference in prepared.summary.thread_keys.references.iter().take(limits::THREAD_REFERENCES_MAX) {
+    /// What a memo of a client answers: a message of a conversation, or another memo, and then what that one's
+    /// note is about.
+    fn answered(&self, prepared: &Prepared) -> StoreResult<Option<(ConversationId, Option<EmailId>)>> {
+        let ids = |name| headers::message_ids(&prepared.message, name).into_iter();
+        let references: Vec<String> = ids("in-reply-to").chain(ids("references").rev()).collect();
+        let keys = WireKeys::load(self.read())?;
+        for reference in references.iter().take(limits::THREAD_REFERENCES_MAX) {
+            if let Some((account, note)) = keys.find_memo(reference.as_bytes())
+                && account == self.account
+                && let Some(note) = self.read().row::<NoteRow>(self.account, note)?
+            {
+                return Ok(Some((note.conversation, note.email)));
+            }
             for email in thread::emails_with_message_id(self.read(), self.account, reference)? {
                 let Some(row) = self.read().row::<EmailRow>(self.account, email)? else { continue };
                 // Of one that went into another conversation, its messages are there.
                 if let Some(conversation) = row.conversation {
-                    return Ok(Some((conversation, email)));
+                    return Ok(Some((conversation, Some(email))));
                 }
             }
         }

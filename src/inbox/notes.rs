@@ -115,7 +115,7 @@ impl Desk<'_, '_> {
         release(self.txn, self.account, id, had, &row);
         self.txn.update(self.account, id, &row)?;
         self.make_findable(id, &mentioned, &row)?;
-        self.show_memo(id, &row, Reading::Known)?;
+        self.show_memo(id, &row, Reading::News)?;
         Ok(row)
     }
 

@@ -3,6 +3,7 @@
 
 use super::authentication::Trust;
 use super::bounce::{self, Notice};
+use super::keyed::WireKeys;
 use super::message::{NewEmail, Summary};
 use super::reports::{self, Report};
 use super::thread::ThreadKeys;
@@ -96,8 +97,13 @@ pub fn thread_keys(message: &MessageRow) -> ThreadKeys {
     others.reverse();
     references.extend(others);
     references.extend(thread_index(message));
+    let own = headers::message_ids(message, "message-id");
+    // A memo is in the Thread that it is put in, and never stands for what it is about.
+    if own.iter().any(|id| WireKeys::looks_like_memo(id)) {
+        references.clear();
+    }
     ThreadKeys {
-        own: headers::message_ids(message, "message-id"),
+        own,
         references,
         base_subject: subject::thread_subject(&headers::text(message, "subject").unwrap_or_default()),
     }

@@ -30,7 +30,7 @@ const MESSAGE_ID_END: &str = ".pr";
 /// Where no mail can go (RFC 2606 §2).
 const MEMO_DOMAIN: &str = "memo.invalid";
 /// What parts the token of a memo from its domain: as it is, and as URLs, quoted-printable and HTML have it.
-const ATS: [&str; 5] = ["@", "%40", "=40", "&#64;", "&commat;"];
+const ATS: [&str; 6] = ["@", "%40", "=40", "&#64;", "&#x40;", "&commat;"];
 
 /// The keys, made of the server's secret.
 #[derive(Clone)]
@@ -127,6 +127,13 @@ impl WireKeys {
     /// Whether a Message-ID has the form of ours, forged ones too.
     pub fn looks_ours(message_id: &str) -> bool {
         message_id_token(message_id).is_some()
+    }
+
+    /// Whether a Message-ID has the form of a memo's mark, a forged one too.
+    pub fn looks_like_memo(message_id: &str) -> bool {
+        let token =
+            message_id.rsplit_once('@').filter(|(_, domain)| domain.eq_ignore_ascii_case(MEMO_DOMAIN));
+        token.is_some_and(|(token, _)| read(token).is_some())
     }
 }
 
@@ -263,7 +270,8 @@ mod tests {
         let (account, note) = (AccountId(7), NoteId(300));
         let mark = keys(1).memo(account, note);
         assert_eq!(mark.len(), TOKEN_DIGITS + "@memo.invalid".len());
-        for at in ["@", "%40", "=40", "&#64;", "&commat;"] {
+        assert!(WireKeys::looks_like_memo(&mark) && !WireKeys::looks_like_memo("a@memo.invalid"));
+        for at in ATS {
             let written = mark.replace('@', at);
             for text in [
                 format!("<{written}>"),

@@ -168,7 +168,8 @@ fn ensure(
     role: MailboxRole,
     kept: Kept,
 ) -> StoreResult<MailboxId> {
-    if let Some(there) = roles(txn, account)?.with_role(role) {
+    let known = roles(txn, account)?;
+    if let Some(there) = known.keeping(&kept).or(known.with_role(role)) {
         return Ok(there);
     }
     let mailbox = create_kept(txn, account, name, None, kept)?;

@@ -16,9 +16,14 @@ use super::keyed::WireKeys;
 use super::{compose, parse};
 use crate::store::rows::message::{MessageRow, PartRow};
 use crate::types::{Keyword, TransferEncoding, limits};
+use std::borrow::Cow;
 
-/// What begins the footer, in a line of its own after the signature's separator.
+/// What begins the footer, in a line of its own. No signature's separator stands before it: clients leave out
+/// what follows one when they quote.
 const FOOTER: &str = "This is an internal note. It is never sent to anybody.";
+
+/// Messages within messages that are looked into.
+const DEPTH_MAX: usize = 16;
 
 /// Whether keywords make a message of an inbox a memo.
 pub fn is_memo<'k>(mut keywords: impl Iterator<Item = &'k Keyword>) -> bool {
@@ -60,7 +65,7 @@ pub fn compose(memo: &Memo<'_>, defaults: &ComposeDefaults) -> Result<Vec<u8>, C
         let names: Vec<String> = memo.files.iter().map(|name| shown(name)).collect();
         text.push_str(&format!("\n\nAttached: {}", names.join(", ")));
     }
-    text.push_str(&format!("\n\n-- \n{FOOTER}\n{}\n", memo.mark));
+    text.push_str(&format!("\n\n{FOOTER}\n{}\n", memo.mark));
     let part = DraftPart {
         media_type: Some("text/plain".to_owned()),
         content: DraftContent::Text(text),
@@ -72,12 +77,20 @@ pub fn compose(memo: &Memo<'_>, defaults: &ComposeDefaults) -> Result<Vec<u8>, C
     )
 }
 
-/// The text of a memo that somebody else wrote, without a footer of ours that an edit took along.
+/// The text of a memo that somebody else wrote, without a footer of ours that an edit took along. What is
+/// quoted stays, and what is written below it.
 pub fn text(message: &MessageRow, raw: &[u8]) -> String {
     let text = body::text(message, raw, limits::NOTE_BYTES_MAX + 1);
-    let own = text.find(FOOTER).and_then(|at| text.get(..at)).unwrap_or(&text);
-    let own = own.trim_end();
-    own.strip_suffix("\n--").or((own == "--").then_some("")).unwrap_or(own).trim().to_owned()
+    let mut lines = text.lines().peekable();
+    let mut own: Vec<&str> = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.trim_end() != FOOTER {
+            own.push(line);
+            continue;
+        }
+        lines.next_if(|line| WireKeys::looks_like_memo(line.trim()));
+    }
+    own.join("\n").trim().to_owned()
 }
 
 /// The files that somebody put into a memo: name, media type, content.
@@ -89,7 +102,7 @@ pub fn files(message: &MessageRow, raw: &[u8]) -> Vec<(Option<String>, String, V
 /// Whether a memo's mark is anywhere in a message: in its header, in a text however it is encoded, in a
 /// message that is attached to it. What somebody typed anew, or packed into an archive, can't be known.
 pub fn is_in(keys: &WireKeys, message: &MessageRow, raw: &[u8]) -> bool {
-    holds(keys, message, raw, 0)
+    keys.find_memo(raw).is_some() || holds(keys, message, raw, 0)
 }
 
 fn holds(keys: &WireKeys, message: &MessageRow, raw: &[u8], depth: usize) -> bool {
@@ -107,17 +120,18 @@ fn holds(keys: &WireKeys, message: &MessageRow, raw: &[u8], depth: usize) -> boo
         if is_text && marked(body::body_value(part, raw, 0).value.as_bytes()) {
             return true;
         }
+        // What isn't encoded was looked at with the whole, and isn't copied again at each depth.
+        let is_plain = part.encoding == TransferEncoding::Identity;
+        let content = match is_plain {
+            true => Cow::Borrowed(body::encoded(part, raw)),
+            false => Cow::Owned(body::decode(part, raw)),
+        };
         let is_message = part.media_type == "message/rfc822" || part.media_type == "message/global";
-        if part.encoding == TransferEncoding::Identity && !is_message {
-            return false;
-        }
-        let content = body::decode(part, raw);
-        marked(&content)
-            || (is_message
-                && depth < limits::MIME_DEPTH_MAX
-                && holds(keys, &parse::parse(&content), &content, depth + 1))
+        let goes_on = is_message && depth < DEPTH_MAX;
+        (!is_plain && marked(&content))
+            || (goes_on && holds(keys, &parse::parse(&content), &content, depth + 1))
     };
-    marked(raw) || message.parts.iter().any(in_part)
+    message.parts.iter().any(in_part)
 }
 
 #[cfg(test)]
@@ -184,16 +198,18 @@ mod tests {
         let body = body::text(&row, &raw, usize::MAX);
         assert_eq!(
             body,
-            format!(
-                "Don't tell them.\nÜber\n\nAttached: plan.pdf, two.png\n\n-- \n{FOOTER}\nmark@memo.invalid\n"
-            )
+            format!("Don't tell them.\nÜber\n\nAttached: plan.pdf, two.png\n\n{FOOTER}\nmark@memo.invalid\n")
         );
     }
 
     #[test]
     fn the_text_of_an_edited_memo_has_no_footer() {
-        let raw = memo("mark@memo.invalid", "Once");
+        let mark = keys().memo(AccountId(3), NoteId(9));
+        let raw = memo(&mark, "Once");
         assert_eq!(text(&parse::parse(&raw), &raw), "Once\n\nAttached: plan.pdf, two.png");
+        let raw = format!("Subject: x\r\n\r\n> Once\r\n> {FOOTER}\r\n> {mark}\r\n\r\nMy answer\r\n");
+        let raw = raw.as_bytes();
+        assert_eq!(text(&parse::parse(raw), raw), format!("> Once\n> {FOOTER}\n> {mark}\n\nMy answer"));
         let raw = b"Content-Type: text/html\r\n\r\n<p>Two <b>words</b></p>";
         assert_eq!(text(&parse::parse(raw), raw), "Two words");
         let raw = b"Subject: x\r\n\r\nOne\r\n-- \r\nmine";

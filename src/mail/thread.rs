@@ -148,7 +148,8 @@ fn carriers(read: &dyn Read, account: AccountId, hash: u64) -> StoreResult<Vec<(
     broken.map_or(Ok(out), Err)
 }
 
-fn has_room(read: &dyn Read, account: AccountId, thread: ThreadId) -> StoreResult<bool> {
+/// Whether a Thread is there and takes another message.
+pub fn has_room(read: &dyn Read, account: AccountId, thread: ThreadId) -> StoreResult<bool> {
     let row: Option<ThreadRow> = read.row(account, thread)?;
     Ok(row.is_some_and(|row| row.emails.len() < limits::THREAD_MESSAGES_MAX))
 }

@@ -11,7 +11,7 @@ use super::ingest::Prepared;
 use super::keyed::WireKeys;
 use super::message::Added;
 use super::outbound::{self, Automatic};
-use super::{headers, html, identity};
+use super::{headers, html, identity, memo, parse};
 use crate::store::rows::directory::{AccountKind, AccountRow};
 use crate::store::rows::mail::MailAddress;
 use crate::store::rows::vacation::{VacationAnsweredRow, VacationRow};
@@ -91,6 +91,10 @@ fn respond(
         boundary_seed: random,
     };
     match compose::compose(&letter(vacation, prepared, from, sender), &defaults) {
+        Ok(raw) if memo::is_in(&keys, &parse::parse(&raw), &raw) => {
+            tracing::warn!(%account, "an automatic answer has an internal note in it, and isn't sent");
+            Ok(None)
+        }
         Ok(raw) => enqueue(txn, account, identity, sender, added, &raw, now).map(Some),
         Err(error) => {
             tracing::warn!(%account, %error, "an automatic answer could not be written");

@@ -81,9 +81,11 @@ async fn a_note_is_a_message_that_names_nobody_in_the_thread_of_what_it_is_about
         assert_eq!(memo["mailboxIds"], json!({&known["Memos"]: true}));
         assert_eq!(memo["threadId"], thread["list"][0]["threadId"]);
         assert_eq!(memo["conversationId"], Value::Null);
-        assert!(text(memo).ends_with(&format!(
-            "\n\n-- \nThis is an internal note. It is never sent to anybody.\n{address}\n"
-        )));
+        assert!(
+            text(memo).ends_with(&format!(
+                "\n\nThis is an internal note. It is never sent to anybody.\n{address}\n"
+            ))
+        );
     }
     assert!(text(&found[0]).starts_with("Before the setting\n"));
     assert!(text(&found[1]).starts_with("Don't tell her, it's *our* fault\n"));
@@ -114,6 +116,7 @@ async fn a_memo_follows_its_note_and_goes_with_it_or_with_the_setting() {
     assert_eq!(after.len(), 2);
     let edited = after.iter().find(|memo| text(memo).starts_with("One, better\n")).unwrap();
     assert_eq!(edited["messageId"], before[0]["messageId"]);
+    assert_eq!(edited["keywords"], json!({"$memo": true, "$seen": true}), "by its author");
     let told = ann.call_with(PLAIN, "Email/changes", json!({"sinceState": state})).await;
     assert_eq!(told["created"], json!([edited["id"]]));
     assert_eq!(told["destroyed"], json!([before[0]["id"]]));
@@ -155,6 +158,31 @@ async fn more_notes_than_fit_into_one_commit_all_get_their_memos_and_lose_them()
 }
 
 #[tokio::test]
+async fn however_many_notes_there_are_answers_find_their_conversation() {
+    let server = office().await;
+    let ann = server.client("ann@x.example").await;
+    let (_, about) = begun(&server, &ann).await;
+    show(&ann, true).await;
+    let create: Map<String, Value> = (0..40)
+        .map(|n| (format!("n{n}"), json!({"conversationId": about["id"], "body": format!("Note {n}")})))
+        .collect();
+    assert!(ann.call("Note/set", json!({"create": create})).await["notCreated"].is_null());
+    let text =
+        message("later@customer.example", "sven@customer.example", SUPPORT, "Quite another", "Me, too");
+    let text = format!("In-Reply-To: <first@customer.example>\r\n{text}");
+    assert!(server.deliver("sven@customer.example", &[SUPPORT], &text).await.starts_with("250 "));
+    assert_eq!(conversation(&ann).await["messageCount"], 2);
+    // A memo that answers a memo is about the same.
+    let inbox = ann.mailbox("inbox").await;
+    let mark = memos(&ann).await[0]["messageId"].clone();
+    let properties = json!({"mailboxIds": {&inbox: true}, "keywords": {"$memo": true}, "inReplyTo": mark});
+    let told = make(&ann, properties).await;
+    assert!(told["created"]["m"].is_object(), "{told}");
+    assert_eq!(conversation(&ann).await["noteCount"], 41);
+    server.check();
+}
+
+#[tokio::test]
 async fn a_memo_that_a_plain_client_makes_becomes_a_note() {
     let server = office().await;
     let (ann, bob, olaf) = (
@@ -181,7 +209,7 @@ async fn a_memo_that_a_plain_client_makes_becomes_a_note() {
         assert_eq!(written["conversationId"], conversation["id"]);
         assert_eq!(written["authorId"], client.principal());
         let memo = memos(client).await.into_iter().find(|memo| memo["id"] == made["id"]).unwrap();
-        assert!(text(&memo).starts_with("By hand\n\n-- \n"), "{memo}");
+        assert!(text(&memo).starts_with("By hand\n\nThis is an internal note"), "{memo}");
     }
     // With an attachment, by import.
     let whole = "From: bob@x.example\r\nIn-Reply-To: <first@customer.example>\r\nMIME-Version: 1.0\r\n\
@@ -220,6 +248,13 @@ async fn a_memo_that_is_about_nothing_or_that_nobody_wants_is_refused() {
     let told = make(&ann, nowhere).await;
     assert_eq!(told["notCreated"]["m"]["type"], "invalidProperties");
     assert_eq!(told["notCreated"]["m"]["properties"], json!(["inReplyTo"]));
+    let mut draft = memo.clone();
+    draft["keywords"]["$draft"] = json!(true);
+    let told = make(&ann, draft).await;
+    assert_eq!(told["notCreated"]["m"]["properties"], json!(["keywords"]));
+    let own = json!({"create": {"b": {"name": "Mine", "role": "memos"}}});
+    let told = ann.call_with(PLAIN, "Mailbox/set", own).await;
+    assert_eq!(told["notCreated"]["b"]["properties"], json!(["role"]), "{told}");
     note(&ann, &conversation, None, "So that there is the mailbox").await;
     let memos_box = ann.mailbox("memos").await;
     let told = make(&ann, json!({"mailboxIds": {&memos_box: true}, "keywords": {}})).await;

@@ -363,7 +363,10 @@ fn fill(set: &Set<'_, '_>, row: &mut MailboxRow, properties: &Map<String, Value>
             }
             "role" => {
                 row.role = value.as_str().and_then(MailboxRole::parse);
-                if row.role.is_none() && !value.is_null() {
+                // An inbox keeps its memos itself.
+                let is_taken =
+                    row.role == Some(MailboxRole::Memos) && row.kept.is_none() && set.account.is_inbox();
+                if (row.role.is_none() && !value.is_null()) || is_taken {
                     wrong.push("role");
                 }
             }
