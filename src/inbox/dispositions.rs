@@ -89,8 +89,9 @@ pub fn send(
     let text = order.text.map_or_else(|| default_text(kind, &row.subject), str::to_owned);
     let original = if order.with_original { blobs::content(read, &row.blob)? } else { None };
     let now = txn.store().clock.now();
+    let keys = WireKeys::load(txn)?;
     let defaults = ComposeDefaults {
-        message_id: WireKeys::load(txn)?.message_id(&txn.store().random, hostname),
+        message_id: keys.message_id(&txn.store().random, hostname),
         date: MailDate::utc(now),
         boundary_seed: txn.store().random.bytes(),
     };
@@ -107,7 +108,7 @@ pub fn send(
     if raw.len() > limits::UPLOAD_SIZE_BYTES_MAX {
         return Err(NotSent::TooLarge);
     }
-    if memo::is_in(&WireKeys::load(txn)?, &parse::parse(&raw), &raw) {
+    if memo::is_in(&keys, &parse::parse(&raw), &raw) {
         return Err(NotSent::Forbidden("It has an internal note of an inbox in it: notes are never sent."));
     }
     let automatic = Automatic {

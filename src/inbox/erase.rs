@@ -14,10 +14,10 @@ use super::machine::{Draft, Event, Value};
 use super::refusal::Refusal;
 use super::{notes, status};
 use crate::mail::search::{SearchError, SearchIndex};
-use crate::mail::{ingest, message, outbound};
+use crate::mail::{message, outbound};
 use crate::store::blobs;
 use crate::store::keys::Kind;
-use crate::store::rows::mail::{EmailRow, StoredMessage};
+use crate::store::rows::mail::EmailRow;
 use crate::store::rows::submission::{RelayState, ReturnPathRow, SubmissionRow};
 use crate::store::rows::team::*;
 use crate::store::{Read, Store, StoreError, StoreResult, keys, rows, uploads};
@@ -180,9 +180,7 @@ impl Desk<'_, '_> {
         }
         gone.insert(row.blob);
         self.leave(id, email);
-        let stored: Option<StoredMessage> = self.read().row(self.account, email)?;
-        let known = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-        message::destroy(self.txn, self.account, email, &row, &known)
+        message::destroy(self.txn, self.account, email, &row)
     }
 
     /// What is left when messages and notes are gone: the words in the row and those of the history.

@@ -267,9 +267,7 @@ impl Desk<'_, '_> {
 
     fn destroy_memo(&mut self, email: EmailId) -> StoreResult<Option<BlobHash>> {
         let Some(row) = self.read().row::<EmailRow>(self.account, email)? else { return Ok(None) };
-        let stored: Option<StoredMessage> = self.read().row(self.account, email)?;
-        let known = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-        message::destroy(self.txn, self.account, email, &row, &known)?;
+        message::destroy(self.txn, self.account, email, &row)?;
         Ok(Some(row.blob))
     }
 }

@@ -9,9 +9,9 @@ use super::machine::{Entry, Event, Value};
 use super::projection::{self, KeptMailboxes, Move};
 use super::refusal::Refusal;
 use super::scheduling;
-use crate::mail::{ingest, memo, message, viewer};
+use crate::mail::{memo, message, viewer};
 use crate::store::StoreResult;
-use crate::store::rows::mail::{EmailRow, Kept, Origin, StoredMessage};
+use crate::store::rows::mail::{EmailRow, Kept, Origin};
 use crate::store::rows::team::{ActivityKind, ActivityValue};
 use crate::types::*;
 use std::collections::BTreeSet;
@@ -160,9 +160,7 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
             desk.record(Some(id), &Entry::new(ActivityKind::EmailDestroyed, before, Value::NONE))?;
         }
     }
-    let stored: Option<StoredMessage> = desk.read().row(desk.account, email)?;
-    let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-    Ok(message::destroy(desk.txn, desk.account, email, row, &keys)?)
+    Ok(message::destroy(desk.txn, desk.account, email, row)?)
 }
 
 /// An observer sets `$seen` and nothing else, where it is one for all; a draft is its author's.

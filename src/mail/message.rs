@@ -5,6 +5,7 @@
 //! keyword and mailbox, the Message-ID index, the blob's reference, what quotas count, and what all
 //! this is for each viewer of an inbox.
 
+use super::ingest;
 use super::quota;
 use super::thread::{self, ThreadKeys};
 use super::viewer;
@@ -131,17 +132,13 @@ pub fn annotate(txn: &mut Txn<'_>, account: AccountId, email: EmailId, row: &Ema
 }
 
 /// Takes an Email away for good.
-pub fn destroy(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    email: EmailId,
-    row: &EmailRow,
-    keys: &ThreadKeys,
-) -> StoreResult<()> {
+pub fn destroy(txn: &mut Txn<'_>, account: AccountId, email: EmailId, row: &EmailRow) -> StoreResult<()> {
+    let stored: Option<StoredMessage> = (txn as &dyn Read).row(account, email)?;
+    let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
     place(txn, account, email, Some(row), None)?;
     viewer::follow(txn, account, email, (&row.own, &[]), true)?;
     quota::remove(txn, account, row.size)?;
-    thread::unindex(txn, account, email, keys);
+    thread::unindex(txn, account, email, &keys);
     blobs::unrefer(txn, account, &row.blob, Referrer::Email, email.0);
     txn.delete_at(EvidenceRow::key(account, email));
     txn.remove::<StoredMessage>(account, email)?;

@@ -31,8 +31,8 @@ pub(super) fn check(check: &mut Check<'_>, account: AccountId) -> StoreResult<()
         listed(check, account, id, &row, &mut entries)
     })?;
     lists(check, account, &entries)?;
-    let messages = emails(check, account)?;
-    let notes = notes_of(check, account, &state)?;
+    let (messages, memos) = emails(check, account)?;
+    let notes = notes_of(check, account, &state, memos)?;
     counts(check, account, &messages, &notes)?;
     locks(check, account, &state)?;
     gate(check, account, &state)
@@ -155,9 +155,9 @@ fn counts(check: &mut Check<'_>, account: AccountId, messages: &Had, notes: &Had
 }
 
 /// Conversations ↔ Emails, and the Threads that lead to conversations. Gives how many messages each
-/// has, drafts and what waits to be sent not among them.
-fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
-    let mut had = Had::new();
+/// has, drafts and what waits to be sent not among them, and which Emails are memos.
+fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<(Had, BTreeSet<EmailId>)> {
+    let (mut had, mut memos) = (Had::new(), BTreeSet::new());
     check.each::<ConversationEmailRow>(account, Kind::ConversationEmail, |check, key, _| {
         let id = ConversationId(keys::first_id(key).unwrap_or_default());
         let email = EmailId(keys::last_id(key).unwrap_or_default());
@@ -174,6 +174,12 @@ fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
     })?;
     check.each::<EmailRow>(account, Kind::Email, |check, key, row| {
         let email = EmailId(keys::last_id(key).unwrap_or_default());
+        if row.origin == Origin::Memo {
+            memos.insert(email);
+            if row.conversation.is_some() {
+                check.fault(account, format_args!("{email} is a memo, and in a conversation"));
+            }
+        }
         let Some(id) = row.conversation else { return Ok(()) };
         if !check.read.has(&keys::pair(account, Kind::ConversationEmail, id.0, email.0))? {
             check.fault(account, format_args!("{email} is in {id}, which hasn't got it"));
@@ -198,12 +204,22 @@ fn emails(check: &mut Check<'_>, account: AccountId) -> StoreResult<Had> {
         }
         Ok(())
     })?;
-    Ok(had)
+    Ok((had, memos))
 }
 
 /// Notes, their places in conversations, and the content that they keep. Gives how many each has.
-fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<Had> {
+fn notes_of(
+    check: &mut Check<'_>,
+    account: AccountId,
+    state: &AccountState,
+    memos: BTreeSet<EmailId>,
+) -> StoreResult<Had> {
     let mut had = Had::new();
+    let settings: Option<InboxSettingsRow> = check.at(&keys::row(account, Kind::InboxSettings, 0))?;
+    let shown = settings.unwrap_or_default().notes_as_memos;
+    // While a change of the setting is on its way, some have one and some haven't.
+    let settled = !timers::is_waiting(check.read, account, TimerKind::Memos)?;
+    memos_of(check, account, memos)?;
     check.each::<NoteRow>(account, Kind::Note, |check, key, row| {
         let id = NoteId(keys::last_id(key).unwrap_or_default());
         if id.0 > state.next.note {
@@ -219,6 +235,10 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         }
         if row.earlier.is_empty() == check.read.has(&keys::row(account, Kind::NoteEdited, id.0))? {
             check.fault(account, format_args!("{id} has earlier versions, or has none, against its mark"));
+        }
+        if settled && check.read.has(&MemoRow::key(account, id))? != shown {
+            let how = if shown { "has no memo" } else { "has a memo" };
+            check.fault(account, format_args!("{id} {how}, against the setting notesAsMemos"));
         }
         for hash in notes::contents(&row) {
             if !check.read.has(&keys::blob_reference(&hash, account, Referrer::Note as u8, id.0))? {
@@ -243,7 +263,6 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
         }
         Ok(())
     })?;
-    memos(check, account)?;
     check.each::<()>(account, Kind::ConversationNote, |check, key, ()| {
         let of = ConversationId(keys::first_id(key).unwrap_or_default());
         let id = NoteId(keys::last_id(key).unwrap_or_default());
@@ -260,16 +279,11 @@ fn notes_of(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> 
     Ok(had)
 }
 
-/// Notes ↔ memos: each memo is of a note that is there, and no Email is a memo of none. Unless a change of the
-/// setting is on its way, each note has one, or none has.
-fn memos(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
-    let mut known = BTreeSet::new();
+/// Each memo that a note has is one, and each that there is belongs to a note.
+fn memos_of(check: &mut Check<'_>, account: AccountId, mut there: BTreeSet<EmailId>) -> StoreResult<()> {
     check.each::<MemoRow>(account, Kind::Memo, |check, key, memo| {
         let id = NoteId(keys::last_id(key).unwrap_or_default());
-        let email: Option<EmailRow> = check.row(account, memo.email)?;
-        if email.is_none_or(|row| row.origin != Origin::Memo || row.conversation.is_some())
-            || !known.insert(memo.email)
-        {
+        if !there.remove(&memo.email) {
             check.fault(account, format_args!("{id} has the memo {}, which is none", memo.email));
         }
         if !check.read.has(&NoteRow::key(account, id))? {
@@ -277,26 +291,10 @@ fn memos(check: &mut Check<'_>, account: AccountId) -> StoreResult<()> {
         }
         Ok(())
     })?;
-    check.each::<EmailRow>(account, Kind::Email, |check, key, row| {
-        let email = EmailId(keys::last_id(key).unwrap_or_default());
-        if row.origin == Origin::Memo && !known.contains(&email) {
-            check.fault(account, format_args!("{email} is a memo of no note"));
-        }
-        Ok(())
-    })?;
-    let settings: Option<InboxSettingsRow> = check.at(&keys::row(account, Kind::InboxSettings, 0))?;
-    let shown = settings.unwrap_or_default().notes_as_memos;
-    if timers::is_waiting(check.read, account, TimerKind::Memos)? {
-        return Ok(());
+    for email in there {
+        check.fault(account, format_args!("{email} is a memo of no note"));
     }
-    check.each::<NoteRow>(account, Kind::Note, |check, key, _| {
-        let id = NoteId(keys::last_id(key).unwrap_or_default());
-        if check.read.has(&MemoRow::key(account, id))? != shown {
-            let how = if shown { "has no memo" } else { "has a memo" };
-            check.fault(account, format_args!("{id} {how}, against the setting notesAsMemos"));
-        }
-        Ok(())
-    })
+    Ok(())
 }
 
 fn locks(check: &mut Check<'_>, account: AccountId, state: &AccountState) -> StoreResult<()> {

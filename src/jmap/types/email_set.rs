@@ -17,7 +17,7 @@ use crate::mail::keyed::WireKeys;
 use crate::mail::message::Added;
 use crate::mail::{ingest, memo, message, viewer};
 use crate::store::Txn;
-use crate::store::rows::mail::{EmailRow, Kept, MailboxRow, StoredMessage};
+use crate::store::rows::mail::{EmailRow, Kept, MailboxRow};
 use crate::types::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -111,9 +111,7 @@ impl SetObject for Email {
             let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
             return moves::destroy(&mut desk, id, &row).map_err(|error| team::refused(error, &staff));
         }
-        let stored: Option<StoredMessage> = set.reader().row(account, id)?;
-        let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-        Ok(message::destroy(set.txn, account, id, &row, &keys)?)
+        Ok(message::destroy(set.txn, account, id, &row)?)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::jmap::object::{
 use crate::jmap::session::Account;
 use crate::jmap::set::{self, Outcome};
 use crate::mail::mailbox::{MailboxError, MailboxRefusal, Tree};
-use crate::mail::{ingest, mailbox, message, viewer, words};
-use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow, StoredMessage};
+use crate::mail::{mailbox, message, viewer, words};
+use crate::store::rows::mail::{EmailRow, Kept, MailboxCountsRow, MailboxRow};
 use crate::store::{List, Read, StoreResult, Txn, list};
 use crate::types::{DataType, EmailId, MailboxId, MailboxRole, MemberRole, PrincipalId, limits};
 use serde_json::{Map, Value, json};
@@ -436,9 +436,7 @@ fn remove_emails(
             rest = placed.or(trash.map(|trash| BTreeSet::from([trash]))).unwrap_or_default();
         }
         if rest.is_empty() {
-            let stored = (txn as &dyn Read).row::<StoredMessage>(account.id, email)?;
-            let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
-            message::destroy(txn, account.id, email, &before, &keys)?;
+            message::destroy(txn, account.id, email, &before)?;
         } else {
             let after = EmailRow { mailboxes: rest.into_iter().collect(), ..before.clone() };
             message::change(txn, account.id, email, &before, &after)?;

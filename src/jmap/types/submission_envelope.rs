@@ -61,7 +61,13 @@ pub fn checked<A>(
         }
     }
     let content = blobs::content(reader, &row.blob)?.unwrap_or_default();
-    no_memo(set, &row, &stored, &content)?;
+    let keys = WireKeys::load(reader)?;
+    if memo::is_memo(row.keywords.iter())
+        || row.origin == Origin::Memo
+        || memo::is_in(&keys, &stored.message, &content)
+    {
+        return Err(memo_inside().into());
+    }
     if !sender::has_plain_lines(headers::block(&stored.message, &content)) {
         let why = "Its header has a CR that ends no line, or a NUL; nobody reads such a header alike.";
         return Err(SetError::new(SetErrorKind::InvalidEmail { properties: Vec::new() }, why).into());
@@ -82,10 +88,9 @@ pub fn checked<A>(
     if !sender::is_own(&own, envelope.mail_from.as_str()) {
         return Err(SetErrorKind::ForbiddenMailFrom.into());
     }
-    let keys = WireKeys::load(reader)?;
     let mut addresses = envelope.recipients.iter().map(|one| &one.address);
     if addresses.any(|address| keys.find_memo(address.as_str().as_bytes()).is_some()) {
-        return Err(is_memo().into());
+        return Err(memo_inside().into());
     }
     if envelope.recipients.is_empty() {
         return Err(SetErrorKind::NoRecipients.into());
@@ -112,22 +117,7 @@ fn check_count(recipients: usize, copies: usize) -> Result<(), Refusal> {
 }
 
 /// No memo goes out, in whatever shape, from any account.
-fn no_memo<A>(
-    set: &SetCall<'_, '_, A>,
-    row: &EmailRow,
-    stored: &StoredMessage,
-    content: &[u8],
-) -> Result<(), Refusal> {
-    if memo::is_memo(row.keywords.iter())
-        || row.origin == Origin::Memo
-        || memo::is_in(&WireKeys::load(set.reader())?, &stored.message, content)
-    {
-        return Err(is_memo().into());
-    }
-    Ok(())
-}
-
-fn is_memo() -> SetError {
+fn memo_inside() -> SetError {
     let why = "It has an internal note of an inbox in it, answers one, or is one ($memo): notes are never sent. \
                Take the note out of the message, and send it then.";
     SetError::new(SetErrorKind::ForbiddenToSend, why)

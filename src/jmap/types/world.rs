@@ -11,7 +11,7 @@ use crate::jmap::session::tests::{account, session};
 use crate::jmap::session::{Account, SessionData};
 use crate::mail::message::{self, Added};
 use crate::mail::{ingest, mailbox};
-use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
+use crate::store::rows::mail::{EmailRow, Origin};
 use crate::store::{Read, Store, StoreOptions, Txn};
 use crate::types::{AccountId, Clock, EmailId, Keyword, MailboxId, MemberRole, Millis, Random, UtcDate};
 use serde_json::{Value, json};
@@ -87,9 +87,7 @@ impl World {
     pub fn destroy(&self, email: EmailId) {
         self.write(|txn| {
             let row = (txn as &dyn Read).row::<EmailRow>(ACCOUNT, email).unwrap().unwrap();
-            let stored = (txn as &dyn Read).row::<StoredMessage>(ACCOUNT, email).unwrap().unwrap();
-            let keys = ingest::thread_keys(&stored.message);
-            message::destroy(txn, ACCOUNT, email, &row, &keys).unwrap();
+            message::destroy(txn, ACCOUNT, email, &row).unwrap();
         });
     }
 
