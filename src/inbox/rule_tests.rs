@@ -220,7 +220,13 @@ fn what_follows_from_an_event_says_from_which() {
         let expected = because.map(|(reason, of)| Explain { reason, of });
         assert!(!logged.is_empty() && logged.iter().all(|one| *one == expected), "{event:?}: {logged:?}");
     }
-    // What came itself is explained by nothing: its entry says it.
+}
+
+/// Its entry says it.
+#[test]
+fn what_came_itself_is_explained_by_nothing() {
+    let inbox = Inbox::new();
+    let (now, mail_actor) = (T0 + 10, Actor::System(Cause::Mail));
     let row = inbox.conversation(Status::Closed);
     let first = inbox.apply(&row, Event::Inbound(mail(now)), mail_actor, now).unwrap().effects.remove(0);
     assert!(matches!(

@@ -51,8 +51,35 @@ fn day() -> Day {
     house.deliver(&["support@x.example", "ann@x.example"], "first", "");
     house.deliver(&["support@x.example"], "second", "References: <other@c.example>\r\n");
     let file = PreparedBlob::of(b"a file").unwrap();
-    let lock = house.at_desk(house.bob, MemberRole::Agent, |desk| {
-        desk.txn.put_blob(&file)?;
+    let lock = work_of_bob(&house, &file);
+    let reply = |n: u32, to: &str| {
+        format!(
+            "From: support@x.example\r\nTo: carl@c.example\r\nSubject: {n}\r\nMessage-ID: <{n}@x.example>\r\nIn-Reply-To: <{to}@c.example>\r\n\r\nAnswer {n}\r\n"
+        )
+    };
+    let sent = house.send(house.draft(&reply(1, "none")), None);
+    let scheduled = house.send(house.draft(&reply(2, "nothing")), Some(UNTIL));
+    let other = house.send(house.draft(&reply(3, "nobody")), None);
+    rows_by_hand(&house, &file, (&sent, &other));
+    house.deliver(&["support@x.example"], "third", "");
+    house.at_desk(house.bob, MemberRole::Agent, |desk| {
+        let third: EmailRow = row(desk.txn, desk.account, EmailId(6));
+        desk.merge(third.conversation.unwrap(), OPEN, Expect::default())
+    });
+    let list = directory_by_hand(&house);
+    house.at_desk(house.ann, MemberRole::Admin, |desk| {
+        let settings = InboxSettingsRow { notes_as_memos: true, ..desk.settings.clone() };
+        desk.set_settings(settings, "notesAsMemos")
+    });
+    crate::inbox::sweep::run(&house.server.store, &house.server.directory.current(), Retention::default())
+        .unwrap();
+    Day { file: file.hash, detached: other.id, scheduled, lock, list, house }
+}
+
+/// A note that was edited, a conversation that sleeps, and a lock.
+fn work_of_bob(house: &House, file: &PreparedBlob) -> LockId {
+    house.at_desk(house.bob, MemberRole::Agent, |desk| {
+        desk.txn.put_blob(file)?;
         uploads::add(desk.txn, desk.account, house.bob, &file.hash, file.size)?;
         let blob = BlobId { root: BlobRoot::Content(file.hash), part: None };
         assert!(blob::exists(desk.read(), desk.account, Some(house.bob), &blob)?);
@@ -70,15 +97,11 @@ fn day() -> Day {
         };
         desk.apply(SNOOZED, &Event::Set { change, expect: Expect::default() }, vec![])?;
         Ok(desk.acquire_lock(Ask { conversation: OPEN, seconds: None, force: false })?.0)
-    });
-    let reply = |n: u32, to: &str| {
-        format!(
-            "From: support@x.example\r\nTo: carl@c.example\r\nSubject: {n}\r\nMessage-ID: <{n}@x.example>\r\nIn-Reply-To: <{to}@c.example>\r\n\r\nAnswer {n}\r\n"
-        )
-    };
-    let sent = house.send(house.draft(&reply(1, "none")), None);
-    let scheduled = house.send(house.draft(&reply(2, "nothing")), Some(UNTIL));
-    let other = house.send(house.draft(&reply(3, "nobody")), None);
+    })
+}
+
+/// What else an inbox and an account may have.
+fn rows_by_hand(house: &House, file: &PreparedBlob, (sent, other): (&Submitted, &Submitted)) {
     house.write(house.inbox, |txn| {
         let eyes = viewer::ensure(txn, house.inbox, house.bob).unwrap();
         let before: EmailRow = row(txn, house.inbox, EmailId(1));
@@ -107,6 +130,10 @@ fn day() -> Day {
         let limits = QuotaLimitsRow { octets: Some(QuotaLimit::hard(1 << 30)), messages: None };
         quota::set_limits(txn, house.own, &limits).unwrap();
     });
+}
+
+/// A password of an inbox, a push subscription, a team and a distribution list, which it gives.
+fn directory_by_hand(house: &House) -> AccountId {
     let secret = crate::auth::credentials::hash(&house.server.directory.current(), "pr").unwrap_or([3; 32]);
     let inbox = Some(house.inbox);
     let password =
@@ -114,11 +141,6 @@ fn day() -> Day {
     house.write(DIRECTORY, |txn| {
         let id = CredentialId(txn.allot(DIRECTORY, |next| &mut next.credential).unwrap());
         txn.insert(DIRECTORY, id, &password).unwrap();
-    });
-    house.deliver(&["support@x.example"], "third", "");
-    house.at_desk(house.bob, MemberRole::Agent, |desk| {
-        let third: EmailRow = row(desk.txn, desk.account, EmailId(6));
-        desk.merge(third.conversation.unwrap(), OPEN, Expect::default())
     });
     let push = PushSubscriptionRow {
         login: LoginRow { principal: house.bob, inbox: None, credential: None, password: None },
@@ -154,12 +176,7 @@ fn day() -> Day {
         txn.allot(list, |next| &mut next.submission).unwrap();
         lists::note(txn, list, 1, "550 5.1.1 nobody").unwrap();
     });
-    house.at_desk(house.ann, MemberRole::Admin, |desk| {
-        let settings = InboxSettingsRow { notes_as_memos: true, ..desk.settings.clone() };
-        desk.set_settings(settings, "notesAsMemos")
-    });
-    crate::inbox::sweep::run(&house.server.store, &view, Retention::default()).unwrap();
-    Day { file: file.hash, detached: other.id, scheduled, lock, list, house }
+    list
 }
 
 /// What `check` says of the store with changes that are made behind the back of every floor.
@@ -288,7 +305,7 @@ fn show(day: &Day, cases: &[(Corrupt, &[&str])]) {
 }
 
 #[test]
-fn mail_that_disagrees_is_told() {
+fn lists_of_emails_that_disagree_are_told() {
     let day = day();
     let cases: &[(Corrupt, &[&str])] = &[
         (
@@ -321,6 +338,14 @@ fn mail_that_disagrees_is_told() {
             },
             &["OWN: AllEmails has eb in another Thread than tb"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn mailboxes_that_disagree_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| {
                 edit::<MailboxCountsRow>(txn, day.house.own, MailboxId(1), |row| row.unread_emails = 7)
@@ -350,6 +375,14 @@ fn mail_that_disagrees_is_told() {
             |txn, day| edit::<MailboxRow>(txn, day.house.own, MailboxId(2), |row| row.name = "Inbox".into()),
             &["OWN: mc and mb are siblings with the same name"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn emails_that_disagree_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| {
                 edit::<EmailRow>(txn, day.house.own, EmailId(1), |row| {
@@ -408,7 +441,7 @@ fn place(txn: &Txn<'_>, account: AccountId) -> Place {
 }
 
 #[test]
-fn submissions_and_identities_that_disagree_are_told() {
+fn identities_that_disagree_are_told() {
     let day = day();
     let cases: &[(Corrupt, &[&str])] = &[
         (
@@ -425,6 +458,14 @@ fn submissions_and_identities_that_disagree_are_told() {
                 "INBOX: ij is something to pdd, who doesn't exist",
             ],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn submissions_that_disagree_with_the_queue_and_timers_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| txn.delete_at(keys::due(Kind::Queue, START, day.house.inbox, 0, day.detached.0)),
             &["INBOX: sd waits for the relay, and isn't in the queue"],
@@ -462,6 +503,14 @@ fn submissions_and_identities_that_disagree_are_told() {
             },
             &["INBOX: sc is scheduled, and nothing says what its release must know"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn submissions_that_disagree_with_emails_and_content_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| {
                 let row = &day.scheduled.row;
@@ -548,6 +597,14 @@ fn conversations_that_disagree_are_told() {
             },
             &["INBOX: cb names cdd, which doesn't exist"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn timers_and_locks_that_disagree_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| {
                 txn.delete_at(keys::due(
@@ -601,6 +658,14 @@ fn conversations_that_disagree_are_told() {
             },
             &["INBOX: cc has the lock lb, which is another's or doesn't exist"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn what_a_conversation_has_and_disagrees_is_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::ConversationEmail, OPEN.0, 1)),
             &["INBOX: eb is in cb, which hasn't got it", "INBOX: cb counts 2 messages and has 1"],
@@ -619,6 +684,14 @@ fn conversations_that_disagree_are_told() {
             },
             &["INBOX: tb leads to cdd, which doesn't exist"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn notes_and_memos_that_disagree_are_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| txn.delete_at(keys::pair(day.house.inbox, Kind::NoteMention, day.house.ann.0, 1)),
             &["account ac: nb mentions pb, who can't find it"],
@@ -669,6 +742,14 @@ fn conversations_that_disagree_are_told() {
             },
             &["INBOX: cb has nj, which is elsewhere or doesn't exist"],
         ),
+    ];
+    show(&day, cases);
+}
+
+#[test]
+fn what_the_gate_remembers_and_disagrees_is_told() {
+    let day = day();
+    let cases: &[(Corrupt, &[&str])] = &[
         (
             |txn, day| {
                 let refusal = RefusalRow::Block(Block { at: START, emails: vec![] });
