@@ -364,3 +364,39 @@ async fn nothing_that_has_a_memo_in_it_is_ever_sent_from_any_account() {
     assert!(!taken[0].text().contains("tell her"));
     server.check();
 }
+
+/// What the server writes by itself is no way out either.
+#[tokio::test]
+async fn no_automatic_mail_has_a_memo_in_it() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    let ann = server.client("ann@x.example").await;
+    let (_, conversation) = begun(&server, &ann).await;
+    show(&ann, true).await;
+    note(&ann, &conversation, None, "Don't tell her").await;
+    let quote = text(&memos(&ann).await[0]).to_owned();
+    // A notification of disposition that somebody writes it into.
+    let asks = format!("Disposition-Notification-To: {CUSTOMER}\r\n");
+    let text = message("asks@customer.example", CUSTOMER, SUPPORT, "Read?", "Did you?");
+    assert!(server.deliver(CUSTOMER, &[SUPPORT], &format!("{asks}{text}")).await.starts_with("250 "));
+    let email = emails(&ann).await.last().unwrap().clone();
+    let send = json!({"identityId": identity(&ann).await, "send": {"k": {
+        "forEmailId": email, "textBody": quote, "disposition": {
+            "actionMode": "manual-action", "sendingMode": "mdn-sent-manually", "type": "displayed"
+        }
+    }}});
+    let using = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail", "urn:ietf:params:jmap:mdn"];
+    let told = ann.call_with(&using, "MDN/send", send).await;
+    assert_eq!(told["notSent"]["k"]["type"], "forbidden", "{told}");
+    // An acknowledgement that somebody copied it into; one without goes out.
+    for (id, acknowledgement) in [("marked", quote.as_str()), ("clean", "We got it.")] {
+        let set = json!({"update": {"singleton": {"acknowledgement": acknowledgement}}});
+        assert!(ann.call("InboxSettings/set", set).await["updated"].is_object());
+        let from = format!("{id}@other.example");
+        let text = message(&format!("{id}@other.example"), &from, SUPPORT, id, "Hello");
+        assert!(server.deliver(&from, &[SUPPORT], &text).await.starts_with("250 "));
+    }
+    let taken = relay.wait_for(1).await;
+    assert_eq!((taken.len(), &taken[0].rcpts), (1, &vec!["<clean@other.example>".to_owned()]));
+    server.check();
+}
