@@ -45,6 +45,21 @@ struct Going {
     route: Vec<usize>,
 }
 
+/// What decides which way a submission goes.
+struct Way {
+    /// The domain that it is sent from.
+    sender: String,
+    /// The relay that may have it already, and so is the only one to ask.
+    only: Option<String>,
+    /// The domain of the recipient.
+    domain: String,
+}
+
+/// Those that were due and found no room, with when they were due: what was read of them holds until that
+/// changes, so that a long queue isn't read again at the end of each handover. At most as many as are
+/// looked at ahead.
+type Waiting = Arc<Mutex<BTreeMap<(AccountId, u32), (Millis, Option<Way>)>>>;
+
 /// What goes out now.
 type Picked = Vec<(Due, Going)>;
 
@@ -61,11 +76,12 @@ pub async fn run(
     }
     let links = Arc::new(links);
     let running = Running::default();
+    let waiting = Waiting::default();
     let ended = Arc::new(Notify::new());
     let mut handovers = JoinSet::new();
     while !*stopping.borrow() {
-        let looking = Arc::clone(&running);
-        let found = server.blocking(move |server| pick(server, &looking)).await;
+        let (looking, known) = (Arc::clone(&running), Arc::clone(&waiting));
+        let found = server.blocking(move |server| pick(server, &looking, &known)).await;
         let (picked, next) = found.unwrap_or_else(|error| {
             tracing::error!(%error, "the relay queue could not be read");
             (Vec::new(), None)
@@ -114,7 +130,7 @@ impl Drop for Place {
 /// What goes out now, longest waiting first, and when the next is due. No relay has more than its
 /// share of the handovers, and no domain more than its share of a relay's, so that a slow one holds
 /// up nobody else.
-fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Millis>)> {
+fn pick(server: &Server, running: &Running, waiting: &Waiting) -> StoreResult<(Picked, Option<Millis>)> {
     let snapshot = server.store.snapshot();
     let read: &dyn Read = &snapshot;
     if outbound::is_paused(read)? {
@@ -122,7 +138,8 @@ fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Milli
     }
     let now = server.store.clock.now();
     let mut taken = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut picked = Vec::new();
+    let mut known = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
+    let (mut picked, mut passed_over) = (Vec::new(), BTreeMap::new());
     for due in outbound::due(read, now, limits::RELAY_LOOK_AHEAD_MAX)? {
         if taken.len() >= limits::RELAY_HANDOVERS_MAX {
             break;
@@ -131,31 +148,39 @@ fn pick(server: &Server, running: &Running) -> StoreResult<(Picked, Option<Milli
         if taken.contains_key(&key) {
             continue;
         }
-        let going = way(server, read, due, &taken)?;
+        let way = match known.remove(&key) {
+            Some((at, way)) if at == due.at => way,
+            _ => way(read, due)?,
+        };
+        let going = going(server, &way, &taken);
         if has_room(server, &going, &taken) {
             taken.insert(key, going.clone());
             picked.push((due, going));
+        } else {
+            passed_over.insert(key, (due.at, way));
         }
     }
+    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = passed_over;
     Ok((picked, outbound::next_due(read, now)?))
 }
 
-/// Which relays a submission goes to, by its sender and by where it may be already.
-fn way(
-    server: &Server,
-    read: &dyn Read,
-    due: Due,
-    taken: &BTreeMap<(AccountId, u32), Going>,
-) -> StoreResult<Going> {
-    let Some((row, _)) = outbound::load(read, due.account, due.submission)? else {
-        return Ok(Going { domain: String::new(), route: Vec::new() });
-    };
+/// What decides the way of a submission; `None` where it is gone.
+fn way(read: &dyn Read, due: Due) -> StoreResult<Option<Way>> {
+    let Some((row, _)) = outbound::load(read, due.account, due.submission)? else { return Ok(None) };
     let note = outbound::note(read, due.account, due.submission)?;
-    let only = note.handed_to.filter(|_| note.uncertain > 0);
+    Ok(Some(Way {
+        sender: sender_domain(read, due.account, &row)?,
+        only: note.handed_to.filter(|_| note.uncertain > 0),
+        domain: outbound::domain(&row),
+    }))
+}
+
+/// Which relays a submission goes to now, by its sender and by where it may be already.
+fn going(server: &Server, way: &Option<Way>, taken: &BTreeMap<(AccountId, u32), Going>) -> Going {
+    let Some(way) = way else { return Going { domain: String::new(), route: Vec::new() } };
     let busy = |number: usize| taken.values().filter(|one| one.route.first() == Some(&number)).count();
-    let sender = sender_domain(read, due.account, &row)?;
-    let route = server.relays.route(&sender, only.as_deref(), server.store.clock.now(), busy);
-    Ok(Going { domain: outbound::domain(&row), route })
+    let route = server.relays.route(&way.sender, way.only.as_deref(), server.store.clock.now(), busy);
+    Going { domain: way.domain.clone(), route }
 }
 
 /// The domain that decides which relay carries a message: that of the envelope sender, and where it
