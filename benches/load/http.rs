@@ -81,10 +81,10 @@ impl Http {
         }
     }
 
-    /// Opens an EventSource channel for Email, and gives its lines from here on.
-    pub fn events(mut self) -> Outcome<BufReader<TcpStream>> {
+    /// Opens an EventSource channel for the types, and gives its lines from here on.
+    pub fn events(mut self, types: &str) -> Outcome<BufReader<TcpStream>> {
         let request = format!(
-            "GET /jmap/eventsource?types=Email&closeafter=no&ping=0 HTTP/1.1\r\nHost: bench\r\n\
+            "GET /jmap/eventsource?types={types}&closeafter=no&ping=0 HTTP/1.1\r\nHost: bench\r\n\
              Authorization: {}\r\n\r\n",
             self.authorization
         );

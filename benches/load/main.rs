@@ -16,6 +16,7 @@ mod http;
 mod idle;
 mod letters;
 mod operations;
+mod presence;
 mod queue;
 mod server;
 mod smtp;

@@ -5,7 +5,7 @@ use crate::letters::{RARE_WORD, SECOND_WORD, TENTH_WORD};
 use crate::server::Server;
 use crate::smtp::Gateway;
 use crate::table::{Spread, row};
-use crate::{Load, Outcome, team};
+use crate::{Load, Outcome, presence, team};
 use serde_json::{Value, json};
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -59,6 +59,7 @@ pub fn measure(server: &Server, load: &mut Load, size: usize) -> Outcome<()> {
     changes(server, &mut http, &place, load, size)?;
     keywords(server, &mut http, &place, size)?;
     team::measure(server, &place.account, size)?;
+    presence::measure(server, &place.account, size)?;
     events(server, load, size)
 }
 
@@ -187,7 +188,7 @@ fn keywords(server: &Server, http: &mut Http, place: &Place, size: usize) -> Out
 
 /// From the 250 of a message to the event that tells of it.
 fn events(server: &Server, load: &mut Load, size: usize) -> Outcome<()> {
-    let mut lines = server.client()?.events()?;
+    let mut lines = server.client()?.events("Email")?;
     let (told, tells) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();

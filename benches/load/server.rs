@@ -17,6 +17,11 @@ const PASSWORD: &str = "a long secret for the bench";
 /// Ticks in which the kernel counts CPU time (USER_HZ, the same on every Linux that we run on).
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// The address of a person: Ann, and the colleagues that a bench adds.
+pub fn member(number: usize) -> String {
+    if number == 0 { "ann@bench.example".into() } else { format!("colleague{number}@bench.example") }
+}
+
 /// A server that may be stopped and started again on its folder.
 pub struct Server {
     folder: TempDir,
@@ -110,10 +115,24 @@ impl Server {
         Ok(())
     }
 
-    /// A JMAP connection of the inbox's member.
+    /// A JMAP connection of the inbox's admin.
     pub fn client(&self) -> Outcome<Http> {
-        let secret = BASE64_STANDARD.encode(format!("ann@bench.example:{PASSWORD}"));
+        self.client_of(&member(0))
+    }
+
+    /// A JMAP connection of a person.
+    pub fn client_of(&self, email: &str) -> Outcome<Http> {
+        let secret = BASE64_STANDARD.encode(format!("{email}:{PASSWORD}"));
         Http::connect(self.http, &format!("Basic {secret}"))
+    }
+
+    /// One more agent of the inbox; who is there already stays.
+    pub fn add_colleague(&self, email: &str) -> Outcome<()> {
+        if self.client_of(email)?.get("/.well-known/jmap").is_ok() {
+            return Ok(());
+        }
+        self.administer(&["person", "add", email, "--name", email, "--password-stdin", "--no-mailbox"])?;
+        self.administer(&["inbox", "member", "add", "support@bench.example", &format!("{email}:agent")])
     }
 
     /// User and system time of the process so far.
