@@ -8,9 +8,9 @@ use crate::store::StoreOptions;
 use crate::store::error::{StoreError, StoreResult};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, DB, DBCompressionType, DBRecoveryMode, FlushOptions, Options, ReadOptions, WriteBatch,
-    WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily,
+    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRecoveryMode, FlushOptions,
+    LruCacheOptions, Options, ReadOptions, WriteBatch, WriteBufferManager,
 };
 use std::path::Path;
 
@@ -18,13 +18,18 @@ use std::path::Path;
 const BLOB_GC_AGE_CUTOFF: f64 = 0.25;
 const BLOB_GC_AGE: &str = "blob_garbage_collection_age_cutoff";
 
+/// The block cache has 2 to the power of this many shards, each with a lock.
+const BLOCK_CACHE_SHARD_BITS: i32 = 2;
+/// A part of an index or a filter.
+const METADATA_BLOCK_BYTES: usize = 8 * 1024;
+
 pub struct Rocks {
     db: DB,
 }
 
 impl Rocks {
     pub fn open(dir: &Path, options: &StoreOptions) -> StoreResult<Self> {
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let cache = block_cache(options.block_cache_bytes);
         let buffers = WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false);
         let mut db_options = Options::default();
         db_options.create_if_missing(true);
@@ -141,11 +146,25 @@ impl Rocks {
     }
 }
 
+/// A shard takes nothing that is larger than itself, so they are few: one for some threads at once.
+fn block_cache(bytes: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(BLOCK_CACHE_SHARD_BITS);
+    Cache::new_lru_cache_opts(&options)
+}
+
 fn family_options(cf: Cf, cache: &Cache, options: &StoreOptions) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(if cf == Cf::Rows { 8 * 1024 } else { 16 * 1024 });
+    // Index and filter of a file are in parts, each cached by itself: one part that covers a whole file has
+    // up to some megabytes, finds no room beside others, and is then read from the file at each get.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
     table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(5);
     if matches!(cf, Cf::Rows | Cf::BlobInfo | Cf::Blobs) {
