@@ -11,7 +11,7 @@ use crate::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use crate::store::rows::quota::{QuotaLimit, Quotas};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::types::{Clock, Random};
-use crate::wire::client_roots::ClientRoots;
+use crate::wire::client_roots::{ClientRoots, RootsError};
 use crate::wire::dkim_keys::{self, KeyError};
 use crate::wire::listeners::{Addresses, ListenError, Listeners, LmtpAddress};
 use crate::wire::push::guard::Guard;
@@ -47,6 +47,8 @@ pub enum AppError {
     Dkim(#[from] KeyError),
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    #[error("client_roots: {0}")]
+    ClientRoots(#[from] RootsError),
     #[error("{what}: {error}")]
     Io { what: &'static str, error: std::io::Error },
 }
@@ -89,6 +91,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     let relays = relay_configs(config)?;
     let keys = dkim_keys::open(&config.dkim)?;
     let certificate = config.tls.as_ref().map(|(chain, key)| Certificate::open(chain, key)).transpose()?;
+    let clients = config.client_roots.as_deref().map(ClientRoots::open).transpose()?;
     let addresses = Addresses {
         http: config.http,
         https: config.https,
@@ -114,7 +117,7 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     tasks.push(("push", tokio::spawn(push)));
     let smtp = smtp_in::serve(
         sockets.mail,
-        smtp_config(config, certificate.as_ref())?,
+        smtp_config(config, certificate.as_ref(), clients.clone())?,
         hooks(&server),
         Arc::clone(&server.store.metrics),
         stopping.clone(),
@@ -127,6 +130,10 @@ async fn serve(config: &Config, server: Arc<Server>) -> Result<(), AppError> {
     if let Some(certificate) = &certificate {
         let (certificate, stopping) = (Arc::clone(certificate), stopping.clone());
         tasks.push(("tls", tokio::spawn(async move { certificate.keep(stopping).await })));
+    }
+    if let Some(clients) = clients {
+        let stopping = stopping.clone();
+        tasks.push(("client_roots", tokio::spawn(async move { clients.keep(stopping).await })));
     }
     if !config.dkim.is_empty() {
         let stopping = stopping.clone();
@@ -251,12 +258,13 @@ pub fn unusable(config: &Config) -> Vec<(&'static str, AppError)> {
     let tls = certificate.and_then(|certificate| {
         certificate.map(|certificate| certificate.server_config(&[], None)).transpose().map(drop)
     });
+    let clients = config.client_roots.as_deref().map(ClientRoots::open).transpose();
     [
         ("relay", relay_configs(config).map(drop)),
         ("dkim", dkim_keys::open(&config.dkim).map(drop).map_err(AppError::from)),
         ("push_roots", push_config(config).map(drop)),
         ("tls_certificate", tls.map_err(AppError::from)),
-        ("client_roots", client_roots(config).map(drop).map_err(AppError::from)),
+        ("client_roots", clients.map(drop).map_err(AppError::from)),
     ]
     .into_iter()
     .filter_map(|(key, done)| done.err().map(|error| (key, error)))
@@ -275,15 +283,11 @@ fn push_config(config: &Config) -> Result<PushConfig, AppError> {
     })
 }
 
-fn client_roots(config: &Config) -> Result<Option<ClientRoots>, TlsError> {
-    config
-        .client_roots
-        .as_deref()
-        .map(|pem| ClientRoots::read(pem).map_err(TlsError::ClientRoots))
-        .transpose()
-}
-
-fn smtp_config(config: &Config, certificate: Option<&Arc<Certificate>>) -> Result<SmtpConfig, TlsError> {
+fn smtp_config(
+    config: &Config,
+    certificate: Option<&Arc<Certificate>>,
+    clients: Option<ClientRoots>,
+) -> Result<SmtpConfig, TlsError> {
     let mut smtp = SmtpConfig::new(config.hostname.clone());
     if let Some(max) = config.smtp_connections_max {
         smtp.limits.connections_max = max;
@@ -295,9 +299,8 @@ fn smtp_config(config: &Config, certificate: Option<&Arc<Certificate>>) -> Resul
         smtp.limits.gateways.clone_from(gateways);
     }
     smtp.peers = config.peers.clone();
-    smtp.peers.clients = client_roots(config)?;
-    let clients = smtp.peers.clients.as_ref();
-    smtp.tls = certificate.map(|certificate| certificate.server_config(&[], clients)).transpose()?;
+    smtp.tls = certificate.map(|certificate| certificate.server_config(&[], clients.as_ref())).transpose()?;
+    smtp.peers.clients = clients;
     Ok(smtp)
 }
 

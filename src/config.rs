@@ -90,7 +90,8 @@ pub struct RawConfig {
     /// Networks that may deliver without a login. Default: everybody who connects.
     pub deliver_from: Option<Vec<String>>,
     /// Certificates in PEM of authorities: a client of SMTP that shows one that they signed, over TLS, may deliver,
-    /// too, wherever it is. Needs `deliver_from`, which may be empty, and the certificate.
+    /// too, wherever it is. Needs `deliver_from`, which may be empty, and the certificate. It is read again when
+    /// it changes, and by SIGHUP.
     pub client_roots: Option<PathBuf>,
     /// Whether a person's address and password let anybody else deliver, by AUTH over TLS. Default false.
     pub smtp_login: Option<bool>,
@@ -199,8 +200,8 @@ pub struct Config {
     pub push_contact: Option<String>,
     pub gateways: Option<Vec<IpNetwork>>,
     pub peers: PeerRules,
-    /// Certificates in PEM.
-    pub client_roots: Option<Vec<u8>>,
+    /// A file of certificates in PEM.
+    pub client_roots: Option<PathBuf>,
     pub trust: TrustRules,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
@@ -492,11 +493,11 @@ fn client_roots(
     path: Option<PathBuf>,
     deliver_from: &Option<Vec<String>>,
     certificate: &Option<PathBuf>,
-) -> Result<Option<Vec<u8>>, ConfigError> {
+) -> Result<Option<PathBuf>, ConfigError> {
     let why = match (&path, deliver_from, certificate) {
         (Some(_), None, _) => "without deliver_from everybody may deliver; [] lets in nobody by address",
         (Some(_), _, None) => "a client shows a certificate over TLS: it needs tls_certificate and tls_key",
-        _ => return read_pem("client_roots", path),
+        _ => return Ok(path),
     };
     Err(wrong("client_roots", path.unwrap_or_default().display().to_string(), why))
 }

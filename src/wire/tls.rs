@@ -24,8 +24,6 @@ pub enum TlsError {
     NoCertificate { path: PathBuf },
     #[error("{} holds no private key in PEM", path.display())]
     NoKey { path: PathBuf },
-    #[error("the file of clients' authorities has no usable certificate: {0}")]
-    ClientRoots(String),
     #[error("the certificate and its key can't be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
