@@ -444,7 +444,7 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
     let keywords = brought.keywords.iter().filter(|keyword| !own(keyword)).cloned().collect();
     let new = prepared.email(
         brought.trace,
-        brought.mailboxes,
+        brought.mailboxes.clone(),
         keywords,
         brought.received_at,
         Origin::Client,
@@ -472,7 +472,24 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
             desk.begin(&prepared.summary.subject, None, &first, added.thread, Vec::new())?;
         }
     }
+    tell_where_it_went(desk, added.email, &brought.mailboxes)?;
     Ok(added)
+}
+
+/// A client reads of a new Email what it gave: that the conversation shows it elsewhere is told behind the state
+/// of the response, as every correction is.
+fn tell_where_it_went(
+    desk: &mut Desk<'_, '_>,
+    email: EmailId,
+    wanted: &BTreeSet<MailboxId>,
+) -> StoreResult<()> {
+    let row: Option<EmailRow> = desk.read().row(desk.account, email)?;
+    let Some(row) = row.filter(|row| row.mailboxes.iter().copied().collect::<BTreeSet<_>>() != *wanted)
+    else {
+        return Ok(());
+    };
+    desk.txn.correct(desk.account)?;
+    desk.txn.update(desk.account, email, &row)
 }
 
 /// Gives an Email the keywords as one member wants them for themself.

@@ -140,7 +140,7 @@ mod tests {
             Kind::IdSet => &["Id[Boolean]"],
             Kind::String => &["String"],
             Kind::Strings => &["String[]"],
-            Kind::StringSet => &["String[Boolean]"],
+            Kind::StringSet | Kind::KeywordSet => &["String[Boolean]"],
             Kind::Boolean => &["Boolean"],
             Kind::Int => &["Int"],
             Kind::UnsignedInt => &["UnsignedInt"],

@@ -58,7 +58,7 @@ static TABLE: TypeTable = TypeTable {
     properties: &[
         Property::ID,
         Property::mutable("title", Kind::String, Initial::Required),
-        Property::mutable("keywords", Kind::StringSet, Initial::EmptyObject),
+        Property::mutable("keywords", Kind::KeywordSet, Initial::EmptyObject),
         Property::immutable("parentId", Kind::Id, Initial::Null).or_null(),
         Property::mutable("relatedIds", Kind::IdSet, Initial::EmptyObject),
         Property::server("estimate", Kind::UnsignedInt),

@@ -34,6 +34,8 @@ pub enum Kind {
     Strings,
     /// String[Boolean] where every value is true.
     StringSet,
+    /// The same with keywords (RFC 8621 §4.1.1), in lower case when they are told.
+    KeywordSet,
     Boolean,
     Int,
     UnsignedInt,
@@ -163,7 +165,7 @@ impl Property {
             Kind::IdSet => (set(value), "must map ids to true"),
             Kind::String => (value.is_string(), "must be a string"),
             Kind::Strings => (strings(value), "must be an array of strings"),
-            Kind::StringSet => (set(value), "must map strings to true"),
+            Kind::StringSet | Kind::KeywordSet => (set(value), "must map strings to true"),
             Kind::Boolean => (value.is_boolean(), "must be true or false"),
             Kind::Int => (as_int(value).is_some(), "must be an integer"),
             Kind::UnsignedInt => (as_int(value).is_some_and(|n| n >= 0), "must be an integer of 0 or more"),

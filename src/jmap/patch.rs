@@ -56,8 +56,7 @@ pub fn apply(object: &mut Map<String, Value>, path: &Path<'_>) -> Result<(), Set
     for token in parents {
         parent = match parent.get_mut(token.as_ref()) {
             Some(Value::Object(members)) => members,
-            Some(Value::Array(_)) => return Err(invalid(&path.tokens.join("/"), "reaches into an array")),
-            _ => return Err(invalid(&path.tokens.join("/"), "is in something that does not exist")),
+            other => return Err(leads_nowhere(path, other.as_deref())),
         };
     }
     if path.value.is_null() {
@@ -69,10 +68,28 @@ pub fn apply(object: &mut Map<String, Value>, path: &Path<'_>) -> Result<(), Set
     Ok(())
 }
 
-/// What stands at the path now.
-pub fn find<'o>(object: &'o Map<String, Value>, path: &Path<'_>) -> Option<&'o Value> {
-    let (first, rest) = path.tokens.split_first()?;
-    rest.iter().try_fold(object.get(first.as_ref())?, |value, token| value.get(token.as_ref()))
+/// What stands at the path now, where [`apply`] could put something.
+pub fn find<'o>(object: &'o Map<String, Value>, path: &Path<'_>) -> Result<Option<&'o Value>, SetError> {
+    let Some((last, parents)) = path.tokens.split_last() else {
+        return Err(invalid("", "is empty"));
+    };
+    let mut parent = object;
+    for token in parents {
+        parent = match parent.get(token.as_ref()) {
+            Some(Value::Object(members)) => members,
+            other => return Err(leads_nowhere(path, other)),
+        };
+    }
+    Ok(parent.get(last.as_ref()))
+}
+
+/// What a path runs into is no object with members.
+fn leads_nowhere(path: &Path<'_>, found: Option<&Value>) -> SetError {
+    let why = match found {
+        Some(Value::Array(_)) => "reaches into an array",
+        _ => "is in something that does not exist",
+    };
+    invalid(&path.tokens.join("/"), why)
 }
 
 fn invalid(path: &str, why: &str) -> SetError {
@@ -126,8 +143,12 @@ mod tests {
             // Not prefixes of each other: whole tokens count.
             (json!({"a/b/c": 3, "a/b/cc": 4}), Some(json!({"c": 3, "cc": 4}))),
         ] {
-            let after = patched(&before, &object(patch.clone()));
-            assert_eq!(after.map(|after| after["a"]["b"].clone()), wanted, "{patch}");
+            let patch = object(patch.clone());
+            let after = patched(&before, &patch);
+            if let [one] = paths(&patch).unwrap_or_default().as_slice() {
+                assert_eq!(find(&before, one).is_ok(), after.is_some(), "{patch:?}");
+            }
+            assert_eq!(after.map(|after| after["a"]["b"].clone()), wanted, "{patch:?}");
         }
     }
 

@@ -114,7 +114,7 @@ pub fn update<T: Object>(
             }
             Some(property) if property.access != Access::Mutable => {
                 // RFC 8620 §5.3: a whole object may be sent back, as long as these are equal.
-                if patch::find(&current, path).unwrap_or(&Value::Null) != path.value {
+                if patch::find(&current, path)?.unwrap_or(&Value::Null) != path.value {
                     wrong.add(path.property(), "can't be changed");
                 }
             }
@@ -131,10 +131,8 @@ pub fn update<T: Object>(
         if path.is_whole() && path.value.is_null() {
             // RFC 8620 §5.3: null sets the default, where there is one.
             new.insert(path.property().to_owned(), property.default.value().unwrap_or(Value::Null));
-        } else if removes(property, path) {
-            patch::apply(&mut new, &Path { value: &Value::Null, tokens: path.tokens.clone() })?;
         } else {
-            patch::apply(&mut new, path)?;
+            patch::apply(&mut new, &member_path(property, path))?;
         }
     }
     for (path, property) in settable {
@@ -148,11 +146,21 @@ pub fn update<T: Object>(
     Ok((old, new))
 }
 
+/// The path of a set's member as it is meant. A keyword is the same in any case (RFC 8621 §4.1.1).
 /// `"mailboxIds/m1": false` takes the member out as null does: libraries say it so, and it can mean
 /// nothing else (spec/decisions/060-false-takes-a-member-out.md).
-fn removes(property: &Property, path: &Path<'_>) -> bool {
-    let is_set = matches!(property.kind, Kind::IdSet | Kind::StringSet);
-    is_set && path.tokens.len() == 2 && *path.value == Value::Bool(false)
+fn member_path<'p>(property: &Property, path: &Path<'p>) -> Path<'p> {
+    let mut path = path.clone();
+    let is_set = matches!(property.kind, Kind::IdSet | Kind::StringSet | Kind::KeywordSet);
+    if let ([_, member], true) = (path.tokens.as_mut_slice(), is_set) {
+        if property.kind == Kind::KeywordSet {
+            *member = member.to_ascii_lowercase().into();
+        }
+        if *path.value == Value::Bool(false) {
+            path.value = &Value::Null;
+        }
+    }
+    path
 }
 
 /// Puts real ids in place of creation ids and checks the kind.

@@ -122,7 +122,8 @@ pub async fn download(
         .await
         .map_err(store_problem)?;
     web.server.store.durable(ticket).await.map_err(store_problem)?;
-    answer(content.ok_or_else(not_found)?, &blob_id, &name, query.media_type.as_deref(), &headers)
+    let media_type = query.media_type.as_deref().filter(|given| !given.is_empty());
+    answer(content.ok_or_else(not_found)?, &blob_id, &name, media_type, &headers)
 }
 
 fn answer(

@@ -27,6 +27,8 @@ async fn what_is_uploaded_is_downloaded_whole_in_part_or_not_again() {
     let unnamed = ann.get(&format!("/jmap/download/{account}/{blob}/?type=text/plain")).await;
     assert_eq!((unnamed.status, unnamed.body.as_slice()), (200, &b"0123456789"[..]));
     assert_eq!(unnamed.header("content-disposition"), ["attachment"]);
+    let untyped = ann.get(&format!("/jmap/download/{account}/{blob}/x?type=")).await;
+    assert_eq!(untyped.header("content-type"), ["application/octet-stream"]);
     let tag = whole.header("etag")[0].to_owned();
     assert_eq!(tag, format!("\"{blob}\""));
 

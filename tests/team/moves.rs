@@ -57,6 +57,43 @@ async fn a_claim_by_a_move_is_told_to_the_next_one_in_plain_words() {
     server.check();
 }
 
+#[tokio::test]
+async fn a_message_that_its_conversation_shows_elsewhere_is_told_in_the_reply_and_by_changes() {
+    let server = office().await;
+    let bob = server.client("bob@x.example").await;
+    let known = boxes(&bob).await;
+    let (inbox, archive) = (&known["Inbox"], &known["Archive"]);
+    // What a member files begins a conversation that is closed: it is shown in Archive, not in Inbox.
+    let object = json!({
+        "mailboxIds": {inbox: true}, "subject": "Told by phone",
+        "bodyValues": {"t": {"value": "x"}}, "textBody": [{"partId": "t"}]
+    });
+    let made = bob.call_with(PLAIN, "Email/set", json!({"create": {"k": object}})).await;
+    let created = &made["created"]["k"];
+    assert_eq!(created["mailboxIds"], json!({archive: true}), "{made}");
+    let changes =
+        async |since: &Value| bob.call_with(PLAIN, "Email/changes", json!({"sinceState": since})).await;
+    let told = changes(&made["newState"]).await;
+    assert_eq!(told["updated"], json!([created["id"]]), "{told}");
+    let told = changes(&made["oldState"]).await;
+    assert_eq!((&told["created"], &told["updated"]), (&json!([created["id"]]), &json!([])));
+    // The reply of an import has four properties: there the next changes tell alone.
+    let raw = "From: a@customer.example\r\nSubject: Old\r\nMessage-ID: <old@x>\r\n\r\nx\r\n";
+    let path = format!("/jmap/upload/{}", bob.account);
+    let blob = bob.post(&path, "message/rfc822", raw.into()).await.json()["blobId"].take();
+    let import = json!({"emails": {"i": {"blobId": blob, "mailboxIds": {inbox: true}}}});
+    let made = bob.call_with(PLAIN, "Email/import", import).await;
+    let id = made["created"]["i"]["id"].as_str().unwrap_or_else(|| panic!("{made}"));
+    assert_eq!(places(&bob, id).await, set(&["Archive"]));
+    assert_eq!(changes(&made["newState"]).await["updated"], json!([id]));
+    // Where it is shown as it was put there is nothing to tell.
+    let drafts = json!({"mailboxIds": {&known["Drafts"]: true}, "keywords": {"$draft": true}});
+    let made = bob.call_with(PLAIN, "Email/set", json!({"create": {"k": drafts}})).await;
+    assert_eq!(made["created"]["k"].as_object().unwrap().len(), 4, "{made}");
+    assert_eq!(changes(&made["newState"]).await["updated"], json!([]));
+    server.check();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_parallel_claims_by_moves_exactly_one_wins_and_the_others_learn_who() {
     let server = office().await;

@@ -42,7 +42,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("blobId", Kind::Id),
         Property::server("threadId", Kind::Id),
         Property::mutable("mailboxIds", Kind::IdSet, Initial::Required),
-        Property::mutable("keywords", Kind::StringSet, Initial::EmptyObject),
+        Property::mutable("keywords", Kind::KeywordSet, Initial::EmptyObject),
         Property::server("size", Kind::UnsignedInt),
         Property::immutable("receivedAt", Kind::UtcDate, Initial::Computed),
         Property::immutable("messageId", Kind::Strings, Initial::Computed).or_null(),

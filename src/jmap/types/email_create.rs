@@ -128,11 +128,12 @@ impl Reading<'_> {
     }
 
     /// The header fields that an Email (its path is empty) or a part names. No field may be named
-    /// twice, none of Content-* by an Email, and a part's transfer encoding is the server's.
+    /// twice, be it by a property of its own, none of Content-* by an Email, and a part's transfer encoding is
+    /// the server's.
     fn headers(&mut self, object: &Map<String, Value>, path: &str) -> Vec<DraftHeader> {
         let is_part = !path.is_empty();
         let mut out: Vec<DraftHeader> = Vec::new();
-        let mut named: HashSet<String> = HashSet::new();
+        let mut named: HashSet<String> = if is_part { fields_of_properties(object) } else { HashSet::new() };
         for (property, value) in object {
             let convenience = || email_header::convenience(property).filter(|_| !is_part);
             let Some(header) = HeaderProperty::parse(property).or_else(convenience) else { continue };
@@ -179,7 +180,7 @@ impl Reading<'_> {
         let mut attachments = Vec::new();
         let given = properties.get("attachments").and_then(Value::as_array);
         for (at, part) in given.into_iter().flatten().enumerate() {
-            attachments.extend(self.part(part, &format!("attachments/{at}"), 0));
+            attachments.extend(self.part(part, &format!("attachments/{at}"), 0).map(as_attachment));
         }
         if text.is_none() && html.is_none() && attachments.is_empty() {
             return None;
@@ -350,6 +351,33 @@ impl Reading<'_> {
             }
         }
     }
+}
+
+/// What is given as an attachment and doesn't say otherwise reads as one again: without a disposition an image,
+/// a sound or a text may as well be content (RFC 8621 §4.1.4). What the HTML shows by its id stays so.
+fn as_attachment(mut part: DraftPart) -> DraftPart {
+    let says = |header: &DraftHeader| {
+        ["Content-Disposition", "Content-Id"].iter().any(|name| header.name.eq_ignore_ascii_case(name))
+    };
+    if part.disposition.is_none() && part.cid.is_none() && !part.headers.iter().any(says) {
+        part.disposition = Some("attachment".to_owned());
+    }
+    part
+}
+
+/// The header fields that properties of a part stand for, in lower case.
+fn fields_of_properties(part: &Map<String, Value>) -> HashSet<String> {
+    let fields = [
+        ("type", "content-type"),
+        ("charset", "content-type"),
+        ("disposition", "content-disposition"),
+        ("cid", "content-id"),
+        ("language", "content-language"),
+        ("location", "content-location"),
+    ];
+    let is_given = |property: &str| part.get(property).is_some_and(|value| !value.is_null());
+    let given = fields.into_iter().filter(|(property, _)| is_given(property));
+    given.map(|(_, field)| field.to_owned()).collect()
 }
 
 /// As [`under`]; a header property keeps its spelling.

@@ -61,10 +61,11 @@ impl SetObject for Email {
             );
         }
         let prepared = ingest::prepare(&raw, false)?;
+        let wanted = brought.mailboxes.clone();
         let added = bring(set.ctx, set.txn, set.account, &prepared, brought)?;
         let mut told = told(&added);
-        if is_memo {
-            told.extend(filed(set, added.email)?);
+        if set.account.is_inbox() {
+            told.extend(filed(set, added.email, is_memo, &wanted)?);
         }
         Ok(Created { id: added.email.to_string(), properties: told })
     }
@@ -141,14 +142,26 @@ pub(super) fn told(added: &Added) -> Map<String, Value> {
     told
 }
 
-/// What a memo has that its maker may have wanted otherwise (RFC 8620 §5.3).
-fn filed(set: &Call<'_, '_>, email: EmailId) -> Result<Map<String, Value>, Refusal> {
+/// What an inbox has made of a message otherwise than its maker wanted (RFC 8620 §5.3): of a memo, and of one that
+/// its conversation shows elsewhere.
+fn filed(
+    set: &Call<'_, '_>,
+    email: EmailId,
+    is_memo: bool,
+    wanted: &BTreeSet<MailboxId>,
+) -> Result<Map<String, Value>, Refusal> {
     let row: EmailRow = set.reader().row(set.account.id, email)?.ok_or(SetErrorKind::NotFound)?;
     let names = |all: Vec<String>| Value::Object(all.into_iter().map(|name| (name, true.into())).collect());
+    let mut filed = Map::new();
+    if is_memo || row.mailboxes.iter().copied().collect::<BTreeSet<_>>() != *wanted {
+        let mailboxes = row.mailboxes.iter().map(MailboxId::to_string);
+        filed.insert("mailboxIds".into(), names(mailboxes.collect()));
+    }
+    if !is_memo {
+        return Ok(filed);
+    }
     let eyes = viewer::eyes(set.reader(), set.account.id, set.ctx.member(set.account))?;
     let keywords = eyes.map(|eyes| eyes.keywords(email, &row)).unwrap_or_default();
-    let mut filed = Map::new();
-    filed.insert("mailboxIds".into(), names(row.mailboxes.iter().map(MailboxId::to_string).collect()));
     filed.insert("keywords".into(), names(keywords.into_iter().map(str::to_owned).collect()));
     filed.insert("receivedAt".into(), row.received_at.to_string().into());
     Ok(filed)

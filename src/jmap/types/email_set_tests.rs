@@ -129,6 +129,13 @@ fn every_wrong_part_of_a_create_is_named_by_its_path() {
             json!(["bodyStructure/header:Content-Transfer-Encoding"]),
         ),
         (part_with("header:Content-Type", json!("nonsense")), json!(["bodyStructure/header:Content-Type"])),
+        (
+            structure(json!({
+                "partId": "t", "type": "text/plain", "header:Content-Type": " text/html",
+                "disposition": "inline", "header:Content-Disposition:asText": "attachment"
+            })),
+            json!(["bodyStructure/header:Content-Type", "bodyStructure/header:Content-Disposition:asText"]),
+        ),
         (part_with("header:Date:asText", json!("x")), json!(["bodyStructure/header:Date:asText"])),
         (structure(json!({"subParts": []})), json!(["bodyStructure/subParts"])),
         (
@@ -219,6 +226,49 @@ fn an_attachment_may_come_as_text() {
     assert_eq!((&attachment["type"], &attachment["charset"]), (&json!("image/svg+xml"), &Value::Null));
     assert_eq!((&attachment["size"], &attachment["language"]), (&json!(6), &json!(["US"])));
     assert_eq!(email["textBody"].as_array().map(Vec::len), Some(1));
+}
+
+/// Without a disposition an image or a text in mixed parts is content by RFC 8621 §4.1.4.
+#[test]
+fn what_is_given_as_an_attachment_reads_as_one_unless_it_says_otherwise() {
+    let world = World::new();
+    let blob = world.upload(b"content");
+    let part = |more: Value| {
+        let mut part = json!({"blobId": blob, "type": "image/png"});
+        part.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        part
+    };
+    let id = world.created(json!({
+        "textBody": [{"partId": "t"}], "bodyValues": {"t": {"value": "x"}},
+        "attachments": [
+            part(json!({})), part(json!({"type": "text/plain"})), part(json!({"disposition": "inline"})),
+            part(json!({"header:Content-Disposition": " inline"})), part(json!({"cid": "a@b"})),
+        ],
+    }));
+    let email = world.get(&id, json!(["attachments", "hasAttachment", "bodyStructure"]));
+    let listed = |list: &Value| {
+        list.as_array().unwrap().iter().map(|part| part["disposition"].clone()).collect::<Value>()
+    };
+    assert_eq!(listed(&email["attachments"]), json!(["attachment", "attachment"]));
+    assert_eq!(email["hasAttachment"], json!(true));
+    let all = listed(&email["bodyStructure"]["subParts"]);
+    assert_eq!(all, json!([null, "attachment", "attachment", "inline", "inline", null]));
+}
+
+#[test]
+fn a_keyword_is_the_same_in_any_case() {
+    let world = World::new();
+    world.add(MESSAGE, &[1], &[], 5);
+    for (patch, keywords) in [
+        (json!({"keywords/Foo": true, "keywords/bar": true}), json!({"bar": true, "foo": true})),
+        (json!({"keywords/FOO": null}), json!({"bar": true})),
+        (json!({"keywords/BAR": true}), json!({"bar": true})),
+        (json!({"keywords/bAr": false}), json!({})),
+    ] {
+        let told = world.answer("Email/set", json!({"update": {"eb": patch}}));
+        assert_eq!(told["updated"], json!({"eb": null}), "{patch}");
+        assert_eq!(world.get("eb", json!(["keywords"]))["keywords"], keywords, "{patch}");
+    }
 }
 
 #[test]

@@ -278,6 +278,19 @@ impl QueryObject for EmailSubmission {
     }
 }
 
+/// What results are sorted by. Ids are strings, which `i;ascii-casemap` compares (RFC 8620 §5.5).
+struct SortKeys {
+    email: String,
+    thread: String,
+    sent_at: UtcDate,
+}
+
+impl SortKeys {
+    fn of(row: &SubmissionRow) -> Self {
+        Self { email: row.email.to_string(), thread: row.thread.to_string(), sent_at: row.send_at }
+    }
+}
+
 /// The results in their order.
 fn matching(
     ctx: &Ctx,
@@ -285,13 +298,13 @@ fn matching(
     query: &Query<EmailSubmission>,
 ) -> Result<Vec<SubmissionId>, MethodError> {
     let range = keys::all(account.id, keys::Kind::Submission);
-    let mut rows: Vec<(u32, SubmissionRow)> = Vec::new();
+    let mut rows: Vec<(u32, SortKeys)> = Vec::new();
     let mut seen = 0;
     ctx.reader().scan_rows::<SubmissionRow>(&range, |key, row| {
         seen += 1;
         let passes = |filter: &Filter<Condition>| filter.matches(&mut |condition| condition.fits(&row));
         if query.filter.as_ref().is_none_or(passes) {
-            rows.push((keys::last_id(key).unwrap_or_default(), row));
+            rows.push((keys::last_id(key).unwrap_or_default(), SortKeys::of(&row)));
         }
         if seen <= limits::QUERY_IDS_MAX {
             std::ops::ControlFlow::Continue(())
@@ -308,7 +321,7 @@ fn matching(
             let one = match sort.by {
                 SortBy::EmailId => a.1.email.cmp(&b.1.email),
                 SortBy::ThreadId => a.1.thread.cmp(&b.1.thread),
-                SortBy::SentAt => a.1.send_at.cmp(&b.1.send_at),
+                SortBy::SentAt => a.1.sent_at.cmp(&b.1.sent_at),
             };
             order = order.then(if sort.ascending { one } else { one.reverse() });
         }

@@ -190,7 +190,7 @@ async fn update_and_destroy_refuse_precisely_and_change_nothing() {
     let both = json!({"update": {&email: {"keywords/$seen": true}}, "destroy": [&email]});
     let reply = client.call_with(PLAIN, "Email/set", both).await;
     assert_set(&reply, json!({"destroyed": [email], "notUpdated": {&email: only("willDestroy")}}));
-    // A null that takes nothing away, and a path through an array.
+    // A null that takes nothing away, and paths through an array and a text.
     assert!(
         server
             .deliver("m@c.example", &["ann@x.example"], &text.replace("one@", "two@"))
@@ -202,11 +202,15 @@ async fn update_and_destroy_refuse_precisely_and_change_nothing() {
     let nothing = json!({"update": {&other: {"keywords/$flagged": null}}});
     let reply = client.call_with(PLAIN, "Email/set", nothing).await;
     assert_set(&reply, json!({"updated": {&other: null}}));
-    let table = vec![(
-        "into an array",
-        json!({"update": {&other: {"from/0/email": "x@y.example"}}}),
-        invalid(&["from"], "from can't be changed"),
-    )];
+    let into = |path: &str, value: Value| json!({"update": {&other: {path: value}}});
+    let array = patch("from/0/email", "reaches into an array");
+    let text = patch("subject/x", "is in something that does not exist");
+    let table = vec![
+        ("into an array", into("from/0/email", json!("x@y.example")), array.clone()),
+        ("into an array for nothing", into("from/0/email", Value::Null), array),
+        ("to an end of an array", into("from/-", Value::Null), patch("from/-", "reaches into an array")),
+        ("into a text", into("subject/x", Value::Null), text),
+    ];
     refuses(&client, PLAIN, "Email/set", table).await;
     assert_ne!(archive, inbox);
     server.check();
