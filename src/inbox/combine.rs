@@ -9,6 +9,7 @@ use super::desk::{ConversationEmailRow, Desk, DeskResult};
 use super::intake;
 use super::machine::{Event, Expect};
 use super::merge::{self, Contents, MessageFacts, MessageKind};
+use super::moves;
 use super::notes;
 use super::refusal::Refusal;
 use super::scheduling;
@@ -17,7 +18,7 @@ use crate::mail::headers;
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::team::*;
 use crate::store::{Read, StoreResult, keys, rows};
-use crate::types::limits::MERGE_MESSAGES_MAX;
+use crate::types::limits::{CONVERSATION_MESSAGES_MAX, MERGE_MESSAGES_MAX};
 use crate::types::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,10 @@ impl Desk<'_, '_> {
         let notes = notes::of_conversation(self.read(), self.account, source, MERGE_MESSAGES_MAX + 1)?;
         if emails.len() + notes.len() > MERGE_MESSAGES_MAX {
             return Err(invalid("That conversation has too many messages and notes to be moved.").into());
+        }
+        // Both move at once from then on.
+        if from.message_count.saturating_add(target.message_count) > CONVERSATION_MESSAGES_MAX {
+            return Err(invalid("Together they would have too many messages for one conversation.").into());
         }
         let version = self.txn.modseq(self.account)?;
         self.transfer_all(source, into, &emails, &notes, true)?;
@@ -88,6 +93,11 @@ impl Desk<'_, '_> {
         if emails.len() + notes.len() > 2 * MERGE_MESSAGES_MAX {
             return Err(invalid("Too many messages came since to be moved back.").into());
         }
+        for email in &emails {
+            if scheduling::is_waiting(self.read(), self.account, *email)? {
+                return Err(invalid("A message that waits to be sent can't go back; cancel it first.").into());
+            }
+        }
         self.transfer_all(holder, source, &emails, &notes, false)?;
         for thread in &row.thread_ids {
             self.lead_thread_to(*thread, source)?;
@@ -101,7 +111,7 @@ impl Desk<'_, '_> {
         Ok(())
     }
 
-    /// Makes a conversation of its own from some messages of one.
+    /// Makes a conversation of its own from some messages of one, and the drafts that answer them.
     pub fn split(&mut self, emails: &[EmailId], subject: Option<String>) -> DeskResult<ConversationId> {
         self.actor.must_be_agent()?;
         let source = self.only_conversation_of(emails)?;
@@ -109,8 +119,13 @@ impl Desk<'_, '_> {
         if emails.len() > MERGE_MESSAGES_MAX {
             return Err(wrong_emails("Too many messages to be moved at once.").into());
         }
+        let drafts = self.drafts_that_answer(emails, source)?;
+        let moved: Vec<EmailId> = emails.iter().copied().chain(drafts).collect();
+        if moved.len() > 2 * MERGE_MESSAGES_MAX {
+            return Err(wrong_emails("Too many drafts answer these messages to be moved at once.").into());
+        }
         let id = ConversationId(self.txn.allot(self.account, |next| &mut next.conversation)?);
-        self.transfer_all(source, id, emails, &[], false)?;
+        self.transfer_all(source, id, &moved, &[], false)?;
         let contents = self.contents(id)?;
         if contents.message_count == 0 {
             return Err(wrong_emails("A conversation needs a message that isn't a draft.").into());
@@ -161,6 +176,44 @@ impl Desk<'_, '_> {
             }
         }
         Ok(only.ok_or_else(|| wrong_emails("A split names at least one message."))?)
+    }
+
+    /// The other drafts of a conversation that answer one of these messages: they are judged by the gate of what
+    /// they answer. Refused where one waits to be sent.
+    fn drafts_that_answer(&self, emails: &[EmailId], of: ConversationId) -> DeskResult<Vec<EmailId>> {
+        let mut ids = BTreeSet::new();
+        for email in emails {
+            if let Some(stored) = self.read().row::<StoredMessage>(self.account, *email)? {
+                ids.extend(headers::message_ids(&stored.message, "message-id"));
+            }
+        }
+        let mut drafts = Vec::new();
+        for (email, _) in self.emails(of)? {
+            let row: Option<EmailRow> = self.read().row(self.account, email)?;
+            let Some(row) = row.filter(|row| row.origin == Origin::Client && !emails.contains(&email)) else {
+                continue;
+            };
+            let waits = scheduling::is_waiting(self.read(), self.account, email)?;
+            if !(waits || moves::is_draft(&row)) || !self.answers(email, &ids)? {
+                continue;
+            }
+            if waits {
+                let why = "An answer to these messages waits to be sent; cancel it first.";
+                return Err(wrong_emails(why).into());
+            }
+            drafts.push(email);
+        }
+        Ok(drafts)
+    }
+
+    /// Whether In-Reply-To, or the last of References where there is none, names one of these.
+    fn answers(&self, email: EmailId, ids: &BTreeSet<String>) -> StoreResult<bool> {
+        let Some(stored) = self.read().row::<StoredMessage>(self.account, email)? else { return Ok(false) };
+        let mut named = headers::message_ids(&stored.message, "in-reply-to");
+        if named.is_empty() {
+            named.extend(headers::message_ids(&stored.message, "references").pop());
+        }
+        Ok(named.iter().any(|id| ids.contains(id)))
     }
 
     fn transfer_all(
@@ -348,7 +401,9 @@ impl Desk<'_, '_> {
         let stored: Option<StoredMessage> = self.read().row(self.account, email)?;
         let mut people = row.from.clone();
         if let Some(stored) = &stored {
-            for field in ["to", "cc"] {
+            // Whom an answer to it goes to takes part, as when it came in.
+            let came_in = matches!(row.origin, Origin::Inbound | Origin::Automatic);
+            for field in came_in.then_some("reply-to").into_iter().chain(["to", "cc"]) {
                 people.extend(headers::addresses(&stored.message, field));
             }
         }
@@ -382,4 +437,83 @@ fn invalid(why: &'static str) -> Refusal {
 
 fn wrong_emails(why: &'static str) -> Refusal {
     Refusal::InvalidProperties { properties: vec!["emailIds"], why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::desk::DeskError;
+    use crate::inbox::support::{House, START, written};
+
+    const SUPPORT: &[&str] = &["support@x.example"];
+    const LATER: Millis = Millis(START.0 + 86_400_000);
+
+    fn agent<T>(house: &House, work: impl FnOnce(&mut Desk<'_, '_>) -> DeskResult<T>) -> T {
+        house.at_desk(house.bob, MemberRole::Agent, work)
+    }
+
+    fn properties<T>(result: DeskResult<T>) -> Vec<&'static str> {
+        match result {
+            Err(DeskError::Refused(Refusal::InvalidProperties { properties, .. })) => properties,
+            Err(error) => panic!("{error}"),
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_merge_is_not_undone_while_a_message_that_goes_back_waits_to_be_sent() {
+        let house = House::new();
+        house.deliver(SUPPORT, "one", "");
+        house.deliver(SUPPORT, "two", "");
+        let (one, _) = house.conversation_of(house.email("one@c.example"));
+        let (two, _) = house.conversation_of(house.email("two@c.example"));
+        agent(&house, |desk| desk.merge(two, one, Expect::default()));
+        let answer = house.draft(&written("two", "In-Reply-To: <two@c.example>\r\n"));
+        let waits = house.send(answer, Some(LATER));
+        let undo = || agent(&house, |desk| Ok(properties(desk.unmerge(two, Expect::default()))));
+        assert_eq!(undo(), ["mergedIntoId"]);
+        assert_eq!(house.conversation_of(answer).0, one);
+        assert!(agent(&house, |desk| scheduling::cancel(desk, waits.id)));
+        assert_eq!(undo(), Vec::<&str>::new());
+        assert_eq!(house.conversation_of(answer).0, two);
+    }
+
+    #[test]
+    fn a_split_takes_along_the_drafts_that_answer_what_it_takes() {
+        let house = House::new();
+        house.deliver(SUPPORT, "one", "");
+        house.deliver(SUPPORT, "two", "In-Reply-To: <one@c.example>\r\n");
+        let two = house.email("two@c.example");
+        let (source, _) = house.conversation_of(two);
+        let drafts = [
+            ("a", "In-Reply-To: <two@c.example>\r\n", true),
+            ("b", "References: <one@c.example> <two@c.example>\r\n", true),
+            ("c", "In-Reply-To: <one@c.example>\r\nReferences: <two@c.example>\r\n", false),
+            ("d", "References: <two@c.example> <one@c.example>\r\n", false),
+        ];
+        let drafts = drafts.map(|(id, headers, goes)| (house.draft(&written(id, headers)), goes));
+        // Somebody else splits than who wrote them.
+        let new = house.at_desk(house.ann, MemberRole::Agent, |desk| desk.split(&[two], None));
+        assert_ne!(new, source);
+        for (draft, goes) in drafts {
+            let (is, _) = house.conversation_of(draft);
+            assert_eq!(is == new, goes, "{draft}");
+        }
+        assert_eq!(house.conversation_of(two).1.message_count, 1);
+    }
+
+    #[test]
+    fn a_split_is_refused_while_an_answer_to_what_it_takes_waits_to_be_sent() {
+        let house = House::new();
+        house.deliver(SUPPORT, "one", "");
+        house.deliver(SUPPORT, "two", "In-Reply-To: <one@c.example>\r\n");
+        let two = house.email("two@c.example");
+        let answer = house.draft(&written("a", "In-Reply-To: <two@c.example>\r\n"));
+        let waits = house.send(answer, Some(LATER));
+        let split = || agent(&house, |desk| Ok(properties(desk.split(&[two], None))));
+        assert_eq!(split(), ["emailIds"]);
+        assert!(agent(&house, |desk| scheduling::cancel(desk, waits.id)));
+        assert_eq!(split(), Vec::<&str>::new());
+        assert_eq!(house.conversation_of(answer).0, house.conversation_of(two).0);
+    }
 }

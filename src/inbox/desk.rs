@@ -283,6 +283,12 @@ impl<'t, 's> Desk<'t, 's> {
         Ok(self.drop_lock(lock_id, &stored)?)
     }
 
+    /// Whether all messages of a conversation can be moved in this commit, too.
+    pub fn has_room_for(&self, id: ConversationId) -> StoreResult<bool> {
+        let messages = self.conversation(id)?.map_or(0, |row| row.message_count as usize);
+        Ok(self.txn.has_room_for(messages * limits::MOVED_EMAIL_BYTES + limits::COMMIT_BYTES_MAX / 8))
+    }
+
     /// Brings the kept mailboxes of a conversation's Emails to what they must be.
     pub fn project(&mut self, id: ConversationId) -> StoreResult<()> {
         let Some(row) = self.conversation(id)? else { return Ok(()) };

@@ -66,10 +66,13 @@ pub enum Decision {
         end_lock: bool,
         /// What was collided with knowingly: an activity `sentOver` where not empty.
         over: Told,
+        /// What this principal was refused before is done with: forgotten. Another message than a reply says
+        /// nothing about it, unless it acknowledges all of a block.
+        settles: bool,
     },
     Refuse {
         refusal: Refusal,
-        /// To be kept for (conversation, principal) in the place of what was kept. A pass removes it.
+        /// To be kept for (conversation, principal) in the place of what was kept.
         remember: Option<RefusalRow>,
     },
 }
@@ -139,6 +142,16 @@ fn refuse(refusal: Refusal) -> Decision {
     Decision::Refuse { refusal, remember: None }
 }
 
+fn pass(input: &GateInput<'_>, end_lock: bool, over: Told) -> Decision {
+    let acknowledged = |email: &EmailId| input.named.acknowledge.contains(email);
+    let block = match input.refused {
+        Some(RefusalRow::Block(block)) => block.emails.as_slice(),
+        _ => &[],
+    };
+    let settles = input.is_reply || (!block.is_empty() && block.iter().all(acknowledged));
+    Decision::Pass { end_lock, over, settles }
+}
+
 /// The live lock of somebody else.
 fn others_lock<'a>(input: &GateInput<'a>) -> Option<&'a ReplyLockRow> {
     lock::live(input.lock, input.now).filter(|lock| lock.holder != input.sender)
@@ -176,14 +189,14 @@ fn decide_named(input: &GateInput<'_>) -> Decision {
         if !only_known {
             return changed.refuse(input);
         }
-        return Decision::Pass { end_lock: own_lock_ends(input), over: changed.told };
+        return pass(input, own_lock_ends(input), changed.told);
     }
     if let Some(blocked) = live_block(input)
         && !blocked.emails.iter().all(acknowledged)
     {
         return block_again(input, blocked);
     }
-    Decision::Pass { end_lock: own_lock_ends(input), over: Told::default() }
+    pass(input, own_lock_ends(input), Told::default())
 }
 
 fn lock_refusal(input: &GateInput<'_>) -> Option<Refusal> {
@@ -331,7 +344,7 @@ fn block_again(input: &GateInput<'_>, blocked: &Block) -> Decision {
 fn decide_plain(input: &GateInput<'_>) -> Decision {
     let collision = if input.is_reply { collision(input) } else { Told::default() };
     if collision == Told::default() {
-        return Decision::Pass { end_lock: own_lock_ends(input), over: collision };
+        return pass(input, own_lock_ends(input), collision);
     }
     let allowed = match input.plain_collision {
         PlainCollision::Allow => true,
@@ -344,7 +357,7 @@ fn decide_plain(input: &GateInput<'_>) -> Decision {
     if allowed {
         // A yes over a live lock kills its token.
         let end_lock = collision.lock.is_some() || own_lock_ends(input);
-        return Decision::Pass { end_lock, over: collision };
+        return pass(input, end_lock, collision);
     }
     let may_confirm = input.plain_collision == PlainCollision::Confirm;
     let remember = may_confirm.then(|| {
@@ -503,7 +516,7 @@ mod tests {
         for (event, expected) in table {
             let decision = ask(Some(&event), |input| input.named.if_version = Some(10));
             let got = match decision {
-                Decision::Pass { end_lock, over } => {
+                Decision::Pass { end_lock, over, .. } => {
                     assert_eq!((end_lock, over), (false, Told::default()));
                     None
                 }
@@ -543,6 +556,26 @@ mod tests {
     }
 
     #[test]
+    fn another_message_than_a_reply_settles_a_block_only_by_acknowledging_it() {
+        let blocked = RefusalRow::Block(Block { at: Millis(NOW), emails: vec![EmailId(7), EmailId(8)] });
+        let version = |acknowledge| Named { if_version: Some(20), acknowledge, lock_token: None };
+        let all: &[EmailId] = &[EmailId(7), EmailId(8)];
+        let table = [
+            (true, Named::default(), true),
+            (true, version(all), true),
+            (false, Named::default(), false),
+            (false, version(all), true),
+        ];
+        for (is_reply, named, expected) in table {
+            let decision = ask(None, |input| {
+                (input.is_reply, input.named, input.refused) = (is_reply, named, Some(&blocked));
+            });
+            let Decision::Pass { settles, .. } = decision else { panic!("{decision:?}") };
+            assert_eq!(settles, expected, "{is_reply} {named:?}");
+        }
+    }
+
+    #[test]
     fn the_lock_is_asked_before_the_version() {
         let lock = bobs_lock();
         let held = Refusal::LockHeld { holder: BOB, expires_at: lock.expires_at };
@@ -568,7 +601,7 @@ mod tests {
         }
         let own = ReplyLockRow { holder: ANN, ..bobs_lock() };
         let pass = ask(None, |input| (input.named, input.lock) = (named(Some(4), Some(20)), Some(&own)));
-        assert_eq!(pass, Decision::Pass { end_lock: true, over: Told::default() });
+        assert_eq!(pass, Decision::Pass { end_lock: true, over: Told::default(), settles: true });
         let expired = ask(None, |input| {
             (input.named, input.lock, input.now) = (named(None, Some(20)), Some(&lock), lock.expires_at);
         });
@@ -654,7 +687,7 @@ mod tests {
             lock: Some(ToldLock { holder: BOB, token: 4, expires_at: lock.expires_at }),
             ..Told::default()
         };
-        assert_eq!(again(PlainCollision::Confirm, 4), Decision::Pass { end_lock: true, over });
+        assert_eq!(again(PlainCollision::Confirm, 4), Decision::Pass { end_lock: true, over, settles: true });
         assert!(!passed(&again(PlainCollision::Confirm, 5)));
         assert!(!passed(&again(PlainCollision::Reject, 4)));
         assert!(passed(&again(PlainCollision::Allow, 5)));

@@ -213,7 +213,7 @@ fn notification(
         hostname: &postmaster.hostname,
         message_id: &message_id,
         now,
-        retried_until: row.created_at.after(postmaster.rules.give_up),
+        retried_until: outbound::queued_since(row).after(postmaster.rules.give_up),
     });
     // It isn't one that came in: what it says is written down already.
     Ok(Some(Prepared { report: None, ..ingest::prepare(&composed, true)? }))

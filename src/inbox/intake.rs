@@ -4,7 +4,7 @@
 use super::change::Change;
 use super::desk::{Desk, DeskError, DeskResult};
 use super::machine::{Event, Expect};
-use super::messages::{First, Inbound};
+use super::messages::{self, First, Inbound};
 use super::returned;
 use super::status::Gone;
 use super::threading::{self, Decision};
@@ -103,7 +103,7 @@ pub fn deliver_inbox(
         stranger: decision.joined.is_some() && inbound.flagged,
         failed_authentication: has_failed(prepared),
         forged: decision.forged,
-        came_back_at: None,
+        ..EvidenceRow::default()
     };
     inbound.flagged |= evidence.failed_authentication;
     desk.txn.put_at(EvidenceRow::key(account, added.email), &evidence)?;
@@ -134,7 +134,18 @@ fn decide(
     {
         return Ok(Decision { joined: Some(back), by: DecidedBy::ReturnPath, ..decided });
     }
-    Ok(decided)
+    let (joined, full) = unless_full(decided.joined);
+    Ok(Decision { joined, previous: full.or(decided.previous), ..decided })
+}
+
+/// The conversation, where it takes another message; else the one that is full, which a new one follows.
+fn unless_full(
+    found: Option<(ConversationId, ConversationRow)>,
+) -> (Option<(ConversationId, ConversationRow)>, Option<ConversationId>) {
+    match found {
+        Some((id, row)) if row.message_count >= limits::CONVERSATION_MESSAGES_MAX => (None, Some(id)),
+        found => (found, None),
+    }
 }
 
 /// Where it will be shown if nothing moves; the projection corrects it in the same commit.
@@ -216,11 +227,17 @@ pub(super) fn join(
         Coming::Internal(email) => (Event::Internal { email }, First::Internal(email)),
     };
     if let Some(id) = joined {
-        desk.enter(id, added.email, added.thread)?;
-        if desk.apply(id, &event, Vec::new())? {
+        // Asked first: the conversation that it comes too late for has nothing of it.
+        let row = desk.conversation(id)?;
+        let begins_new = match (&event, row) {
+            (Event::Inbound(inbound), Some(row)) => messages::begins_new(&row, inbound, &desk.settings),
+            _ => false,
+        };
+        if !begins_new {
+            desk.enter(id, added.email, added.thread)?;
+            desk.apply(id, &event, Vec::new())?;
             return Ok((id, false));
         }
-        desk.leave(id, added.email);
         previous = Some(id);
     }
     let id = desk.begin(&prepared.summary.subject, previous, &first, added.thread, Vec::new())?;
@@ -338,7 +355,7 @@ fn inbound(
         at: arrival.at,
         from,
         reply_to,
-        others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
+        others: outsiders(desk, prepared.reply_to.iter().chain(&prepared.summary.to).chain(&prepared.cc)),
         automatic: prepared.automatic,
         flagged: !known,
     }
@@ -435,8 +452,12 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
         return desk.take_memo(prepared, brought.is_draft());
     }
     let account = desk.account;
-    let joined = find_conversation(desk.read(), account, prepared)?;
     let is_draft = brought.is_draft();
+    let (joined, full) = match find_conversation(desk.read(), account, prepared)? {
+        // Who answers answers there.
+        found if is_draft => (found, None),
+        found => unless_full(found),
+    };
     let author = desk.actor.principal();
     // What is read when it is brought is read for all; what else is a member's own stays theirs.
     let own = |keyword: &&Keyword| matches!(keyword.as_str(), Keyword::MUTED | Keyword::FOLLOWED);
@@ -469,7 +490,7 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
                 customer: outsiders(desk, prepared.summary.from.iter()).into_iter().next(),
                 others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
             };
-            desk.begin(&prepared.summary.subject, None, &first, added.thread, Vec::new())?;
+            desk.begin(&prepared.summary.subject, full, &first, added.thread, Vec::new())?;
         }
     }
     tell_where_it_went(desk, added.email, &brought.mailboxes)?;

@@ -31,7 +31,9 @@ pub fn refusal(
     if row.addresses.iter().any(|own| list::came_through(&prepared.message, own)) {
         return Some(Delivery::Circling);
     }
-    let why = if is_answer(prepared, null_path) {
+    let why = if !has_whole_header(prepared) {
+        "a list takes no message with so long a header"
+    } else if is_answer(prepared, null_path) {
         "a list takes no automatic answers and no reports"
     } else if prepared.trust.spam {
         "a list takes no spam"
@@ -45,6 +47,14 @@ pub fn refusal(
         return None;
     };
     Some(Delivery::Refused(why.to_owned()))
+}
+
+/// Whether all of the message's own header was read: what stands beyond the limits may be what a list looks
+/// for.
+fn has_whole_header(prepared: &Prepared) -> bool {
+    let message = &prepared.message;
+    // What was kept raw has its header apart only where that was read whole.
+    message.unparsed.is_none() || message.parts.first().is_some_and(|top| top.header_size > 0)
 }
 
 /// RFC 3834 §4: what answers or reports, in contrast to what a program has to say by itself.
@@ -217,4 +227,40 @@ pub fn tell(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::support::House;
+    use crate::mail::ingest;
+    use crate::store::rows::directory::{AccountKind, Subscriber};
+
+    #[test]
+    fn a_list_takes_no_message_whose_header_was_not_read_whole() {
+        let house = House::new();
+        let address = |text: &str| Address::parse(text).unwrap();
+        let subscribers = vec![Subscriber { number: 1, address: address("ann@x.example"), since: Millis(0) }];
+        let terms = ListTerms { posting: Posting::Anyone, owner: None, subscribers, last: 1 };
+        let row = AccountRow {
+            kind: AccountKind::List(terms.clone()),
+            name: "All".to_owned(),
+            addresses: vec![address("all@x.example")],
+            created_at: Millis(0),
+        };
+        let refused = |fields: usize, part_fields: usize| {
+            let text = format!(
+                "From: m@c.example\r\nContent-Type: multipart/mixed; boundary=b\r\n{}\r\n--b\r\n{}\r\nx\r\n--b--\r\n",
+                "A: b\r\n".repeat(fields - 2),
+                "A: b\r\n".repeat(part_fields),
+            );
+            let prepared = ingest::prepare(text.as_bytes(), false).unwrap();
+            refusal(&house.server.directory.current(), &row, &terms, &prepared, false)
+        };
+        let most = limits::HEADER_FIELDS_MAX;
+        assert_eq!(refused(most, 1), None);
+        assert_eq!(refused(2, most + 1), None, "its own header is whole");
+        let why = "a list takes no message with so long a header".to_owned();
+        assert_eq!(refused(most + 1, 1), Some(Delivery::Refused(why)));
+    }
 }

@@ -106,13 +106,17 @@ fn record(
 pub fn release(txn: &mut Txn<'_>, staff: &Staff, inbox: AccountId, person: PrincipalId) -> DeskResult<bool> {
     // What is released leaves these lists, so that no step meets it again.
     let found = open_work(txn, inbox, person, RELEASED_AT_ONCE + 1)?;
-    let is_more = found.len() > RELEASED_AT_ONCE;
+    let mut is_more = found.len() > RELEASED_AT_ONCE;
     let mut desk = Desk::open(txn, inbox, Actor::System(Cause::User), staff)?;
     desk.end_locks_of(person)?;
-    for id in found.into_iter().take(RELEASED_AT_ONCE) {
+    for (at, id) in found.into_iter().take(RELEASED_AT_ONCE).enumerate() {
+        if at > 0 && !desk.has_room_for(id)? {
+            is_more = true;
+            break;
+        }
         desk.apply(id, &Event::MemberLeft { principal: person }, Vec::new())?;
     }
-    scheduling::hold_all_of(txn, staff, inbox, person)?;
+    is_more |= scheduling::hold_all_of(txn, staff, inbox, person)?;
     let timer = timer(inbox, person);
     match ((txn as &dyn Read).has(&timer)?, is_more) {
         (false, true) => txn.put_at(timer, &())?,

@@ -20,7 +20,7 @@ pub struct Inbound {
     /// From; null where a message has none that can be read.
     pub from: Option<Participant>,
     pub reply_to: Option<Participant>,
-    /// To and Cc, without the inbox's own addresses.
+    /// Reply-To, To and Cc, without the inbox's own addresses: who is answered there is answered.
     pub others: Vec<Participant>,
     /// RFC 3834 or its shape says that no person wrote it.
     pub automatic: bool,
@@ -169,11 +169,11 @@ pub fn begin(
 }
 
 pub(super) fn inbound(draft: &mut Draft<'_>, message: &Inbound) {
-    let person = is_from_person(message, draft.context.settings);
-    if person && comes_too_late(&draft.row, message.at, draft.context.settings) {
+    if begins_new(&draft.row, message, draft.context.settings) {
         draft.effects.push(Effect::BeginNew);
         return;
     }
+    let person = is_from_person(message, draft.context.settings);
     draft.row.message_count = draft.row.message_count.saturating_add(1);
     draft.row.last_inbound_at = draft.row.last_inbound_at.max(Some(message.at));
     let from = correspondent(message, draft.context.settings).cloned();
@@ -214,8 +214,13 @@ pub(super) fn inbound_back(draft: &mut Draft<'_>, contents: &Contents) {
     }
 }
 
-/// Closed longer ago than `reopenWithin`: a new conversation begins.
-pub fn comes_too_late(row: &ConversationRow, at: Millis, settings: &InboxSettingsRow) -> bool {
+/// A person's answer that comes too late: a new conversation begins with it.
+pub fn begins_new(row: &ConversationRow, message: &Inbound, settings: &InboxSettingsRow) -> bool {
+    is_from_person(message, settings) && comes_too_late(row, message.at, settings)
+}
+
+/// Closed longer ago than `reopenWithin`.
+fn comes_too_late(row: &ConversationRow, at: Millis, settings: &InboxSettingsRow) -> bool {
     let within = Duration::from_secs(u64::from(settings.reopen_within_days) * 24 * 60 * 60);
     row.closed_at.is_some_and(|closed_at| at > closed_at.after(within))
 }
@@ -352,5 +357,59 @@ fn take_part(draft: &mut Draft<'_>, people: &[Participant], at: Millis) {
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::machine::Event;
+    use crate::inbox::support::{House, written};
+    use crate::types::MemberRole;
+
+    const SUPPORT: &[&str] = &["support@x.example"];
+
+    fn addresses(row: &[ParticipantRow]) -> Vec<&str> {
+        row.iter().map(|one| one.address.as_str()).collect()
+    }
+
+    #[test]
+    fn an_answer_to_where_the_customer_wants_answers_is_a_reply() {
+        let house = House::new();
+        house.deliver(SUPPORT, "first", "Reply-To: Desk <desk@c.example>, help@x.example\r\n");
+        let (id, row) = house.conversation_of(house.email("first@c.example"));
+        assert_eq!(addresses(&row.participants), ["carl@c.example", "desk@c.example"]);
+        assert_eq!(
+            row.customer.map(|one| one.address.as_str().to_owned()),
+            Some("carl@c.example".to_owned())
+        );
+        let answer = house.draft(&written("answer", "In-Reply-To: <first@c.example>\r\n"));
+        house.send_to(answer, &["desk@c.example".to_owned()]);
+        let (_, row) = house.conversation_of(answer);
+        assert_eq!((row.status, row.owner, row.waiting_since), (Status::Pending, Some(house.bob), None));
+        assert!(row.first_reply_at.is_some());
+        // What the messages add up to says the same: a merge and a split count them again.
+        let contents = house.at_desk(house.bob, MemberRole::Agent, |desk| Ok(desk.contents(id)?));
+        assert_eq!(addresses(&contents.participants), ["carl@c.example", "desk@c.example"]);
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_leaves_nothing_in_the_old_conversation() {
+        let house = House::new();
+        house.deliver(SUPPORT, "first", "");
+        let (old, _) = house.conversation_of(house.email("first@c.example"));
+        let change = change::Change { status: Some(Status::Closed), ..change::Change::default() };
+        house.at_desk(house.bob, MemberRole::Agent, |desk| {
+            desk.apply(old, &Event::Set { change, expect: Expect::default() }, Vec::new())
+        });
+        house.server.store.clock.advance(Duration::from_secs(400 * 24 * 60 * 60));
+        // Its subject is another, so that it is a Thread of its own.
+        house.deliver(SUPPORT, "late", "In-Reply-To: <first@c.example>\r\n");
+        let (new, row) = house.conversation_of(house.email("late@c.example"));
+        let (_, before) = house.conversation_of(house.email("first@c.example"));
+        assert_ne!(new, old);
+        assert_eq!((row.previous, row.thread_ids.len()), (Some(old), 1));
+        assert_eq!((before.thread_ids.len(), before.status, before.message_count), (1, Status::Closed, 1));
+        assert!(!before.thread_ids.contains(&row.thread_ids[0]));
     }
 }

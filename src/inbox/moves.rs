@@ -10,9 +10,9 @@ use super::projection::{self, KeptMailboxes, Move};
 use super::refusal::Refusal;
 use super::scheduling;
 use crate::mail::{memo, message, viewer};
-use crate::store::StoreResult;
-use crate::store::rows::mail::{EmailRow, Kept, Origin};
+use crate::store::rows::mail::{EmailRow, EvidenceRow, Kept, Origin};
 use crate::store::rows::team::{ActivityKind, ActivityValue};
+use crate::store::{Row, StoreResult};
 use crate::types::*;
 use std::collections::BTreeSet;
 
@@ -42,7 +42,10 @@ pub fn change(
         // What is a member's own needs no right but to read, and says nothing.
         return Ok(message::change(desk.txn, desk.account, email, before, after)?);
     }
-    may_change(desk, before, after)?;
+    may_change(desk, email, before, after)?;
+    if is_draft(before) && !is_draft(after) {
+        remember_draft(desk, email)?;
+    }
     let after: &EmailRow = &viewer::settled(before, after);
     // What waits to be sent is no draft, whatever a client makes of it: it is put right below.
     if let Some(id) = before.conversation.filter(|_| is_draft(before) != is_draft(after))
@@ -131,7 +134,7 @@ fn in_words_of_email(error: DeskError) -> DeskError {
     }
 }
 
-/// Destroys an Email: one's own draft, or by a lead what is in Trash or Junk only. A memo goes with its
+/// Destroys an Email: by an agent one's own draft, or by a lead what is in Trash or Junk only. A memo goes with its
 /// note, which its author and a lead may destroy.
 pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskResult<()> {
     if row.origin == Origin::Memo
@@ -139,6 +142,8 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
     {
         return desk.destroy_note(note);
     }
+    // Whoever wrote a draft may be an observer by now.
+    desk.actor.must_be_agent()?;
     let own_draft = is_draft(row) && may_go_on_with(desk, row);
     if !own_draft {
         let kept = desk.kept()?;
@@ -163,8 +168,24 @@ pub fn destroy(desk: &mut Desk<'_, '_>, email: EmailId, row: &EmailRow) -> DeskR
     Ok(message::destroy(desk.txn, desk.account, email, row)?)
 }
 
+/// Remembers that a message was a draft: it may be one again.
+fn remember_draft(desk: &mut Desk<'_, '_>, email: EmailId) -> StoreResult<()> {
+    let known: Option<EvidenceRow> = desk.read().row(desk.account, email)?;
+    let evidence = EvidenceRow { was_draft: true, ..known.unwrap_or_default() };
+    desk.txn.put_at(EvidenceRow::key(desk.account, email), &evidence)
+}
+
+/// Whether `$draft` can be set: on what was a draft before. Old mail that was brought in would be its bringer's to
+/// destroy.
+fn may_be_draft(desk: &Desk<'_, '_>, email: EmailId) -> StoreResult<bool> {
+    let known: Option<EvidenceRow> = desk.read().row(desk.account, email)?;
+    // What waits to be sent was one; it is put right again at once.
+    Ok(known.is_some_and(|known| known.was_draft)
+        || scheduling::is_waiting(desk.read(), desk.account, email)?)
+}
+
 /// An observer sets `$seen` and nothing else, where it is one for all; a draft is its author's.
-fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Result<(), Refusal> {
+fn may_change(desk: &Desk<'_, '_>, email: EmailId, before: &EmailRow, after: &EmailRow) -> DeskResult<()> {
     let others = |row: &EmailRow| {
         let keywords = row.keywords.iter().filter(|keyword| keyword.as_str() != Keyword::SEEN);
         keywords.cloned().collect::<Vec<_>>()
@@ -176,14 +197,19 @@ fn may_change(desk: &Desk<'_, '_>, before: &EmailRow, after: &EmailRow) -> Resul
     if before.origin == Origin::Memo && !only_seen {
         let why =
             "A memo is a note of this inbox: it can be read and destroyed; a change of it is a new one.";
-        return Err(Refusal::Forbidden(why));
+        return Err(Refusal::Forbidden(why).into());
     }
     if memo::is_memo(before.keywords.iter()) != memo::is_memo(after.keywords.iter()) {
         let why = "$memo is set when a memo is made, and stays.";
-        return Err(Refusal::InvalidProperties { properties: vec!["keywords"], why });
+        return Err(Refusal::InvalidProperties { properties: vec!["keywords"], why }.into());
+    }
+    if !is_draft(before) && is_draft(after) && !may_be_draft(desk, email)? {
+        let why = "A message that was brought without $draft is no draft; copy it to go on with it.";
+        return Err(Refusal::InvalidProperties { properties: vec!["keywords"], why }.into());
     }
     if is_draft(before) && !may_go_on_with(desk, before) {
-        return Err(Refusal::Forbidden("Only its author may change a draft; copy it to go on with it."));
+        let why = "Only its author may change a draft; copy it to go on with it.";
+        return Err(Refusal::Forbidden(why).into());
     }
     Ok(())
 }
@@ -203,4 +229,57 @@ fn all_inbound_gone(desk: &Desk<'_, '_>, id: ConversationId) -> StoreResult<bool
         }
     }
     Ok(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::support::{House, written};
+
+    fn destroy_as(house: &House, role: MemberRole, email: EmailId) -> DeskResult<()> {
+        let row = house.email_row(email);
+        house.at_desk(house.bob, role, |desk| Ok(destroy(desk, email, &row)))
+    }
+
+    /// Bob sets or takes away `$draft`.
+    fn set_draft(house: &House, email: EmailId, is_draft: bool) -> DeskResult<()> {
+        let before = house.email_row(email);
+        let mut keywords: BTreeSet<Keyword> = before.keywords.iter().cloned().collect();
+        keywords.retain(|keyword| keyword.as_str() != Keyword::DRAFT);
+        keywords.extend(Keyword::parse(Keyword::DRAFT).filter(|_| is_draft));
+        let after = EmailRow { keywords: keywords.into_iter().collect(), ..before.clone() };
+        house.at_desk(house.bob, MemberRole::Agent, |desk| Ok(change(desk, email, &before, &after, true)))
+    }
+
+    #[test]
+    fn whoever_is_an_observer_by_now_destroys_none_of_their_drafts() {
+        let house = House::new();
+        let draft = house.draft(&written("draft", ""));
+        let refused = destroy_as(&house, MemberRole::Observer, draft);
+        assert!(matches!(refused, Err(DeskError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
+        assert!(is_draft(&house.email_row(draft)));
+        destroy_as(&house, MemberRole::Agent, draft).unwrap();
+    }
+
+    #[test]
+    fn old_mail_that_was_brought_in_is_no_draft_and_cannot_be_made_one_to_destroy_it() {
+        let house = House::new();
+        let old = house.bring(&written("old", ""), MailboxRole::Archive, &[Keyword::SEEN]);
+        let refused = set_draft(&house, old, true);
+        let Err(DeskError::Refused(Refusal::InvalidProperties { properties, .. })) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(properties, ["keywords"]);
+        assert!(destroy_as(&house, MemberRole::Agent, old).is_err());
+    }
+
+    #[test]
+    fn a_draft_that_lost_its_keyword_may_be_one_again() {
+        let house = House::new();
+        let draft = house.draft(&written("draft", ""));
+        for is in [false, true, false, true] {
+            set_draft(&house, draft, is).unwrap();
+            assert_eq!(is_draft(&house.email_row(draft)), is);
+        }
+    }
 }

@@ -135,21 +135,25 @@ pub fn release(txn: &mut Txn<'_>, staff: &Staff, account: AccountId, id: Submiss
     hold(txn, staff, account, id, &row)
 }
 
-/// Holds everything that a member scheduled, whose right to send has ended.
+/// Holds everything that a member scheduled, whose right to send has ended; true where this commit has no room for
+/// all of it.
 pub fn hold_all_of(
     txn: &mut Txn<'_>,
     staff: &Staff,
     account: AccountId,
     principal: PrincipalId,
-) -> DeskResult<()> {
+) -> DeskResult<bool> {
     for id in all(txn, account)? {
         if let Some((row, _)) = outbound::load(txn, account, id)?
             && row.author == principal
         {
+            if !txn.has_room() {
+                return Ok(true);
+            }
             hold(txn, staff, account, id, &row)?;
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether an Email waits to be sent.

@@ -15,6 +15,7 @@ use super::moves;
 use super::refusal::Refusal;
 use super::scheduling;
 use super::siblings;
+use super::threading;
 use crate::mail::{body, mailbox, message, outbound, thread, viewer};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
@@ -145,7 +146,10 @@ pub fn submit_inbox(
     let copies = desk.settings.automatic_bcc.clone();
     let mut submitted = enqueue(desk.txn, account, order, &filed, known, &copies)?;
     let into = if order.release_at.is_some() {
-        let over = passed.as_ref().map(|(_, over)| over);
+        let over = match &passed {
+            Some(Decision::Pass { over, .. }) => Some(over),
+            _ => None,
+        };
         scheduling::schedule(desk, team, &submitted, over, counted && !waited)?;
         known
     } else {
@@ -153,7 +157,7 @@ pub fn submit_inbox(
         let outbound = Outbound { counted, ..outbound(desk, order, team, submitted.id, found)? };
         Some(write_outbound(desk, order, &outbound, conversation, &filed)?)
     };
-    if let (Some(id), Some((end_lock, over))) = (into, passed) {
+    if let (Some(id), Some(Decision::Pass { end_lock, over, settles })) = (into, passed) {
         if end_lock {
             desk.end_lock(id, None)?;
         }
@@ -161,7 +165,9 @@ pub fn submit_inbox(
             let after = ActivityValue::Submission(submitted.id).into();
             desk.record(Some(id), &Entry::new(ActivityKind::SentOver, Value::NONE, after))?;
         }
-        desk.txn.delete_at(refusal_key(account, id, order.sender));
+        if settles {
+            desk.txn.delete_at(refusal_key(account, id, order.sender));
+        }
     }
     remember_digests(desk.txn, account, &digests, submitted.id)?;
     if submitted.row.conversation != into {
@@ -171,17 +177,16 @@ pub fn submit_inbox(
     Ok(submitted)
 }
 
-/// Asks the gate. Passing gives whether the lock ends, and what is sent over knowingly.
+/// Asks the gate; gives its pass.
 fn pass_gate(
     desk: &Desk<'_, '_>,
     order: &Order<'_>,
     team: &TeamOrder,
     id: ConversationId,
     conversation: &ConversationRow,
-) -> Result<(bool, Told), SendRefusal> {
+) -> Result<Decision, SendRefusal> {
     let account = desk.account;
-    let recipients: Vec<Address> =
-        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let recipients: Vec<Address> = order.recipients.iter().map(|one| one.address.clone()).collect();
     let basis = basis(desk, order.email, id)?;
     let since = team.if_version.map_or(basis, |version| version.min(basis));
     let mut rows = scheduled_before(desk.read(), account, id, since)?;
@@ -210,7 +215,7 @@ fn pass_gate(
         plain_collision: desk.settings.plain_collision,
     });
     match decision {
-        Decision::Pass { end_lock, over } => Ok((end_lock, over)),
+        pass @ Decision::Pass { .. } => Ok(pass),
         Decision::Refuse { refusal, remember } => {
             let remember = remember
                 .map(|row| Box::new(Remember { account, conversation: id, principal: order.sender, row }));
@@ -322,8 +327,7 @@ pub(super) fn outbound(
         }
     }
     let recipients = intake::outsiders(desk, people.iter());
-    let addresses: Vec<Address> =
-        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let addresses: Vec<Address> = order.recipients.iter().map(|one| one.address.clone()).collect();
     let outside_envelope = !recipients.is_empty();
     Ok(Outbound {
         email: order.email,
@@ -356,6 +360,7 @@ pub(super) fn write_outbound(
         reply: outbound.reply,
     };
     let told = ConversationEvent { actor: Some(order.sender), what: What::Outbound(row) };
+    threading::note_audience(desk, order.email, &order.recipients)?;
     match conversation {
         Some((id, _)) => {
             desk.enter(id, order.email, sent.thread)?;
@@ -495,8 +500,7 @@ fn digests(
     out.alone.extend(order.idempotency_key.map(|key| digest("idempotencyKey", &[key.as_bytes()])));
     let stored: Option<StoredMessage> = read.row(account, order.email)?;
     let Some(stored) = stored else { return Ok(out) };
-    let recipients: Vec<Address> =
-        order.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+    let recipients: Vec<Address> = order.recipients.iter().map(|one| one.address.clone()).collect();
     if let Some(id) = crate::mail::ingest::thread_keys(&stored.message).own.first() {
         let to = |one: &Address| digest("message-id", &[id.as_bytes(), one.key().as_bytes()]);
         out.to_each = recipients.iter().map(to).collect();
@@ -590,4 +594,26 @@ fn remember_digests(
 
 fn refusal_key(account: AccountId, conversation: ConversationId, principal: PrincipalId) -> keys::Key {
     keys::pair(account, keys::Kind::PlainRefusal, conversation.0, principal.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::support::{House, START, written};
+
+    #[test]
+    fn a_message_to_somebody_else_leaves_what_was_remembered_of_a_block() {
+        let house = House::new();
+        house.deliver(&["support@x.example"], "first", "");
+        let (id, _) = house.conversation_of(house.email("first@c.example"));
+        let key = || refusal_key(house.inbox, id, house.bob);
+        let refusal = RefusalRow::Block(Block { at: START, emails: vec![EmailId(7)] });
+        house.write(house.inbox, |txn| txn.put_at(key(), &refusal).unwrap());
+        let is_remembered = || (&house.server.store.snapshot() as &dyn Read).has(&key()).unwrap();
+        let draft = |id| house.draft(&written(id, "In-Reply-To: <first@c.example>\r\n"));
+        house.send_to(draft("forward"), &["boss@c.example".to_owned()]);
+        assert!(is_remembered());
+        house.send(draft("reply"), None);
+        assert!(!is_remembered());
+    }
 }

@@ -59,7 +59,13 @@ impl Desk<'_, '_> {
     pub(super) fn place_closed(&mut self, after: u32) -> StoreResult<()> {
         let range = keys::rows_after(self.account, keys::Kind::Conversation, after);
         let ids = self.read().ids(&range, false, PLACED_AT_ONCE)?;
-        for id in ids.iter().map(|id| ConversationId(*id)) {
+        let (mut last, mut is_done) = (after, ids.len() < PLACED_AT_ONCE);
+        for id in ids.into_iter().map(ConversationId) {
+            if last > after && !self.has_room_for(id)? {
+                is_done = false;
+                break;
+            }
+            last = id.0;
             if self
                 .conversation(id)?
                 .is_some_and(|row| row.status == Status::Closed && row.merged_into.is_none())
@@ -67,9 +73,9 @@ impl Desk<'_, '_> {
                 self.project(id)?;
             }
         }
-        if let Some(last) = ids.last().filter(|_| ids.len() == PLACED_AT_ONCE) {
+        if !is_done {
             let kind = TimerKind::Place as u8;
-            self.txn.put_at(keys::due(keys::Kind::Timer, Millis(0), self.account, kind, *last), &())?;
+            self.txn.put_at(keys::due(keys::Kind::Timer, Millis(0), self.account, kind, last), &())?;
         }
         Ok(())
     }

@@ -263,8 +263,16 @@ pub(super) fn take_in(desk: &mut Desk<'_, '_>, at: Millis, id: ConversationId) -
     pass_on(desk, id, word)
 }
 
-/// Tells a conversation, and what was split off from it, unless they know.
+/// Tells a conversation, and what was split off from it, unless they know. The other inbox's mail does that, whoever
+/// is at work here.
 fn pass_on(desk: &mut Desk<'_, '_>, id: ConversationId, word: Word) -> DeskResult<()> {
+    let at_work = std::mem::replace(&mut desk.actor, Actor::System(Cause::Mail));
+    let passed = tell_all(desk, id, word);
+    desk.actor = at_work;
+    passed
+}
+
+fn tell_all(desk: &mut Desk<'_, '_>, id: ConversationId, word: Word) -> DeskResult<()> {
     let mut told = BTreeSet::new();
     for id in with_split_offs(desk, id)? {
         // One that went into another hears it there.
@@ -287,4 +295,32 @@ fn pass_on(desk: &mut Desk<'_, '_>, id: ConversationId, word: Word) -> DeskResul
 fn timer_key(at: Millis, sibling: Sibling) -> keys::Key {
     let kind = TimerKind::SiblingReplied as u8;
     keys::due(keys::Kind::Timer, at, sibling.account, kind, sibling.conversation.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::support::House;
+
+    #[test]
+    fn word_of_a_sibling_is_not_the_doing_of_who_hears_it() {
+        let house = House::new();
+        house.deliver(&["support@x.example"], "first", "");
+        let (id, _) = house.conversation_of(house.email("first@c.example"));
+        let at = house.server.store.clock.now();
+        house.at_desk(house.bob, MemberRole::Agent, |desk| {
+            let told = ToldSibling { account: AccountId(99), inbox_name: "Billing".into(), at };
+            let own = Sibling { account: desk.account, conversation: id };
+            desk.txn.put_at(timer_key(at, own), &Word { told, author: house.ann })?;
+            hear(desk, id)?;
+            assert_eq!(desk.actor.principal(), Some(house.bob));
+            Ok(())
+        });
+        let snapshot = house.server.store.snapshot();
+        let read: &dyn Read = &snapshot;
+        let range = keys::all_of(house.inbox, keys::Kind::ConversationActivity, id.0);
+        let newest = read.ids(&range, true, 1).unwrap()[0];
+        let row: ActivityRow = read.row(house.inbox, ActivityId(newest)).unwrap().unwrap();
+        assert_eq!((row.kind, row.actor, row.cause), (ActivityKind::SiblingReplied, None, Cause::Mail));
+    }
 }

@@ -9,10 +9,12 @@ use super::sending::{self, Order, Submitted, TeamOrder};
 use super::server::{self, Server, ServerSettings};
 use crate::auth::{Authenticator, Directory};
 use crate::mail::envelope::{Envelope, Protocol};
-use crate::mail::{ingest, mailbox};
+use crate::mail::{ingest, mailbox, thread};
+use crate::store::rows::mail::EmailRow;
 use crate::store::rows::submission::{Delivered, Recipient};
+use crate::store::rows::team::ConversationRow;
 use crate::store::txn::Committed;
-use crate::store::{Store, StoreOptions, Txn};
+use crate::store::{Read, Store, StoreOptions, Txn};
 use crate::types::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -106,12 +108,17 @@ impl House {
 
     /// A draft of Bob's in the inbox.
     pub fn draft(&self, text: &str) -> EmailId {
+        self.bring(text, MailboxRole::Drafts, &[Keyword::DRAFT])
+    }
+
+    /// Bob brings a message into the inbox.
+    pub fn bring(&self, text: &str, role: MailboxRole, keywords: &[&str]) -> EmailId {
         let prepared = ingest::prepare(text.as_bytes(), false).unwrap();
         self.at_desk(self.bob, MemberRole::Agent, |desk| {
-            let drafts = mailbox::roles(desk.txn, desk.account)?.with_role(MailboxRole::Drafts).unwrap();
+            let mailbox = mailbox::roles(desk.txn, desk.account)?.with_role(role).unwrap();
             let brought = Brought {
-                mailboxes: BTreeSet::from([drafts]),
-                keywords: Keyword::parse(Keyword::DRAFT).into_iter().collect(),
+                mailboxes: BTreeSet::from([mailbox]),
+                keywords: keywords.iter().filter_map(|word| Keyword::parse(word)).collect(),
                 received_at: desk.now.date(),
                 trace: Vec::new(),
             };
@@ -121,10 +128,55 @@ impl House {
 
     /// Bob sends a draft to Carl, now or later.
     pub fn send(&self, email: EmailId, release_at: Option<Millis>) -> Submitted {
-        let order = order(email, self.bob, release_at);
+        self.submit(&order(email, self.bob, release_at))
+    }
+
+    /// Bob sends a draft to these, at once.
+    pub fn send_to(&self, email: EmailId, to: &[String]) -> Submitted {
+        let mut order = order(email, self.bob, None);
+        order.recipients = to.iter().map(|to| recipient(to)).collect();
+        self.submit(&order)
+    }
+
+    fn submit(&self, order: &Order<'_>) -> Submitted {
         self.at_desk(self.bob, MemberRole::Agent, |desk| {
-            Ok(sending::submit_inbox(desk, &order, &TeamOrder::default()).unwrap())
+            Ok(sending::submit_inbox(desk, order, &TeamOrder::default()).unwrap())
         })
+    }
+
+    /// The inbox's Email with that Message-ID.
+    pub fn email(&self, message_id: &str) -> EmailId {
+        let found = thread::emails_with_message_id(&self.server.store.snapshot(), self.inbox, message_id);
+        found.unwrap()[0]
+    }
+
+    pub fn email_row(&self, email: EmailId) -> EmailRow {
+        (&self.server.store.snapshot() as &dyn Read).row(self.inbox, email).unwrap().unwrap()
+    }
+
+    /// The conversation that an Email is in.
+    pub fn conversation_of(&self, email: EmailId) -> (ConversationId, ConversationRow) {
+        let id = self.email_row(email).conversation.unwrap();
+        let snapshot = self.server.store.snapshot();
+        (id, (&snapshot as &dyn Read).row(self.inbox, id).unwrap().unwrap())
+    }
+}
+
+/// A message of the inbox's to Carl.
+pub fn written(id: &str, headers: &str) -> String {
+    format!(
+        "From: support@x.example\r\nTo: carl@c.example\r\nSubject: {id}\r\nMessage-ID: <{id}@x.example>\r\n\
+         {headers}\r\nText of {id}\r\n"
+    )
+}
+
+fn recipient(to: &str) -> Recipient {
+    Recipient {
+        address: address(to),
+        parameters: Vec::new(),
+        smtp_reply: None,
+        delivered: Delivered::Queued,
+        settled: false,
     }
 }
 
@@ -145,19 +197,12 @@ pub fn ask(server: &Server, request: AdminRequest) -> AdminReply {
 
 /// An order to send an Email to Carl.
 pub fn order(email: EmailId, sender: PrincipalId, release_at: Option<Millis>) -> Order<'static> {
-    let recipient = Recipient {
-        address: address("carl@c.example"),
-        parameters: Vec::new(),
-        smtp_reply: None,
-        delivered: Delivered::Queued,
-        settled: false,
-    };
     Order {
         email,
         identity: IdentityId(1),
         mail_from: Some(address("support@x.example")),
         mail_from_parameters: Vec::new(),
-        recipients: vec![recipient],
+        recipients: vec![recipient("carl@c.example")],
         sender,
         idempotency_key: None,
         release_at,

@@ -6,15 +6,17 @@
 //! like one of ours and isn't counts for nothing. Whoever answers a message that went to many
 //! begins a conversation of their own.
 
+use super::desk::{self, Desk};
 use super::intake;
 use crate::mail::ingest::Prepared;
 use crate::mail::keyed::{Maker, WireKeys};
 use crate::mail::thread::{self, ThreadKeys};
-use crate::store::rows::mail::{DecidedBy, EmailRow, MailAddress, Origin};
-use crate::store::rows::submission::SubmissionRow;
+use crate::store::rows::mail::{DecidedBy, EmailRow, EvidenceRow, MailAddress, Origin};
+use crate::store::rows::submission::{Recipient, SubmissionRow};
 use crate::store::rows::team::ConversationRow;
-use crate::store::{Read, StoreResult, keys};
+use crate::store::{Read, Row, StoreResult, keys};
 use crate::types::*;
+use std::collections::BTreeSet;
 
 /// What a message joins.
 #[derive(Clone, Debug)]
@@ -87,13 +89,49 @@ fn believed(read: &dyn Read, keys: &ThreadKeys) -> StoreResult<(Vec<String>, Vec
 
 /// Whether a message of ours went to so many that each answer is a request of its own.
 fn went_to_many(read: &dyn Read, account: AccountId, email: EmailId) -> StoreResult<bool> {
+    let known: Option<EvidenceRow> = read.row(account, email)?;
+    if let Some(known) = known.and_then(|known| known.went_to_many) {
+        return Ok(known);
+    }
+    let copies = desk::settings(read, account)?.automatic_bcc;
+    Ok(audience(read, account, email, &copies)?.len() >= limits::BROADCAST_RECIPIENTS_MIN)
+}
+
+/// Notes with an Email that is sent to `recipients` whether it went to many: its submissions may be destroyed, and
+/// the inbox may name others for copies. Copies don't count, since they decide nothing about a message.
+pub(super) fn note_audience(
+    desk: &mut Desk<'_, '_>,
+    email: EmailId,
+    recipients: &[Recipient],
+) -> StoreResult<()> {
+    let is_many = |all: &BTreeSet<String>| all.len() >= limits::BROADCAST_RECIPIENTS_MIN;
+    let mut all = audience(desk.read(), desk.account, email, &desk.settings.automatic_bcc)?;
+    all.extend(recipients.iter().map(|one| one.address.key()));
+    if !is_many(&all) && !is_many(&audience(desk.read(), desk.account, email, &[])?) {
+        return Ok(());
+    }
+    let known: EvidenceRow = desk.read().row(desk.account, email)?.unwrap_or_default();
+    let went_to_many = Some(known.went_to_many == Some(true) || is_many(&all));
+    desk.txn.put_at(EvidenceRow::key(desk.account, email), &EvidenceRow { went_to_many, ..known })
+}
+
+/// Who got a message by its submissions, as addresses compare, without those that are named for copies.
+fn audience(
+    read: &dyn Read,
+    account: AccountId,
+    email: EmailId,
+    copies: &[Address],
+) -> StoreResult<BTreeSet<String>> {
     let range = keys::all_of(account, keys::Kind::SubmissionOfEmail, email.0);
-    let mut recipients = 0;
+    let mut all = BTreeSet::new();
     for id in read.ids(&range, false, limits::REPORTED_SUBMISSIONS_MAX)? {
         let row: Option<SubmissionRow> = read.row(account, SubmissionId(id))?;
-        recipients += row.map_or(0, |row| row.recipients.len());
+        all.extend(row.iter().flat_map(|row| &row.recipients).map(|one| one.address.key()));
     }
-    Ok(recipients >= limits::BROADCAST_RECIPIENTS_MIN)
+    for copy in copies {
+        all.remove(&copy.key());
+    }
+    Ok(all)
 }
 
 /// The conversation that the same sender began with an earlier answer to the same message.
@@ -133,4 +171,66 @@ fn takes_part(row: &ConversationRow, prepared: &Prepared) -> bool {
 
 fn key_of(address: Option<&MailAddress>) -> Option<String> {
     Some(Address::parse(&address?.email)?.key())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::support::{House, address, written};
+    use crate::mail::outbound;
+    use crate::store::rows::team::InboxSettingsRow;
+
+    const SUPPORT: &[&str] = &["support@x.example"];
+
+    fn people(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("n{n}@c.example")).collect()
+    }
+
+    fn copies_to(house: &House, copies: &[&str]) {
+        let automatic_bcc = copies.iter().map(|to| address(to)).collect();
+        let settings = InboxSettingsRow { automatic_bcc, ..InboxSettingsRow::default() };
+        house.write(house.inbox, |txn| {
+            txn.put_at(keys::row(house.inbox, keys::Kind::InboxSettings, 0), &settings).unwrap();
+        });
+    }
+
+    /// Whether an answer that comes now begins a conversation of its own.
+    fn is_apart(house: &House, news: EmailId, id: &str) -> bool {
+        house.deliver(SUPPORT, id, "In-Reply-To: <news@x.example>\r\n");
+        house.conversation_of(house.email(&format!("{id}@c.example"))).0 != house.conversation_of(news).0
+    }
+
+    #[test]
+    fn copies_make_no_broadcast_of_a_message_whatever_the_setting_is_later() {
+        let house = House::new();
+        copies_to(&house, &["audit@c.example", "boss@c.example"]);
+        let news = house.draft(&written("news", ""));
+        house.send_to(news, &people(limits::BROADCAST_RECIPIENTS_MIN - 1));
+        assert!(!is_apart(&house, news, "one"));
+        copies_to(&house, &[]);
+        assert!(!is_apart(&house, news, "two"));
+    }
+
+    #[test]
+    fn whoever_gets_a_message_twice_is_counted_once() {
+        let house = House::new();
+        let news = house.draft(&written("news", ""));
+        let most = people(limits::BROADCAST_RECIPIENTS_MIN - 2);
+        house.send_to(news, &most);
+        let more: Vec<String> = most.into_iter().chain(["last@c.example".to_owned()]).collect();
+        house.send_to(news, &more);
+        assert!(!is_apart(&house, news, "one"));
+    }
+
+    #[test]
+    fn answers_to_a_broadcast_stay_apart_once_its_submission_is_destroyed() {
+        let house = House::new();
+        let news = house.draft(&written("news", ""));
+        let sent = house.send_to(news, &people(limits::BROADCAST_RECIPIENTS_MIN));
+        house.write(house.inbox, |txn| {
+            let row: SubmissionRow = (txn as &dyn Read).row(house.inbox, sent.id).unwrap().unwrap();
+            outbound::destroy(txn, house.inbox, sent.id, &row).unwrap();
+        });
+        assert!(is_apart(&house, news, "one"));
+    }
 }

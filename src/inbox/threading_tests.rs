@@ -21,8 +21,8 @@ use crate::mail::keyed::WireKeys;
 use crate::mail::{ingest, mailbox};
 use crate::store::rows::mail::{EmailRow, EvidenceRow};
 use crate::store::rows::submission::{Delivered, Recipient};
-use crate::store::rows::team::Cause;
-use crate::store::{Read, Store, StoreOptions};
+use crate::store::rows::team::{Cause, ConversationRow};
+use crate::store::{Read, Row, Store, StoreOptions};
 use crate::types::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -416,4 +416,52 @@ fn each_message_joins_the_conversation_that_it_belongs_to() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+/// However many have referred to a message since, what has the id is found first.
+#[test]
+fn a_message_is_found_by_its_id_behind_very_many_that_refer_to_it() {
+    let mut office = Office::new();
+    assert_eq!(office.step("in|marta|Hello|1"), "A");
+    for number in 0..40 {
+        assert_eq!(office.step(&format!("in|marta|Re: Hello|2{number}|1|auto")), "A");
+    }
+    assert_eq!(office.step("in|eve|Something else|90|1"), "A!");
+    // Each answer to one of ours to many is its own, the thirty-fourth, too, whoever else had a copy.
+    let mut office = Office::new();
+    let news = office.step("many|list|News|m");
+    let mut seen = BTreeSet::from([news]);
+    for number in 0..34 {
+        assert!(
+            seen.insert(office.step(&format!("in|c{number}|Re: News|3{number}|m|cc:partner"))),
+            "{number}"
+        );
+    }
+}
+
+/// All messages of a conversation move in one commit.
+#[test]
+fn what_comes_to_a_full_conversation_begins_one_that_follows_it() {
+    let mut office = Office::new();
+    assert_eq!(office.step("in|marta|Hello|1"), "A");
+    let (store, full) = (Arc::clone(&office.store), ConversationId(1));
+    let locked = store.lock_blocking(&[INBOX]);
+    let mut txn = store.begin(&locked);
+    let row: ConversationRow = (&txn as &dyn Read).row(INBOX, full).unwrap().unwrap();
+    let row = ConversationRow { message_count: limits::CONVERSATION_MESSAGES_MAX - 1, ..row };
+    txn.put_at(ConversationRow::key(INBOX, full), &row).unwrap();
+    txn.commit().unwrap();
+    drop(locked);
+    let steps = [
+        "in|marta|Re: Hello|2|1",
+        "in|marta|Re: Hello|3|1",
+        "old|marta|Re: Hello|4|1",
+        "in|marta|Re: Hello|5|3",
+    ];
+    assert_eq!(steps.map(|step| office.step(step)).concat(), "ABCB");
+    let next: ConversationRow =
+        (&store.snapshot() as &dyn Read).row(INBOX, ConversationId(2)).unwrap().unwrap();
+    assert_eq!(next.previous, Some(full));
+    // A draft is for whom it answers.
+    assert_eq!(office.step("out|marta|Re: Hello|o|1"), "A");
 }

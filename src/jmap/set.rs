@@ -268,6 +268,11 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         }
         let savepoint = self.txn.savepoint();
         match change(self) {
+            // One that moves very much may leave no room for itself behind others.
+            Ok(_) if !self.txn.fits() => {
+                self.txn.rollback(savepoint);
+                Ok(Err(too_much_at_once()))
+            }
             Ok(done) => Ok(Ok(done)),
             Err(Refusal::Call(error)) => Err(error),
             Err(Refusal::Object(error)) => {

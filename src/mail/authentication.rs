@@ -3,10 +3,13 @@
 //!
 //! Only a gateway of ours is believed, by its name in Authentication-Results. Fields of others with
 //! that name are taken out of the header before the message is kept: a client might believe them.
+//! A gateway that lets a forged field with its name pass still writes its own above it (RFC 8601 §5), so the
+//! topmost field that names a method decides on that method.
 
 use super::words;
 use crate::store::rows::mail::AuthenticationRow;
 use crate::store::rows::message::MessageRow;
+use std::collections::BTreeSet;
 
 /// The field.
 const FIELD: &str = "Authentication-Results";
@@ -46,15 +49,8 @@ impl TrustRules {
         let above = &fields[..second.map_or(fields.len(), |(at, _)| at)];
         let own = above.iter().filter(|field| field.name.eq_ignore_ascii_case(FIELD));
         let read = own.filter_map(|field| results(&words::unfold(&field.value.0)));
-        let mut believed = read.filter(|found| self.is_own(&found.authserv_id));
-        let first = believed.next();
-        let authentication = first.map(|mut first| {
-            for more in believed {
-                first.results.extend(more.results);
-            }
-            first
-        });
-        Trust { authentication, spam }
+        let believed = read.filter(|found| self.is_own(&found.authserv_id));
+        Trust { authentication: topmost(believed), spam }
     }
 
     /// The message without what others say in our gateway's field. `from_gateway` says whether it
@@ -101,13 +97,26 @@ pub fn has_failed(row: &AuthenticationRow) -> bool {
 }
 
 impl AuthenticationRow {
-    /// The best result of a method: one signature that holds is enough.
+    /// The best result of a method in the field that decides on it: one signature that holds is enough.
     pub fn result(&self, method: &str) -> Option<&str> {
         let mut all =
             self.results.iter().filter(|(name, _)| name == method).map(|(_, result)| result.as_str());
         let first = all.clone().next();
         all.find(|result| *result == "pass").or(first)
     }
+}
+
+/// What the fields say together, in their order: on each method what the topmost says that names it (RFC 8601
+/// §7.1: what stands below may be forged).
+fn topmost(mut believed: impl Iterator<Item = AuthenticationRow>) -> Option<AuthenticationRow> {
+    let mut all = believed.next()?;
+    let mut decided: BTreeSet<String> = all.results.iter().map(|(method, _)| method.clone()).collect();
+    for below in believed {
+        let new: Vec<_> = below.results.into_iter().filter(|(method, _)| !decided.contains(method)).collect();
+        decided.extend(new.iter().map(|(method, _)| method.clone()));
+        all.results.extend(new);
+    }
+    Some(all)
 }
 
 /// Where each field of the header begins and ends, line end included.
@@ -232,6 +241,24 @@ mod tests {
         assert_eq!(rules().read(&parse(raw), false), Trust::default());
         assert!(rules().read(&parse(raw), true).spam);
         assert!(!rules().read(&parse(b"X-Spam-Flag: no\r\n\r\n"), true).spam);
+    }
+
+    #[test]
+    fn the_topmost_field_that_names_a_method_decides_on_it() {
+        let some = |text: &str| Some(text.to_owned());
+        let field = "Authentication-Results: gw.example;";
+        for (values, expected) in [
+            (&["dmarc=fail", "dmarc=pass"][..], (None, None, some("fail"), true)),
+            (&["dmarc=pass", "dmarc=fail"], (None, None, some("pass"), false)),
+            (
+                &["spf=fail", "dkim=fail; dkim=pass", "dkim=fail; spf=pass; dmarc=fail", "dmarc=pass"],
+                (some("fail"), some("pass"), some("fail"), true),
+            ),
+            (&["spf=fail; dkim=fail", "spf=pass; dkim=pass"], (some("fail"), some("fail"), None, true)),
+        ] {
+            let header: String = values.iter().map(|value| format!("{field} {value}\r\n")).collect();
+            assert_eq!(told(&header), Some(expected), "{header}");
+        }
     }
 
     #[test]

@@ -146,10 +146,30 @@ impl Notice {
     }
 }
 
-/// Where a text in lower case names an address, in A-labels or as we have it.
+/// Where a text in lower case names an address, in A-labels or as we have it. Within a longer address it names
+/// somebody else.
 fn find(lower: &str, address: &Address) -> Option<Range<usize>> {
     let spellings = [address.key(), address.as_str().to_lowercase()];
-    spellings.iter().find_map(|one| lower.find(one).map(|at| at..at + one.len()))
+    let places = spellings.iter().flat_map(|one| lower.match_indices(one.as_str()));
+    let mut whole = places.filter(|(at, found)| {
+        let before = lower.get(..*at).unwrap_or_default();
+        let after = lower.get(at + found.len()..).unwrap_or_default();
+        !ends_in_local_part(before) && !continues_domain(after)
+    });
+    whole.next().map(|(at, found)| at..at + found.len())
+}
+
+/// Whether what follows this text goes on with a local part (RFC 5322 §3.2.3, RFC 6531 §3.3). A quotation mark
+/// that quotes belongs to none, though an atom may have one.
+fn ends_in_local_part(text: &str) -> bool {
+    let is_atom = |c: char| c.is_alphanumeric() || "!#$%&*+-/=?^_{|}~.".contains(c);
+    text.trim_end_matches(['\'', '`']).ends_with(is_atom)
+}
+
+/// Whether this text goes on with the domain that stands before it.
+fn continues_domain(text: &str) -> bool {
+    let is_label = |c: char| c.is_alphanumeric() || c == '-';
+    text.strip_prefix('.').unwrap_or(text).starts_with(is_label)
 }
 
 /// The first line with a status code or a reply code of SMTP, as a reply.
@@ -279,6 +299,32 @@ mod tests {
             [Reported { addresses: vec![marta.clone()], word: Word::Failed, reply: "550 no".to_owned() }]
         );
         assert_eq!(notice.of(&[]), []);
+    }
+
+    #[test]
+    fn an_address_within_a_longer_one_is_not_named() {
+        let address = Address::parse("info@c.example").unwrap();
+        for (text, named) in [
+            ("<info@c.example>: 550 no", true),
+            ("info@c.example", true),
+            ("'info@c.example', ``info@c.example''", true),
+            ("mailto:info@c.example.", true),
+            ("to info@c.example. it failed", true),
+            ("“info@c.example”", true),
+            ("sales-info@c.example", false),
+            ("sales.info@c.example", false),
+            ("o'info@c.example", false),
+            ("üinfo@c.example", false),
+            ("info@c.example.au", false),
+            ("info@c.example-mail.test", false),
+            ("info@c.examples", false),
+            ("info@c.example2", false),
+            ("sales-info@c.example info@c.example.au info@c.example", true),
+        ] {
+            let found = find(text, &address);
+            assert_eq!(found.is_some(), named, "{text}");
+            assert!(found.is_none_or(|place| &text[place] == "info@c.example"), "{text}");
+        }
     }
 
     #[test]

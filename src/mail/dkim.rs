@@ -11,12 +11,13 @@
 use super::addresses::parse_addresses;
 use super::fields::{self, FieldSpan};
 use super::{seven_bit, words};
-use crate::types::{Address, UtcDate};
+use crate::types::{Address, UtcDate, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use std::collections::BTreeMap;
 use std::fmt;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -118,7 +119,8 @@ fn unfit(_: ring::error::KeyRejected) -> KeyFault {
 }
 
 /// The message with the signatures of all that sign for the domain in From, or of the nearest domain above
-/// it. Without any, or where it isn't clear whom the message is from, it stays as it is.
+/// it. Without any, with more than [`limits::HEADER_FIELDS_MAX`] fields, or where it isn't clear whom the
+/// message is from, it stays as it is.
 pub fn sign(signers: &[Signer], raw: Vec<u8>, now: UtcDate) -> Vec<u8> {
     let Some(domain) = from_domain(&raw) else { return raw };
     let of = |signer: &&Signer| {
@@ -149,7 +151,8 @@ pub fn sign(signers: &[Signer], raw: Vec<u8>, now: UtcDate) -> Vec<u8> {
 fn field(signer: &Signer, message: &[u8], now: UtcDate) -> Option<Vec<u8>> {
     let mut spans = Vec::new();
     let body = fields::split(message, 0, |_| false, |span| spans.push(span));
-    let names = signed_names(message, &spans);
+    let named = by_name(message, &spans);
+    let names = signed_names(&named);
     let hash = digest(&SHA256, &relaxed_body(message.get(body..).unwrap_or_default()));
     let unsigned = format!(
         "DKIM-Signature: v=1; a={}; c=relaxed/relaxed;\r\n\td={}; s={}; t={};\r\n\th={};\r\n\tbh={};\r\n\tb=",
@@ -160,7 +163,7 @@ fn field(signer: &Signer, message: &[u8], now: UtcDate) -> Option<Vec<u8>> {
         names.join(":\r\n\t "),
         STANDARD.encode(hash),
     );
-    let signature = signer.signature(&signed_octets(message, &spans, &names, unsigned.as_bytes()))?;
+    let signature = signer.signature(&signed_octets(message, named, &names, unsigned.as_bytes()))?;
     let mut field = unsigned.into_bytes();
     for (number, line) in STANDARD.encode(signature).as_bytes().chunks(SIGNATURE_LINE_BYTES).enumerate() {
         if number > 0 {
@@ -172,32 +175,45 @@ fn field(signer: &Signer, message: &[u8], now: UtcDate) -> Option<Vec<u8>> {
     Some(field)
 }
 
-/// The domain that the message is from, as domains compare (RFC 6376 §3.5, `d=`; RFC 7489 §3.1.1).
+/// The domain that the message is from, as domains compare (RFC 6376 §3.5, `d=`; RFC 7489 §3.1.1); `None` too
+/// where it has more fields than are read elsewhere.
 fn from_domain(raw: &[u8]) -> Option<String> {
-    let mut values = Vec::new();
+    let (mut count, mut froms, mut value) = (0usize, 0usize, 0..0);
     fields::split(
         raw,
         0,
         |_| false,
         |span| {
-            if is_named(raw, &span, "from") {
-                values.push(raw.get(span.value).unwrap_or_default().to_vec());
+            count += 1;
+            if raw.get(span.name).is_some_and(|name| name.eq_ignore_ascii_case(b"from")) {
+                froms += 1;
+                value = span.value;
             }
         },
     );
-    let [value] = values.as_slice() else { return None };
-    let from = parse_addresses(&words::unfold(value));
+    if count > limits::HEADER_FIELDS_MAX || froms != 1 {
+        return None;
+    }
+    let from = parse_addresses(&words::unfold(raw.get(value)?));
     from.first().and_then(|one| Address::parse(&one.email)).map(|address| address.domain_key())
 }
 
-fn is_named(message: &[u8], span: &FieldSpan, name: &str) -> bool {
-    message.get(span.name.clone()).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
+/// The fields by their names in lower case, those of one name in their order.
+type Named<'s> = BTreeMap<Vec<u8>, Vec<&'s FieldSpan>>;
+
+fn by_name<'s>(message: &[u8], spans: &'s [FieldSpan]) -> Named<'s> {
+    let mut named = Named::new();
+    for span in spans {
+        let name = message.get(span.name.clone()).unwrap_or_default().to_ascii_lowercase();
+        named.entry(name).or_default().push(span);
+    }
+    named
 }
 
 /// What `h=` lists.
-fn signed_names(message: &[u8], spans: &[FieldSpan]) -> Vec<&'static str> {
+fn signed_names(named: &Named<'_>) -> Vec<&'static str> {
     let mut names = Vec::new();
-    let count = |name: &str| spans.iter().filter(|span| is_named(message, span, name)).count();
+    let count = |name: &str| named.get(name.as_bytes()).map_or(0, Vec::len);
     let always = NEVER_ADDED.into_iter().map(|name| (name, 1));
     let again = NEVER_DOUBLED.into_iter().map(|name| (name, count(name).min(1)));
     for (name, more) in always.chain(again).chain(AS_THEY_ARE.map(|name| (name, 0))) {
@@ -207,12 +223,11 @@ fn signed_names(message: &[u8], spans: &[FieldSpan]) -> Vec<&'static str> {
 }
 
 /// What the key signs: the fields of these names, from the last one up where a name is there again, and
-/// the signature's own field without a signature (RFC 6376 §3.7, §5.4.2).
-fn signed_octets(message: &[u8], spans: &[FieldSpan], names: &[&str], own: &[u8]) -> Vec<u8> {
+/// the signature's own field without a signature (RFC 6376 §3.7, §5.4.2). The names are in lower case.
+fn signed_octets(message: &[u8], mut named: Named<'_>, names: &[&str], own: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        let taken = names.iter().take(at).filter(|before| before.eq_ignore_ascii_case(name)).count();
-        if let Some(span) = spans.iter().rev().filter(|span| is_named(message, span, name)).nth(taken) {
+    for name in names {
+        if let Some(span) = named.get_mut(name.as_bytes()).and_then(Vec::pop) {
             let name = message.get(span.name.clone()).unwrap_or_default();
             relaxed_field(name, message.get(span.value.clone()).unwrap_or_default(), &mut out);
             out.extend_from_slice(b"\r\n");
@@ -320,7 +335,8 @@ mod tests {
         let body = fields::split(DINNER.as_bytes(), 0, |_| false, |span| spans.push(span));
         let hash = digest(&SHA256, &relaxed_body(&DINNER.as_bytes()[body..]));
         assert_eq!(STANDARD.encode(hash), "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=");
-        let signed = signed_octets(DINNER.as_bytes(), &spans, &names, own.as_bytes());
+        let signed =
+            signed_octets(DINNER.as_bytes(), by_name(DINNER.as_bytes(), &spans), &names, own.as_bytes());
         let key = UnparsedPublicKey::new(&ED25519, octets("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="));
         let signature =
             "/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11BusFa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw==";
@@ -366,8 +382,35 @@ mod tests {
         let text = "From: a@x\r\nTo: b@y\r\nReceived: x\r\nTO: c@y\r\nList-Id: <l>\r\n\r\n";
         let mut spans = Vec::new();
         fields::split(text.as_bytes(), 0, |_| false, |span| spans.push(span));
-        let names = signed_names(text.as_bytes(), &spans).join(":");
+        let names = signed_names(&by_name(text.as_bytes(), &spans)).join(":");
         assert_eq!(names, "from:from:subject:cc:reply-to:to:to:to:list-id");
+    }
+
+    /// So many that it would be noticed if each were searched for.
+    #[test]
+    fn each_of_many_fields_of_one_name_is_signed_once_from_the_last_one_up() {
+        const MANY: usize = 50_000;
+        let text: String = (0..MANY).map(|n| format!("{}: {n}\r\n", ["To", "TO"][n % 2])).collect();
+        let mut spans = Vec::new();
+        fields::split(text.as_bytes(), 0, |_| false, |span| spans.push(span));
+        let named = by_name(text.as_bytes(), &spans);
+        let names = signed_names(&named);
+        assert_eq!(names.iter().filter(|name| **name == "to").count(), MANY + 1);
+        let signed = String::from_utf8(signed_octets(text.as_bytes(), named, &names, b"own:")).unwrap();
+        let upward: String = (0..MANY).rev().map(|n| format!("to:{n}\r\n")).collect();
+        assert!(signed == format!("{upward}own:"), "{}", &signed[..100]);
+    }
+
+    #[test]
+    fn a_message_with_more_fields_than_are_read_is_not_signed() {
+        let signers = [Signer::new("x.example", "s", ED25519_PEM).unwrap()];
+        let of =
+            |fields: usize| format!("From: a@x.example\r\n{}\r\nb\r\n", "To: b@y\r\n".repeat(fields - 1));
+        let most = of(limits::HEADER_FIELDS_MAX);
+        let signed = sign(&signers, most.clone().into_bytes(), NOW);
+        assert!(signed.starts_with(b"DKIM-Signature: ") && signed.ends_with(most.as_bytes()));
+        let more = of(limits::HEADER_FIELDS_MAX + 1);
+        assert!(sign(&signers, more.clone().into_bytes(), NOW) == more.as_bytes());
     }
 
     #[test]

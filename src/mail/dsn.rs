@@ -2,9 +2,14 @@
 //! sender of a message that failed at the relay, that is late, or of which nobody knows.
 //!
 //! Those are put into the sender's account as they are and never go over a wire, so UTF-8 stands
-//! in them as it is (RFC 6533 §3). What goes out is that a message was delivered here, to a sender who
+//! in their parts as it is (RFC 6533 §3). What goes out is that a message was delivered here, to a sender who
 //! asked for that.
+//!
+//! Invariants: the header is ASCII but for an address that isn't, so that no relay needs SMTPUTF8 for a
+//! subject (RFC 6531 §3.4); nothing that was written before a notification has its boundary.
 
+use super::compose::DraftValue;
+use super::compose_headers::HeaderWriter;
 use super::date::MailDate;
 use crate::store::rows::submission::{Recipient, SubmissionRow};
 use crate::types::{Address, Millis};
@@ -36,15 +41,12 @@ pub struct Notification<'a> {
     pub header: &'a [u8],
     pub subject: &'a str,
     pub hostname: &'a str,
-    /// The notification's own, without angle brackets.
+    /// The notification's own, without angle brackets. It is random: the boundary is made of it.
     pub message_id: &'a str,
     pub now: Millis,
     /// Until when it is tried.
     pub retried_until: Millis,
 }
-
-/// What a header of ours never has at the start of a line.
-const BOUNDARY: &str = "=_postroom_report_=";
 
 impl What {
     /// RFC 3464 §2.3.3; there is no word for what nobody knows.
@@ -92,15 +94,15 @@ impl What {
 pub fn compose(of: &Notification<'_>) -> Vec<u8> {
     let to = of.submission.mail_from.as_ref().map(Address::as_str).unwrap_or_default();
     let hostname = of.hostname;
-    let subject: String = of.subject.chars().filter(|c| !c.is_control()).take(150).collect();
+    let boundary = boundary(of.message_id);
     let about: Vec<&Recipient> =
         of.submission.recipients.iter().filter(|one| of.about.contains(&one.address)).collect();
     let mut out = format!(
-        "From: Mail delivery <mailer-daemon@{hostname}>\r\nTo: <{to}>\r\nSubject: {}: {subject}\r\nDate: {}\r\n\
+        "From: Mail delivery <mailer-daemon@{hostname}>\r\nTo: <{to}>\r\n{}Date: {}\r\n\
          Message-ID: <{}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/report; report-type=delivery-status; boundary=\"{BOUNDARY}\"\r\n\r\n\
-         --{BOUNDARY}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{}\r\n",
-        of.what.subject(),
+         Content-Type: multipart/report; report-type=delivery-status; boundary=\"{boundary}\"\r\n\r\n\
+         --{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{}\r\n",
+        subject_field(of),
         MailDate::utc(of.now).rfc5322(),
         of.message_id,
         of.what.words().replace('\n', "\r\n"),
@@ -110,23 +112,42 @@ pub fn compose(of: &Notification<'_>) -> Vec<u8> {
         // Writing to a String never fails.
         let _ = write!(out, "\r\n  {}\r\n    {}\r\n", recipient.address, one_line(reply));
     }
-    out += &status(of, &about);
+    out += &status(of, &about, &boundary);
     let mut out = out.into_bytes();
     let kind = if of.header.is_ascii() { "text/rfc822-headers" } else { "message/global-headers" };
-    let part = format!("--{BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
+    let part = format!("--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
     out.extend_from_slice(part.as_bytes());
     out.extend_from_slice(of.header);
-    out.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     out
 }
 
+/// The Subject field, in encoded words where it isn't ASCII (RFC 2047).
+fn subject_field(of: &Notification<'_>) -> String {
+    let subject: String = of.subject.chars().filter(|c| !c.is_control()).take(150).collect();
+    let mut header = HeaderWriter::default();
+    let text = format!("{}: {subject}", of.what.subject());
+    // What is refused in a text are control characters; it would be told without the message's own subject.
+    match header.field("Subject", &DraftValue::Text(text.trim_end().to_owned())) {
+        Ok(()) => String::from_utf8_lossy(&header.into_bytes()).into_owned(),
+        Err(_) => format!("Subject: {}\r\n", of.what.subject()),
+    }
+}
+
+/// What no included text has at the start of a line (RFC 2046 §5.1.1): made of the random octets of the
+/// notification's Message-ID, which nobody knew when that text was written.
+fn boundary(message_id: &str) -> String {
+    let hash = blake3::derive_key("postroom 2026 boundary of a delivery report", message_id.as_bytes());
+    hash.iter().take(16).fold("=_report_".to_owned(), |out, octet| format!("{out}{octet:02x}"))
+}
+
 /// The part for programs (RFC 3464 §2.1): fields of the message, then a group for each recipient.
-fn status(of: &Notification<'_>, about: &[&Recipient]) -> String {
+fn status(of: &Notification<'_>, about: &[&Recipient], boundary: &str) -> String {
     let utf8 = about.iter().any(|one| one.address.needs_smtputf8());
     let kind = if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
     let arrived = MailDate::utc(of.submission.created_at).rfc5322();
     let mut out = format!(
-        "\r\n--{BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
+        "\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
          Reporting-MTA: dns; {}\r\nArrival-Date: {arrived}\r\n",
         of.hostname
     );
@@ -200,6 +221,7 @@ mod tests {
     use super::*;
     use crate::mail::parse::parse;
     use crate::mail::reports::{self, Word};
+    use crate::mail::{body, headers};
     use crate::store::rows::submission::*;
     use crate::types::*;
 
@@ -239,21 +261,61 @@ mod tests {
     }
 
     fn composed(what: What) -> (String, reports::Report) {
+        let raw =
+            composed_of(what, "Message-ID: <m@x>\r\nSubject: hi\r\n", "hi\r\nBcc: x@y", "n@mail.example");
+        let report = reports::read(&parse(raw.as_bytes()), raw.as_bytes()).unwrap();
+        (raw, report)
+    }
+
+    fn composed_of(what: What, header: &str, subject: &str, message_id: &str) -> String {
         let row = row();
         let about: Vec<Address> = row.recipients[..2].iter().map(|one| one.address.clone()).collect();
         let raw = compose(&Notification {
             what,
             submission: &row,
             about: &about,
-            header: b"Message-ID: <m@x>\r\nSubject: hi\r\n",
-            subject: "hi\r\nBcc: x@y",
+            header: header.as_bytes(),
+            subject,
             hostname: "mail.example",
-            message_id: "n@mail.example",
+            message_id,
             now: Millis(1_000),
             retried_until: Millis(2_000),
         });
-        let report = reports::read(&parse(&raw), &raw).unwrap();
-        (String::from_utf8(raw).unwrap(), report)
+        String::from_utf8(raw).unwrap()
+    }
+
+    #[test]
+    fn a_subject_in_any_language_leaves_the_header_ascii() {
+        let long = "Größe ".repeat(40);
+        let cut = long.get(..199).unwrap();
+        let cases =
+            [("Größe?", "Größe?"), ("hi", "hi"), ("", ""), ("=?utf-8?q?x?=", "=?utf-8?q?x?="), (&long, cut)];
+        for (subject, read) in cases {
+            let text = composed_of(What::Delivered, "", subject, "n@mail.example");
+            let (header, _) = text.split_once("\r\n\r\n").unwrap();
+            assert!(header.is_ascii() && header.lines().all(|line| line.len() <= 78 || line.contains('"')));
+            let found = headers::text(&parse(text.as_bytes()), "subject");
+            assert_eq!(found.as_deref(), Some(format!("Delivered: {read}").trim()), "{header}");
+        }
+    }
+
+    #[test]
+    fn the_boundary_is_one_that_no_included_header_has() {
+        let boundary_of = |text: &str| {
+            let (_, rest) = text.split_once("boundary=\"").unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        let first = composed_of(What::Failed, "", "hi", "first@mail.example");
+        let known = boundary_of(&first);
+        assert_eq!(boundary_of(&composed_of(What::Failed, "", "hi", "first@mail.example")), known);
+        let header = format!(
+            "Subject: hi\r\n--{known}\r\nContent-Type: message/delivery-status\r\n\r\nA: b\r\n--{known}--\r\n"
+        );
+        let second = composed_of(What::Failed, &header, "hi", "second@mail.example");
+        assert_ne!(boundary_of(&second), known);
+        let message = parse(second.as_bytes());
+        assert_eq!(message.parts.len(), 4, "{second}");
+        assert_eq!(body::decode(&message.parts[3], second.as_bytes()), header.as_bytes());
     }
 
     #[test]

@@ -506,7 +506,7 @@ fn note_key(account: AccountId, id: SubmissionId) -> keys::Key {
 }
 
 /// Since when it could have been handed over: a scheduled one not before its time.
-fn queued_since(row: &SubmissionRow) -> Millis {
+pub fn queued_since(row: &SubmissionRow) -> Millis {
     row.created_at.max(Millis(row.send_at.0.saturating_mul(1000)))
 }
 

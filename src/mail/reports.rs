@@ -30,7 +30,8 @@ pub struct Report {
 /// What a report says of one recipient.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reported {
-    /// The address as it was given to the relay and as it was in the end, where they are told.
+    /// The address as it was given to the relay and as it was in the end, where they are told and are mail
+    /// addresses. Empty where a delivery report names somebody in another form, such as X.400's.
     pub addresses: Vec<Address>,
     pub word: Word,
     /// In the form of RFC 8621 §7, `smtpReply`.
@@ -225,13 +226,10 @@ fn list(
 }
 
 fn reported(group: &[(String, String)], is_disposition: bool) -> Option<Reported> {
-    let address = |name: &str| {
-        let (_, address) = value(group, name)?.split_once(';')?;
-        Address::parse(address.trim().trim_matches(['<', '>']))
-    };
-    let addresses: Vec<Address> =
-        ["original-recipient", "final-recipient"].into_iter().filter_map(address).collect();
-    if addresses.is_empty() {
+    let named = ["original-recipient", "final-recipient"].into_iter();
+    let addresses: Vec<Address> = named.filter_map(|name| address(value(group, name)?)).collect();
+    // An action says something even of somebody whom it doesn't name: there may be one alone who is meant.
+    if is_disposition && addresses.is_empty() {
         return None;
     }
     let word = if is_disposition {
@@ -245,6 +243,42 @@ fn reported(group: &[(String, String)], is_disposition: bool) -> Option<Reported
         }
     };
     Some(Reported { addresses, word, reply: reply(group, word) })
+}
+
+/// The mail address in a value `type; address` (RFC 3464 §2.3.1).
+fn address(value: &str) -> Option<Address> {
+    let (kind, text) = value.split_once(';')?;
+    let text = text.trim().trim_matches(['<', '>']);
+    match kind.trim().eq_ignore_ascii_case("utf-8") {
+        true => Address::parse(&embedded_decoded(text)),
+        false => Address::parse(text),
+    }
+}
+
+/// An address of the type `utf-8` with its characters for `\x{…}` (RFC 6533 §3, `EmbeddedUnicodeChar`). What
+/// is no such form stays as it is.
+fn embedded_decoded(text: &str) -> String {
+    let mut pieces = text.split("\\x{");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let found = piece.split_once('}').and_then(|(digits, rest)| {
+            let fits =
+                (2..=6).contains(&digits.len()) && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+            let code = fits.then(|| u32::from_str_radix(digits, 16).ok()).flatten()?;
+            Some((char::from_u32(code)?, rest))
+        });
+        match found {
+            Some((c, rest)) => {
+                out.push(c);
+                out.push_str(rest);
+            }
+            None => {
+                out.push_str("\\x{");
+                out.push_str(piece);
+            }
+        }
+    }
+    out
 }
 
 /// The reply that the report cites, else one made of its status.
@@ -319,7 +353,10 @@ mod tests {
         let told: Vec<(String, Word, &str)> = report
             .recipients
             .iter()
-            .map(|one| (one.addresses[0].to_string(), one.word, one.reply.as_str()))
+            .map(|one| {
+                let named = one.addresses.first().map(Address::to_string).unwrap_or_default();
+                (named, one.word, one.reply.as_str())
+            })
             .collect();
         assert_eq!(
             told,
@@ -327,8 +364,58 @@ mod tests {
                 ("A@y".to_owned(), Word::Failed, "550 5.1.1 no such user"),
                 ("b@y".to_owned(), Word::Delivered, "250 2.0.0 was reported as delivered"),
                 ("c@y".to_owned(), Word::Other, "250 4.0.0 was reported as delivered"),
+                (String::new(), Word::Failed, "550 5.0.0 was reported as failed"),
             ]
         );
+    }
+
+    #[test]
+    fn a_failure_of_somebody_who_is_not_named_by_a_mail_address_is_that_of_the_only_recipient() {
+        for named in ["x-unix; bob", "x400; /G=Bob/S=Baker/", "rfc822; undisclosed", "no type"] {
+            let fields = format!(
+                "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: {named}\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+            );
+            let report = report("delivery-status", &fields, "\r\n").unwrap();
+            let failed = Reported {
+                addresses: Vec::new(),
+                word: Word::Failed,
+                reply: "550 5.1.1 was reported as failed".to_owned(),
+            };
+            assert_eq!(report.recipients, [failed], "{named}");
+            let of = |text: &str| Recipient {
+                address: Address::parse(text).unwrap(),
+                parameters: Vec::new(),
+                smtp_reply: None,
+                delivered: Delivered::Queued,
+                settled: true,
+            };
+            let only = Told { recipients: &report.recipients, only: report.recipients.first() };
+            assert_eq!(only.about(&of("bob@y")).map(|told| told.word), Some(Word::Failed), "{named}");
+            let one_of_several = Told { only: None, ..only };
+            assert_eq!(one_of_several.about(&of("bob@y")), None, "{named}");
+        }
+        let nothing = "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: x-unix; bob\r\nStatus: 5.1.1\r\n";
+        assert_eq!(report("delivery-status", nothing, "\r\n").unwrap().recipients, []);
+        let seen =
+            "Final-Recipient: x-unix; bob\r\nDisposition: manual-action/MDN-sent-manually; displayed\r\n";
+        assert_eq!(report("disposition-notification", seen, "\r\n").unwrap().recipients, []);
+    }
+
+    #[test]
+    fn an_address_in_utf_8_is_read_in_either_of_its_forms() {
+        for (given, read) in [
+            ("utf-8; jürgen@y", Some("jürgen@y")),
+            ("UTF-8; j\\x{FC}rgen@m\\x{0fc}ller.example", Some("jürgen@müller.example")),
+            ("utf-8;<a\\x{2B}b@y>", Some("a+b@y")),
+            ("utf-8; \\x{1F600}@y", Some("😀@y")),
+            ("rfc822; j\\x{FC}rgen@y", None),
+            ("utf-8; j\\x{FCrgen@y", None),
+            ("utf-8; j\\x{D800}rgen@y", None),
+            ("utf-8; j\\x{0D}\\x{0A}@y", None),
+            ("utf-8; j\\x{+FC}@y", None),
+        ] {
+            assert_eq!(address(given).as_ref().map(Address::as_str), read, "{given}");
+        }
     }
 
     #[test]

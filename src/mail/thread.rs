@@ -9,7 +9,8 @@ use crate::store::{Read, StoreResult, Txn, keys};
 use crate::types::{AccountId, EmailId, ThreadId, limits};
 use std::ops::ControlFlow;
 
-/// How many Emails with one Message-ID are looked at: a forged one may stand in very many.
+/// How many Emails that have one Message-ID, and how many that refer to it, are looked at: a forged one may stand
+/// in very many.
 const SAME_ID_EMAILS_MAX: usize = 32;
 
 /// What decides about a message's Thread.
@@ -49,11 +50,7 @@ pub fn emails_with_message_id(
     account: AccountId,
     message_id: &str,
 ) -> StoreResult<Vec<EmailId>> {
-    Ok(carriers(read, account, hash(message_id.as_bytes()))?
-        .into_iter()
-        .filter(|(_, row)| row.own)
-        .map(|(email, _)| email)
-        .collect())
+    owners(read, account, hash(message_id.as_bytes()))
 }
 
 /// The Emails of the account that refer to `message_id`, newest first.
@@ -90,13 +87,14 @@ pub fn find_carrier(read: &dyn Read, account: AccountId, keys: &ThreadKeys) -> S
     let referred = hashes.iter().filter(|(_, own)| !own);
     let own = hashes.iter().filter(|(_, own)| *own);
     for (hash, _) in referred.chain(own) {
-        let found = carriers(read, account, *hash)?;
-        let fitting = found.iter().filter(|(_, row)| row.subject == subject);
-        let best = fitting.clone().find(|(_, row)| row.own).or_else(|| fitting.clone().next());
+        let best = match owner_of_subject(read, account, *hash, subject)? {
+            Some(own) => Some(own),
+            None => carriers(read, account, *hash)?.into_iter().find(|(_, row)| row.subject == subject),
+        };
         if let Some((email, row)) = best
             && has_room(read, account, row.thread)?
         {
-            return Ok(Some(Carrier { email: *email, thread: row.thread }));
+            return Ok(Some(Carrier { email, thread: row.thread }));
         }
     }
     Ok(None)
@@ -112,6 +110,9 @@ pub(super) fn index(
 ) -> StoreResult<()> {
     for (hash, row) in entries(thread, keys) {
         txn.put_at(keys::hashed(account, keys::Kind::MessageId, hash, email.0), &row)?;
+        if row.own {
+            txn.put_at(keys::hashed(account, keys::Kind::OwnMessageId, hash, email.0), &())?;
+        }
     }
     Ok(())
 }
@@ -126,7 +127,32 @@ pub(super) fn entries(thread: ThreadId, keys: &ThreadKeys) -> Vec<(u64, MessageI
 pub(super) fn unindex(txn: &mut Txn<'_>, account: AccountId, email: EmailId, keys: &ThreadKeys) {
     for (hash, _) in keys.hashes() {
         txn.delete_at(keys::hashed(account, keys::Kind::MessageId, hash, email.0));
+        txn.delete_at(keys::hashed(account, keys::Kind::OwnMessageId, hash, email.0));
     }
+}
+
+/// The Emails that have an id as their own, newest first, however many refer to it since.
+fn owners(read: &dyn Read, account: AccountId, hash: u64) -> StoreResult<Vec<EmailId>> {
+    let range = keys::all_hashed(account, keys::Kind::OwnMessageId, hash);
+    Ok(read.ids(&range, true, SAME_ID_EMAILS_MAX)?.into_iter().map(EmailId).collect())
+}
+
+/// The newest of them that has this base subject.
+fn owner_of_subject(
+    read: &dyn Read,
+    account: AccountId,
+    hash: u64,
+    subject: u64,
+) -> StoreResult<Option<(EmailId, MessageIdRow)>> {
+    for email in owners(read, account, hash)? {
+        let key = keys::hashed(account, keys::Kind::MessageId, hash, email.0);
+        let Some(bytes) = read.bytes(&key)? else { continue };
+        let row: MessageIdRow = crate::store::rows::decode(&bytes)?;
+        if row.subject == subject {
+            return Ok(Some((email, row)));
+        }
+    }
+    Ok(None)
 }
 
 /// The Emails that have or refer to an id, newest first.

@@ -75,8 +75,7 @@ fn respond(
     let Some(sender) = mail_from.filter(|sender| may_answer(prepared, sender)) else { return Ok(None) };
     let own = identity::addresses(txn, account)?;
     let Some(addressed) = addressed(prepared, &own) else { return Ok(None) };
-    let directory = keys::named(AccountId::DIRECTORY, keys::Kind::Address, sender.key().as_bytes());
-    if (txn as &dyn Read).has(&directory)? || !take_turn(txn, account, sender, now)? {
+    if is_ours(txn, sender)? || !take_turn(txn, account, sender, now)? {
         return Ok(None);
     }
     let identities = identity::all(txn, account)?;
@@ -101,6 +100,19 @@ fn respond(
             Ok(None)
         }
     }
+}
+
+/// Whether an address leads to an account here: it, what is before its `+`, or all of its domain.
+fn is_ours(read: &dyn Read, address: &Address) -> StoreResult<bool> {
+    let key = address.key();
+    let (local, domain) = key.rsplit_once('@').unwrap_or((&key, ""));
+    let base = local.split_once('+').map(|(base, _)| format!("{base}@{domain}"));
+    for name in [Some(key.clone()), base, Some(format!("*@{domain}"))].into_iter().flatten() {
+        if read.has(&keys::named(AccountId::DIRECTORY, keys::Kind::Address, name.as_bytes()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_active(vacation: &VacationRow, now: Millis) -> bool {

@@ -499,7 +499,12 @@ impl<'m> Client<'m> {
     fn outcome(&mut self, verdict: Verdict, reply: RelayReply) -> Outcome {
         let began = matches!(
             self.state,
-            State::Mail | State::Rcpt(_) | State::Data | State::Recording | State::Message
+            State::Converting
+                | State::Mail
+                | State::Rcpt(_)
+                | State::Data
+                | State::Recording
+                | State::Message
         );
         let relay_failed = verdict == Verdict::TryLater && (self.relay_failed || !began);
         self.state = State::Done { quit: self.state != State::Recording };

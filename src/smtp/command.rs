@@ -80,6 +80,8 @@ pub struct RcptParameters {
 
 /// The longest argument of EHLO, HELO and LHLO: that of a domain (§4.5.3.1.2).
 const HELO_BYTES_MAX: usize = 255;
+/// What a client may say by AUTH= (RFC 4954 §3).
+const AUTH_CHARS_MAX: usize = 500;
 
 /// Reads one line without its CR LF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
@@ -249,6 +251,11 @@ fn mail_parameter(parameters: &mut MailParameters, keyword: &str, value: Option<
         ("ENVID", _) => return Err(syntax("ENVID=xtext, 100 characters at most")),
         ("SMTPUTF8", None) => parameters.smtputf8 = true,
         ("SMTPUTF8", Some(_)) => return Err(Reply::new(501, "5.5.4", "SMTPUTF8 has no value")),
+        // RFC 4954 §5: who is said to have submitted the message is believed of nobody, as if it were `<>`. Postfix
+        // says so of every message where we offer AUTH.
+        ("AUTH", Some(who))
+            if who == "<>" || (who.len() <= AUTH_CHARS_MAX && xtext_decoded(who).is_some()) => {}
+        ("AUTH", _) => return Err(syntax("AUTH=<> or AUTH=xtext")),
         _ => return Err(unknown_parameter(keyword)),
     }
     Ok(())
@@ -559,7 +566,13 @@ mod tests {
             refused(&format!("MAIL FROM:<a@b> {line}"), 501, "5.5.4");
         }
         refused(&format!("MAIL FROM:<a@b> ENVID={}", "x".repeat(101)), 501, "5.5.4");
-        refused("MAIL FROM:<a@b> AUTH=<>", 555, "5.5.4");
+        for who in ["<>", "e+3Dmc2@example.com"] {
+            assert!(parse(format!("MAIL FROM:<a@b> AUTH={who}").as_bytes()).is_ok(), "{who}");
+        }
+        for wrong in ["AUTH".to_owned(), "AUTH=+2".to_owned(), format!("AUTH={}", "x".repeat(501))] {
+            refused(&format!("MAIL FROM:<a@b> {wrong}"), 501, "5.5.4");
+        }
+        refused("MAIL FROM:<a@b> MT-PRIORITY=3", 555, "5.5.4");
         refused("RCPT TO:<a@b> SIZE=1", 555, "5.5.4");
     }
 

@@ -79,7 +79,8 @@ impl Hub {
         self.subscriptions.notified().await;
     }
 
-    /// Waits until something entered or left the relay queue, or moved in it; one listener hears it.
+    /// Waits until something in the relay queue is due now or soon that wasn't, or the queue runs again; one
+    /// listener hears it.
     pub async fn queue_changes(&self) {
         self.queue.notified().await;
     }
@@ -123,6 +124,6 @@ pub(super) struct AccountNews {
     pub shared: Option<TypeStates>,
     /// Of members for whom alone something changed.
     pub own: Vec<(PrincipalId, TypeStates)>,
-    /// The relay queue changed, of whichever accounts.
+    /// Something is to be done in the relay queue, of whichever accounts.
     pub queue: bool,
 }

@@ -62,6 +62,7 @@
 //!   62 Queue paused             (0)
 //!   63 Evidence                 (account, email:4)             how a message came and why it is where it is
 //!   64 Purge                    (account, conversation:4, version:8)   content that was erased there
+//!   65 Own Message-ID           (account, hash:8, email:4)    of those under 07 the Emails that have it
 //!   6a Bounces of a subscriber  (account, number:4)            of a distribution list
 //!   70 Log marks                (account)                      when the log was where
 //! rows      ffffffff kind:1 …   tables of the whole server
@@ -129,6 +130,7 @@ pub enum Kind {
     Message = 0x05,
     Thread = 0x06,
     MessageId = 0x07,
+    OwnMessageId = 0x65,
     Identity = 0x08,
     Submission = 0x09,
     Conversation = 0x0a,
@@ -292,6 +294,13 @@ pub fn all_hashed(account: AccountId, kind: Kind, hash: u64) -> KeyRange {
     Build::row(account.0, kind).u64(hash).prefix(Cf::Rows)
 }
 
+/// A key of [`hashed`] read back: the hash and the id.
+pub fn read_hashed(key: &[u8]) -> Option<(u64, u32)> {
+    let (rest, id) = key.split_last_chunk::<4>()?;
+    let (_, hash) = rest.split_last_chunk::<8>()?;
+    Some((u64::from_be_bytes(*hash), u32::from_be_bytes(*id)))
+}
+
 /// The versioned rows of `id` later than `after`.
 pub fn versioned_after(account: AccountId, kind: Kind, id: u32, after: u64) -> KeyRange {
     let mut range = Build::row(account.0, kind).u32(id).prefix(Cf::Rows);
@@ -324,11 +333,15 @@ pub fn due_after(kind: Kind, after: Millis) -> KeyRange {
     range
 }
 
-/// Whether a key is that of a place in the relay queue, or says whether the queue is paused.
-pub(super) fn is_of_queue(key: &[u8]) -> bool {
+/// Whether the relay queue's worker looks anew when this key is put or deleted: something is due until then, or
+/// the queue was paused or runs again. What is put off, or gone, it meets when it looks for another reason.
+pub(super) fn wakes_queue(key: &[u8], is_put: bool, until: Millis) -> bool {
     let is = |account: u32, kind: Kind| key.starts_with(&Build::row(account, kind).0);
-    key.first() == Some(&0xff) && is(GLOBAL, Kind::Queue)
-        || key.first() == Some(&0) && is(AccountId::DIRECTORY.0, Kind::QueuePaused)
+    match key.first() {
+        Some(0xff) if is_put && is(GLOBAL, Kind::Queue) => read_due(key).is_some_and(|(at, ..)| at <= until),
+        Some(0) => is(AccountId::DIRECTORY.0, Kind::QueuePaused),
+        _ => false,
+    }
 }
 
 /// The whole of such a table.
@@ -579,6 +592,20 @@ mod tests {
     use super::*;
     use crate::store::list::Place;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_queue_s_worker_is_woken_by_what_is_due_and_by_a_resumed_queue_only() {
+        let now = Millis(5000);
+        let at = |due_at: i64| due(Kind::Queue, Millis(due_at), AccountId(7), 0, 3).bytes;
+        let paused = single(AccountId::DIRECTORY, Kind::QueuePaused).bytes;
+        assert!(wakes_queue(&at(5000), true, now) && wakes_queue(&at(0), true, now));
+        assert!(wakes_queue(&paused, true, now) && wakes_queue(&paused, false, now));
+        // A lease, a retry and what was canceled or relayed.
+        assert!(!wakes_queue(&at(5001), true, now) && !wakes_queue(&at(5000), false, now));
+        let timer = due(Kind::Timer, Millis(0), AccountId(7), 0, 3).bytes;
+        assert!(!wakes_queue(&timer, true, now));
+        assert!(!wakes_queue(&single(AccountId(7), Kind::QueuePaused).bytes, true, now));
+    }
 
     proptest! {
         #[test]

@@ -8,6 +8,7 @@ use super::error::StoreResult;
 use super::keys::{self, Key, Kind};
 use super::read::Read;
 use super::rows;
+use super::rows::mail::MessageIdRow;
 use super::rows::team::NoteRow;
 use crate::types::AccountId;
 use std::ops::ControlFlow;
@@ -15,7 +16,7 @@ use std::ops::ControlFlow;
 /// One step: from the format with its place in [`STEPS`], counted from 1, to the next.
 type Step = fn(&Engine) -> StoreResult<()>;
 
-const STEPS: &[Step] = &[notes_are_found_by_who_is_mentioned];
+const STEPS: &[Step] = &[notes_are_found_by_who_is_mentioned, messages_are_found_by_their_own_id];
 
 /// The format that this version writes; it reads all up to it.
 pub const FORMAT: u32 = 1 + STEPS.len() as u32;
@@ -52,6 +53,28 @@ fn notes_are_found_by_who_is_mentioned(engine: &Engine) -> StoreResult<()> {
     batch.write()
 }
 
+/// Format 3: Emails that have a Message-ID stand apart from those that refer to it.
+fn messages_are_found_by_their_own_id(engine: &Engine) -> StoreResult<()> {
+    let snapshot = engine.snapshot();
+    let read: &dyn Read = &snapshot;
+    let mut batch = Rows { engine, ops: Vec::new() };
+    for account in accounts(read)? {
+        let mut failed = Ok(());
+        read.scan(&keys::all(account, Kind::MessageId), false, &mut |key, value| {
+            failed = match (rows::decode::<MessageIdRow>(value), keys::read_hashed(key)) {
+                (Ok(MessageIdRow { own: true, .. }), Some((hash, email))) => {
+                    batch.put(keys::hashed(account, Kind::OwnMessageId, hash, email))
+                }
+                (Err(error), _) => Err(error),
+                _ => Ok(()),
+            };
+            if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        failed?;
+    }
+    batch.write()
+}
+
 /// Every account that the directory knows.
 fn accounts(read: &dyn Read) -> StoreResult<Vec<AccountId>> {
     let ids = read.ids(&keys::all(AccountId::DIRECTORY, Kind::Account), false, usize::MAX)?;
@@ -80,7 +103,7 @@ mod tests {
     use super::*;
     use crate::store::rows::team::{NoteAttachment, NoteVersion};
     use crate::store::{Row, StoreOptions};
-    use crate::types::{ConversationId, Millis, NoteId, PrincipalId};
+    use crate::types::{ConversationId, Millis, NoteId, PrincipalId, ThreadId};
 
     fn note(mentions: &[u32], edited: bool) -> NoteRow {
         let earlier = NoteVersion {
@@ -114,6 +137,10 @@ mod tests {
         put(keys::row(AccountId::DIRECTORY, Kind::Account, account.0), Vec::new());
         put(NoteRow::key(account, NoteId(1)), rows::encode(&note(&[3, 4], false)).unwrap());
         put(NoteRow::key(account, NoteId(2)), rows::encode(&note(&[3], true)).unwrap());
+        for (hash, email, own) in [(5, 1, true), (5, 2, false), (u64::MAX, 3, true)] {
+            let row = MessageIdRow { thread: ThreadId(1), subject: 0, own };
+            put(keys::hashed(account, Kind::MessageId, hash, email), rows::encode(&row).unwrap());
+        }
         let mut reached = Vec::new();
         for _ in 0..2 {
             run(&engine, 1, |format| {
@@ -122,13 +149,15 @@ mod tests {
             })
             .unwrap();
         }
-        assert_eq!(reached, [2, 2]);
+        assert_eq!(reached, [2, 3, 2, 3]);
         let snapshot = engine.snapshot();
         let read: &dyn Read = &snapshot;
         let found = |range| read.ids(&range, false, 9).unwrap();
         assert_eq!(found(keys::all_of(account, Kind::NoteMention, 3)), [1, 2]);
         assert_eq!(found(keys::all_of(account, Kind::NoteMention, 4)), [1]);
         assert_eq!(found(keys::all(account, Kind::NoteEdited)), [2]);
+        assert_eq!(found(keys::all_hashed(account, Kind::OwnMessageId, 5)), [1]);
+        assert_eq!(found(keys::all_hashed(account, Kind::OwnMessageId, u64::MAX)), [3]);
         run(&engine, FORMAT, |_| panic!("there is nothing to do")).unwrap();
     }
 }

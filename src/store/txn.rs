@@ -258,15 +258,25 @@ impl<'s> Txn<'s> {
     /// Whether there is room for another object of some size: beyond [`limits::COMMIT_BYTES_MAX`] of rows a
     /// commit is refused as a whole, and content waits for it in memory.
     pub fn has_room(&self) -> bool {
-        let bytes = |wanted: &dyn Fn(Cf) -> bool| -> usize {
-            let parts = Cf::ALL.into_iter().zip(&self.overlay).filter(|(cf, _)| wanted(*cf));
-            parts
-                .flat_map(|(_, overlay)| overlay)
-                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
-                .sum()
-        };
-        bytes(&|cf| cf != Cf::Blobs) < limits::COMMIT_BYTES_MAX / 4 * 3
-            && bytes(&|cf| cf == Cf::Blobs) < limits::BLOBS_MADE_SIZE_BYTES_MAX
+        self.has_room_for(limits::COMMIT_BYTES_MAX / 4)
+            && self.written(|cf| cf == Cf::Blobs) < limits::BLOBS_MADE_SIZE_BYTES_MAX
+    }
+
+    /// Whether rows of so many octets can be written, too.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.written(|cf| cf != Cf::Blobs).saturating_add(bytes) < limits::COMMIT_BYTES_MAX
+    }
+
+    /// Whether it can be committed with what a commit itself adds.
+    pub fn fits(&self) -> bool {
+        self.has_room_for(limits::COMMIT_BYTES_MAX / 16)
+    }
+
+    /// The octets of keys and values so far.
+    fn written(&self, wanted: impl Fn(Cf) -> bool) -> usize {
+        let parts = Cf::ALL.into_iter().zip(&self.overlay).filter(|(cf, _)| wanted(*cf));
+        let rows = parts.flat_map(|(_, overlay)| overlay);
+        rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 
     /// Writes everything, or nothing. The locks may be dropped when this returns; whatever tells of
@@ -277,12 +287,13 @@ impl<'s> Txn<'s> {
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut queue = false;
+        let soon = self.store.clock.now().after(limits::RELAY_SLEEP_MAX);
         for (cf, overlay) in Cf::ALL.into_iter().zip(std::mem::take(&mut self.overlay)) {
             for (key, value) in overlay {
                 if cf != Cf::Blobs {
                     bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                 }
-                queue |= cf == Cf::Rows && keys::is_of_queue(&key);
+                queue |= cf == Cf::Rows && keys::wakes_queue(&key, value.is_some(), soon);
                 batch.ops.push((cf, key, value));
             }
         }

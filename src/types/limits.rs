@@ -354,6 +354,8 @@ pub const BLOB_GRACE_SECONDS: u64 = 24 * 60 * 60;
 pub const DEDUP_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// Intake and writes stop below this much free disk.
 pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// The longest that the relay queue's worker sleeps, so that a moved clock is noticed, and what comes due meanwhile.
+pub const RELAY_SLEEP_MAX: Duration = Duration::from_millis(500);
 /// How long a handover to the relay may take before another one may begin.
 pub const RELAY_LEASE_SECONDS: u64 = 15 * 60;
 /// Wait before the second attempt to hand a message over; it doubles with every further one.
@@ -380,14 +382,18 @@ pub const RELAY_PROBE_SECONDS: u64 = 60;
 pub const RELAY_IDLE_SECONDS_MAX: u64 = 5;
 /// Messages over one connection to a relay.
 pub const RELAY_MESSAGES_PER_CONNECTION_MAX: u32 = 100;
-/// Due submissions that are looked at for one that may go now.
-pub const RELAY_LOOK_AHEAD_MAX: usize = 512;
+/// Due submissions that the queue's worker knows of at once; each takes some 200 octets.
+pub const RELAY_WAITING_MAX: usize = 100_000;
 /// How often a message is sent again of which nobody knows whether the relay took it.
 pub const UNCERTAIN_RESENDS_MAX: u32 = 1;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
 /// Messages and notes that one merge or split moves; they go in one commit.
 pub const MERGE_MESSAGES_MAX: usize = 500;
+/// Messages of a conversation; what comes then begins another one, which names it. All of them move in one commit.
+pub const CONVERSATION_MESSAGES_MAX: u32 = 1000;
+/// What moving one of them writes at most, about.
+pub const MOVED_EMAIL_BYTES: usize = 640;
 
 // ── Full text ──────────────────────────────────────────────────────────────────────────────────
 /// A folded word in the index; a longer one is cut, in a query as well.

@@ -17,6 +17,7 @@ mod metrics;
 pub mod problem;
 pub mod push;
 pub mod relay;
+mod relay_waiting;
 pub mod smtp_in;
 pub mod smtp_limits;
 pub mod smtp_out;

@@ -9,59 +9,31 @@
 //! hasn't taken it.
 
 use super::dkim_keys::DkimKeys;
+use super::relay_waiting::{Going, Taken, Waiting};
 use super::smtp_out::RelayLink;
 use crate::inbox::server::{ReturnPath, Server};
 use crate::inbox::{handover, lists};
-use crate::mail::identity;
 use crate::mail::keyed::WireKeys;
 use crate::mail::outbound::{self, Due, Handover, Verdict};
 use crate::mail::{compose, dkim};
 use crate::smtp::client::{self, Outcome, RelayEnvelope, RelayRecipient};
 use crate::store::blobs;
-use crate::store::rows::mail::IdentityRow;
 use crate::store::rows::submission::SubmissionRow;
 use crate::store::{Locked, Read, StoreResult, Ticket};
 use crate::types::metrics::count;
-use crate::types::{AccountId, Address, Millis, limits};
-use std::collections::BTreeMap;
+use crate::types::{AccountId, Address, limits};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// The longest that the worker sleeps, so that a moved clock is noticed.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// The handovers that are going on.
+type Running = Arc<Mutex<Taken>>;
 
-/// The handovers that are going on, by submission.
-type Running = Arc<Mutex<BTreeMap<(AccountId, u32), Going>>>;
-
-/// Which way one handover goes.
-#[derive(Clone)]
-struct Going {
-    /// The domain of the recipient.
-    domain: String,
-    /// The relays that are asked, by number, one after another.
-    route: Vec<usize>,
-}
-
-/// What decides which way a submission goes.
-struct Way {
-    /// The domain that it is sent from.
-    sender: String,
-    /// The relay that may have it already, and so is the only one to ask.
-    only: Option<String>,
-    /// The domain of the recipient.
-    domain: String,
-}
-
-/// Those that were due and found no room, with when they were due: what was read of them holds until that
-/// changes, so that a long queue isn't read again at the end of each handover. At most as many as are
-/// looked at ahead.
-type Waiting = Arc<Mutex<BTreeMap<(AccountId, u32), (Millis, Option<Way>)>>>;
-
-/// What goes out now.
-type Picked = Vec<(Due, Going)>;
+/// While there is more to read of the queue than was read.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const SLEEP_MIN: Duration = Duration::from_millis(5);
 
 /// Works on the queue until `stopping` says true; handovers that were begun end first. The links are
 /// those of the server's relays, in the same order; the keys sign what goes out.
@@ -76,15 +48,16 @@ pub async fn run(
     }
     let links = Arc::new(links);
     let running = Running::default();
-    let waiting = Waiting::default();
+    let waiting = Arc::new(Mutex::new(Waiting::default()));
     let ended = Arc::new(Notify::new());
     let mut handovers = JoinSet::new();
+    let mut may_be_new = true;
     while !*stopping.borrow() {
         let (looking, known) = (Arc::clone(&running), Arc::clone(&waiting));
-        let found = server.blocking(move |server| pick(server, &looking, &known)).await;
-        let (picked, next) = found.unwrap_or_else(|error| {
+        let found = server.blocking(move |server| look(server, &looking, &known, may_be_new)).await;
+        let Look { picked, sleep, again } = found.unwrap_or_else(|error| {
             tracing::error!(%error, "the relay queue could not be read");
-            (Vec::new(), None)
+            Look { picked: Vec::new(), sleep: limits::RELAY_SLEEP_MAX, again: true }
         });
         links.iter().for_each(|link| link.close_idle(false));
         for (due, going) in picked {
@@ -101,13 +74,12 @@ pub async fn run(
             });
         }
         while handovers.try_join_next().is_some() {}
-        let sleep = next.map_or(SLEEP_MAX, |next| server.store.clock.now().until(next).min(SLEEP_MAX));
-        tokio::select! {
-            () = server.store.hub().queue_changes() => {}
-            () = ended.notified() => {}
-            () = tokio::time::sleep(sleep.max(Duration::from_millis(5))) => {}
-            () = super::http::stopped(&mut stopping) => {}
-        }
+        may_be_new = tokio::select! {
+            () = server.store.hub().queue_changes() => true,
+            () = ended.notified() => again,
+            () = tokio::time::sleep(sleep) => true,
+            () = super::http::stopped(&mut stopping) => again,
+        };
     }
     while handovers.join_next().await.is_some() {}
     links.iter().for_each(|link| link.close_idle(true));
@@ -127,85 +99,25 @@ impl Drop for Place {
     }
 }
 
-/// What goes out now, longest waiting first, and when the next is due. No relay has more than its
-/// share of the handovers, and no domain more than its share of a relay's, so that a slow one holds
-/// up nobody else.
-fn pick(server: &Server, running: &Running, waiting: &Waiting) -> StoreResult<(Picked, Option<Millis>)> {
-    let snapshot = server.store.snapshot();
-    let read: &dyn Read = &snapshot;
-    if outbound::is_paused(read)? {
-        return Ok((Vec::new(), None));
+/// What goes out now, how long the worker sleeps then, and whether it looks for new things whatever wakes it.
+struct Look {
+    picked: Vec<(Due, Going)>,
+    sleep: Duration,
+    again: bool,
+}
+
+/// No relay has more than its share of the handovers, and no domain more than its share of a relay's, so that a
+/// slow one holds up nobody else.
+fn look(server: &Server, running: &Running, waiting: &Mutex<Waiting>, may_be_new: bool) -> StoreResult<Look> {
+    if outbound::is_paused(&server.store.snapshot() as &dyn Read)? {
+        return Ok(Look { picked: Vec::new(), sleep: limits::RELAY_SLEEP_MAX, again: true });
     }
-    let now = server.store.clock.now();
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     let mut taken = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut known = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
-    let (mut picked, mut passed_over) = (Vec::new(), BTreeMap::new());
-    for due in outbound::due(read, now, limits::RELAY_LOOK_AHEAD_MAX)? {
-        if taken.len() >= limits::RELAY_HANDOVERS_MAX {
-            break;
-        }
-        let key = (due.account, due.submission.0);
-        if taken.contains_key(&key) {
-            continue;
-        }
-        let way = match known.remove(&key) {
-            Some((at, way)) if at == due.at => way,
-            _ => way(read, due)?,
-        };
-        let going = going(server, &way, &taken);
-        if has_room(server, &going, &taken) {
-            taken.insert(key, going.clone());
-            picked.push((due, going));
-        } else {
-            passed_over.insert(key, (due.at, way));
-        }
-    }
-    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = passed_over;
-    Ok((picked, outbound::next_due(read, now)?))
-}
-
-/// What decides the way of a submission; `None` where it is gone.
-fn way(read: &dyn Read, due: Due) -> StoreResult<Option<Way>> {
-    let Some((row, _)) = outbound::load(read, due.account, due.submission)? else { return Ok(None) };
-    let note = outbound::note(read, due.account, due.submission)?;
-    Ok(Some(Way {
-        sender: sender_domain(read, due.account, &row)?,
-        only: note.handed_to.filter(|_| note.uncertain > 0),
-        domain: outbound::domain(&row),
-    }))
-}
-
-/// Which relays a submission goes to now, by its sender and by where it may be already.
-fn going(server: &Server, way: &Option<Way>, taken: &BTreeMap<(AccountId, u32), Going>) -> Going {
-    let Some(way) = way else { return Going { domain: String::new(), route: Vec::new() } };
-    let busy = |number: usize| taken.values().filter(|one| one.route.first() == Some(&number)).count();
-    let route = server.relays.route(&way.sender, way.only.as_deref(), server.store.clock.now(), busy);
-    Going { domain: way.domain.clone(), route }
-}
-
-/// The domain that decides which relay carries a message: that of the envelope sender, and where it
-/// is null that of the Identity, or of the account, that the message speaks for.
-fn sender_domain(read: &dyn Read, account: AccountId, row: &SubmissionRow) -> StoreResult<String> {
-    if let Some(from) = &row.mail_from {
-        return Ok(from.domain_key());
-    }
-    if let Some(identity) = read.row::<IdentityRow>(account, row.identity)? {
-        return Ok(identity.email.domain_key());
-    }
-    let own = identity::addresses(read, account)?;
-    Ok(own.first().map(Address::domain_key).unwrap_or_default())
-}
-
-fn has_room(server: &Server, going: &Going, taken: &BTreeMap<(AccountId, u32), Going>) -> bool {
-    let Some((number, rule)) = going.route.first().and_then(|one| Some((one, server.relays.rule(*one)?)))
-    else {
-        // It goes nowhere, and takes nobody's place.
-        return true;
-    };
-    let same_relay = || taken.values().filter(|one| one.route.first() == Some(number));
-    same_relay().count() < rule.connections_max
-        && same_relay().filter(|one| one.domain == going.domain).count()
-            < rule.connections_per_destination_max
+    let (picked, again) = waiting.pick(server, &mut taken, may_be_new)?;
+    let until = waiting.next().map_or(limits::RELAY_SLEEP_MAX, |next| server.store.clock.now().until(next));
+    let sleep = if again { LOOK_AGAIN } else { until.min(limits::RELAY_SLEEP_MAX) };
+    Ok(Look { picked, sleep: sleep.max(SLEEP_MIN), again })
 }
 
 /// Takes up what an ended process left in the middle.
@@ -244,14 +156,23 @@ async fn hand_over(
             Some(row) => blobs::content(&txn, &row.blob)?,
             None => None,
         };
-        Ok((row.zip(raw), txn.commit()?.ticket))
+        Ok((row.map(|row| (row, raw)), txn.commit()?.ticket))
     })
     .await?;
     let Some((row, raw)) = begun else { return Ok(()) };
-    let raw = fit_to_send(server, keys, raw).await;
     let envelope = envelope(server, due, &row);
     let begun = Instant::now();
-    let outcome = carry(server, links, route, due, &envelope, &raw).await;
+    let outcome = match raw {
+        Some(raw) => {
+            let raw = fit_to_send(server, keys, raw).await;
+            carry(server, links, route, due, &envelope, &raw).await
+        }
+        None => {
+            // A damaged store: it is tried again, and given up in its time as everything is.
+            tracing::error!(submission = %due.submission, account = %due.account, "the message's content is missing");
+            Outcome::unasked(&envelope, "the message's content is missing")
+        }
+    };
     server.store.metrics.relay_seconds.observe(begun.elapsed().as_secs_f64());
     tracing::info!(submission = %due.submission, account = %due.account, outcome = ?outcome.verdict, "handed over");
     let handover = outcome.handover();
@@ -284,6 +205,10 @@ async fn carry(
     let mut last = None;
     for &number in route {
         let (Some(link), Some(rule)) = (links.get(number), relays.rule(number)) else { continue };
+        // The time that is left is none of the next one's failure.
+        if last.is_some() && tokio::time::Instant::now() >= ends {
+            break;
+        }
         relays.asked(number, now());
         let handed = AtomicBool::new(false);
         let mark = || {

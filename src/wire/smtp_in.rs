@@ -531,10 +531,13 @@ impl Connection {
 
     async fn hear(&mut self, buffer: &mut [u8], shutdown: &mut watch::Receiver<bool>) -> io::Result<Heard> {
         let config = &self.server.config;
-        let wait = if self.session.receiving_message() {
+        let is_receiving = self.session.receiving_message();
+        let wait = if is_receiving || self.session.message_bytes() > 0 {
+            // Also between chunks (RFC 3030): what has come holds memory that others want.
             let now = Instant::now();
             let ends = *self.message_ends.get_or_insert(now + config.message_wait);
-            config.data_wait.min(ends.saturating_duration_since(now))
+            let patience = if is_receiving { config.data_wait } else { config.command_wait };
+            patience.min(ends.saturating_duration_since(now))
         } else {
             self.message_ends = None;
             config.command_wait

@@ -71,6 +71,8 @@ async fn nobody_writes_as_an_address_that_is_not_theirs() {
         ("replyTo", json!([{"name": "x"}])),
         ("bcc", json!("x@y.example")),
         ("name", json!("x".repeat(2000))),
+        ("name", json!("B.\r\nBcc: all@x.example")),
+        ("replyTo", json!([{"name": "B.\n", "email": "b@y.example"}])),
         ("mayDelete", json!(true)),
     ] {
         let new = json!({"email": "bob@x.example", property: value});

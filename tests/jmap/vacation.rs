@@ -42,6 +42,7 @@ async fn it_is_one_object_that_is_neither_made_nor_destroyed() {
         (json!({"isEnabled": "yes"}), "isEnabled"),
         (json!({"fromDate": "tomorrow"}), "fromDate"),
         (json!({"textBody": "x".repeat(70_000)}), "textBody"),
+        (json!({"subject": "Away\r\nBcc: all@x.example"}), "subject"),
         (json!({"nonsense": 1}), "nonsense"),
     ] {
         let refused = set(&bob, patch).await;
@@ -115,6 +116,7 @@ async fn nothing_automatic_no_list_and_nobody_of_ours_is_answered() {
         ("c@customer.example", BOB, "Return-Path: <>\r\n"),
         ("c@customer.example", "undisclosed@customer.example", ""),
         ("ann@x.example", BOB, ""),
+        ("ann+shop@x.example", BOB, ""),
         ("support@x.example", BOB, ""),
         ("bob@x.example", BOB, ""),
         ("MAILER-DAEMON@customer.example", BOB, ""),
@@ -149,10 +151,9 @@ async fn without_a_body_there_is_a_text_of_ours() {
     let relay = Relay::start().await;
     let server = TestServer::office(&["--relay", &relay.url()]).await;
     let bob = server.client(BOB).await.own();
-    set(&bob, json!({"isEnabled": true, "subject": "Gone\r\nBcc: x@y.example"})).await;
+    set(&bob, json!({"isEnabled": true, "subject": "Gone"})).await;
     deliver(&server, "marta@customer.example", "marta@customer.example", BOB, "").await;
     let text = relay.wait_for(1).await[0].text();
     assert!(text.contains("Subject: Gone") && text.contains("This answer was sent by a program."), "{text}");
-    assert!(!text.contains("\r\nBcc:"), "{text}");
     assert_eq!(relay.messages()[0].rcpts, ["<marta@customer.example>"]);
 }

@@ -244,6 +244,7 @@ fn a_row_that_cannot_be_read_is_told_and_ends_nothing() {
             Kind::SubmissionOfEmail,
             Kind::NoteMention,
             Kind::NoteEdited,
+            Kind::OwnMessageId,
         ];
         if empty.contains(kind)
             || matches!(kind, Kind::Timer | Kind::Queue | Kind::QueuePaused | Kind::Format)
@@ -417,6 +418,10 @@ fn emails_that_disagree_are_told() {
                 let row = MessageIdRow { thread: ThreadId(1), subject: 0, own: true };
                 txn.put_at(keys::hashed(day.house.own, Kind::MessageId, 5, 1), &row).unwrap();
             },
+            &["OWN: a Message-ID leads to eb, which hasn't got it"],
+        ),
+        (
+            |txn, day| txn.put_at(keys::hashed(day.house.own, Kind::OwnMessageId, 5, 1), &()).unwrap(),
             &["OWN: a Message-ID leads to eb, which hasn't got it"],
         ),
         (

@@ -264,9 +264,7 @@ fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), Se
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for (name, value) in properties {
         match name.as_str() {
-            "name" if value.as_str().is_some_and(|name| name.len() > limits::NAME_BYTES_MAX) => {
-                wrong.push("name")
-            }
+            "name" if !value.as_str().is_none_or(is_name) => wrong.push("name"),
             "name" => row.name = text(value),
             "textSignature" | "htmlSignature"
                 if value.as_str().is_some_and(|text| text.len() > limits::GUIDE_BYTES_MAX) =>
@@ -293,6 +291,11 @@ fn fill(row: &mut IdentityRow, properties: &Map<String, Value>) -> Result<(), Se
     }
 }
 
+/// What can stand in a header field as somebody's name.
+fn is_name(name: &str) -> bool {
+    name.len() <= limits::NAME_BYTES_MAX && !name.contains(char::is_control)
+}
+
 /// EmailAddress[]|null; the outer `None` where it is neither.
 fn addresses(value: &Value) -> Option<Option<Vec<MailAddress>>> {
     if value.is_null() {
@@ -301,9 +304,10 @@ fn addresses(value: &Value) -> Option<Option<Vec<MailAddress>>> {
     let one = |value: &Value| {
         let name = match value.get("name") {
             None | Some(Value::Null) => None,
-            Some(name) => Some(name.as_str()?.to_owned()),
+            Some(name) => Some(name.as_str().filter(|name| is_name(name))?.to_owned()),
         };
-        Some(MailAddress { name, email: value.get("email")?.as_str()?.to_owned() })
+        let email = value.get("email")?.as_str().filter(|email| is_name(email))?.to_owned();
+        Some(MailAddress { name, email })
     };
     value.as_array()?.iter().map(one).collect::<Option<Vec<_>>>().map(Some)
 }

@@ -122,12 +122,15 @@ impl SetObject for VacationResponse {
 /// The row with these properties, whose kinds the machinery has checked.
 fn changed(before: &VacationRow, properties: &Map<String, Value>) -> Result<VacationRow, SetError> {
     let mut row = before.clone();
-    let mut long = Vec::new();
+    let mut wrong = Vec::new();
     for (name, value) in properties {
         let text = value.as_str().map(str::to_owned);
         let max = if name == "subject" { limits::NAME_BYTES_MAX } else { limits::VACATION_BODY_BYTES_MAX };
-        if text.as_ref().is_some_and(|text| text.len() > max) {
-            long.push(name.clone());
+        // The subject is one line of a header.
+        let fits =
+            |text: &String| text.len() <= max && !(name == "subject" && text.contains(char::is_control));
+        if !text.as_ref().is_none_or(fits) {
+            wrong.push(name.clone());
         }
         match name.as_str() {
             "isEnabled" => row.is_enabled = value.as_bool().unwrap_or_default(),
@@ -139,5 +142,8 @@ fn changed(before: &VacationRow, properties: &Map<String, Value>) -> Result<Vaca
             _ => {}
         }
     }
-    if long.is_empty() { Ok(row) } else { Err(SetError::properties(long, "These are too long.")) }
+    if wrong.is_empty() {
+        return Ok(row);
+    }
+    Err(SetError::properties(wrong, "These are too long, or have more than one line where there is one."))
 }

@@ -130,7 +130,9 @@ fn message(
     for (hash, wanted) in thread::entries(row.thread, &ingest::thread_keys(&stored.message)) {
         truth.message_ids += 1;
         let found: Option<MessageIdRow> = check.at(&keys::hashed(account, Kind::MessageId, hash, email.0))?;
-        if found != Some(wanted) {
+        let leads =
+            !wanted.own || check.read.has(&keys::hashed(account, Kind::OwnMessageId, hash, email.0))?;
+        if found != Some(wanted) || !leads {
             let own = if wanted.own { "its Message-ID" } else { "a Message-ID that it refers to" };
             check.fault(account, format_args!("{email} isn't found by {own}"));
         }
@@ -195,6 +197,17 @@ fn sets(check: &mut Check<'_>, mail: &Mail, truth: &Truth) -> StoreResult<()> {
 /// Emails have is each one looked at.
 fn message_ids(check: &mut Check<'_>, mail: &Mail, truth: u64) -> StoreResult<()> {
     let account = mail.account;
+    let fault = |check: &mut Check<'_>, email: EmailId| {
+        check.fault(account, format_args!("a Message-ID leads to {email}, which hasn't got it"));
+    };
+    check.each::<()>(account, Kind::OwnMessageId, |check, key, ()| {
+        let Some((hash, email)) = keys::read_hashed(key) else { return Ok(()) };
+        let row: Option<MessageIdRow> = check.at(&keys::hashed(account, Kind::MessageId, hash, email))?;
+        if !row.is_some_and(|row| row.own) {
+            fault(check, EmailId(email));
+        }
+        Ok(())
+    })?;
     let mut found = 0;
     check.each::<MessageIdRow>(account, Kind::MessageId, |_, _, _| {
         found += 1;
@@ -209,7 +222,7 @@ fn message_ids(check: &mut Check<'_>, mail: &Mail, truth: u64) -> StoreResult<()
         let keys = stored.map(|stored| ingest::thread_keys(&stored.message)).unwrap_or_default();
         let entries = thread::entries(ThreadId(0), &keys);
         if !entries.iter().any(|(hash, _)| keys::hashed(account, Kind::MessageId, *hash, email.0).is(key)) {
-            check.fault(account, format_args!("a Message-ID leads to {email}, which hasn't got it"));
+            fault(check, email);
         }
         Ok(())
     })

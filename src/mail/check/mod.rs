@@ -38,6 +38,7 @@ pub const FLOOR: Floor = Floor {
         Kind::Message,
         Kind::Thread,
         Kind::MessageId,
+        Kind::OwnMessageId,
         Kind::Set,
         Kind::Identity,
         Kind::IdentityOfMember,

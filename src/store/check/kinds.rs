@@ -36,6 +36,7 @@ kinds! {
     Message "message" Octets(4);
     Thread "Thread" Octets(4);
     MessageId "Message-ID entry" Octets(12);
+    OwnMessageId "own Message-ID entry" Octets(12);
     Identity "Identity" Octets(4);
     Submission "EmailSubmission" Octets(4);
     Conversation "Conversation" Octets(4);

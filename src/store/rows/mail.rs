@@ -262,8 +262,8 @@ impl DecidedBy {
     }
 }
 
-/// What is known of how a message came: kept beside an Email that was delivered into an inbox, or that
-/// came back to one.
+/// What is known of an Email of an inbox beyond what it says: how it came, where it was delivered or came back, and
+/// what it was before.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EvidenceRow {
     pub authentication: Option<AuthenticationRow>,
@@ -278,6 +278,11 @@ pub struct EvidenceRow {
     pub failed_authentication: bool,
     /// A message of ours came back to the inbox that sent it.
     pub came_back_at: Option<Millis>,
+    /// At its last sending, whether so many got it that each answer is a request of its own; `None` where too few
+    /// got it for that, or it was sent before this was noted.
+    pub went_to_many: Option<bool>,
+    /// It was a draft, and has lost `$draft`.
+    pub was_draft: bool,
 }
 
 impl Row for EvidenceRow {
