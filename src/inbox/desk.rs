@@ -455,12 +455,14 @@ impl<'t, 's> Desk<'t, 's> {
         }
     }
 
-    /// Sets `$new` on the newest message from outside.
+    /// Sets `$new` on the newest message from outside that nobody has thrown away.
     fn mark_new(&mut self, id: ConversationId) -> StoreResult<()> {
         let Some(new) = Keyword::parse(Keyword::NEW) else { return Ok(()) };
+        let kept = self.kept()?;
         for (email, _) in self.emails(id)?.into_iter().rev() {
             let Some(before) = self.read().row::<EmailRow>(self.account, email)? else { continue };
-            if matches!(before.origin, Origin::Inbound | Origin::Automatic) {
+            let is_gone = kept.gone(&before.mailboxes.iter().copied().collect()).is_some();
+            if matches!(before.origin, Origin::Inbound | Origin::Automatic) && !is_gone {
                 let mut keywords: BTreeSet<Keyword> = before.keywords.iter().cloned().collect();
                 keywords.insert(new);
                 let after = EmailRow { keywords: keywords.into_iter().collect(), ..before.clone() };

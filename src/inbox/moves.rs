@@ -234,7 +234,10 @@ fn all_inbound_gone(desk: &Desk<'_, '_>, id: ConversationId) -> StoreResult<bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::machine::Expect;
     use crate::inbox::support::{House, written};
+    use crate::mail::mailbox;
+    use crate::store::rows::team::Status;
 
     fn destroy_as(house: &House, role: MemberRole, email: EmailId) -> DeskResult<()> {
         let row = house.email_row(email);
@@ -281,5 +284,37 @@ mod tests {
             set_draft(&house, draft, is).unwrap();
             assert_eq!(is_draft(&house.email_row(draft)), is);
         }
+    }
+
+    #[test]
+    fn at_the_end_of_a_snooze_the_newest_message_that_nobody_threw_away_is_new() {
+        let house = House::new();
+        let to = ["support@x.example"];
+        house.deliver(&to, "one", "");
+        house.deliver(&to, "two", "References: <one@c.example>\r\n");
+        let (one, two) = (house.email("one@c.example"), house.email("two@c.example"));
+        let (id, _) = house.conversation_of(one);
+        let set = |house: &House, change: Change| {
+            house.at_desk(house.bob, MemberRole::Lead, |desk| {
+                desk.apply(id, &Event::Set { change, expect: Expect::default() }, Vec::new())
+            });
+        };
+        let hour = std::time::Duration::from_secs(3600);
+        let until = house.server.store.clock.now().after(hour);
+        set(
+            &house,
+            Change { status: Some(Status::Snoozed), snoozed_until: Some(Some(until)), ..Change::default() },
+        );
+        let before = house.email_row(two);
+        house.at_desk(house.bob, MemberRole::Lead, |desk| {
+            let trash = mailbox::roles(desk.read(), desk.account)?.with_role(MailboxRole::Trash).unwrap();
+            let after = EmailRow { mailboxes: vec![trash], ..before.clone() };
+            change(desk, two, &before, &after, false)
+        });
+        house.server.store.clock.advance(hour);
+        house.at_desk(house.bob, MemberRole::Lead, |desk| desk.apply(id, &Event::SnoozeReached, Vec::new()));
+        assert_eq!(house.conversation_of(one).1.status, Status::Open);
+        let is_new = |email| house.email_row(email).keywords.iter().any(|one| one.as_str() == Keyword::NEW);
+        assert_eq!((is_new(one), is_new(two)), (true, false));
     }
 }

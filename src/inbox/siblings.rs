@@ -1,7 +1,8 @@
 //! Siblings: conversations in several inboxes that share an inbound Message-ID know each other, and
 //! a reply in one makes the gates of the others ask.
 //!
-//! Each inbox is written under its own lock only. Who shares a message is found once all its
+//! Each inbox is written under its own lock; who sends takes those of the siblings as well ([`beside`]), so that
+//! of two replies at the same moment one comes first. Who shares a message is found once all its
 //! accounts have it, whichever delivery came last. A reply leaves word for each sibling in the
 //! transaction that sends it: a timer that is due at once, in the sibling's name, with what to tell.
 //! So a crash loses no word, and the sibling's gate takes what is due in before it decides. Word
@@ -34,6 +35,14 @@ struct Word {
     told: ToldSibling,
     /// Who replied: their own gate needn't ask them.
     author: PrincipalId,
+}
+
+/// The inboxes whose replies the gate of an Email's conversation must not miss: their locks are taken with its own.
+pub fn beside(read: &dyn Read, account: AccountId, email: EmailId) -> StoreResult<Vec<AccountId>> {
+    let row: Option<EmailRow> = read.row(account, email)?;
+    let found = intake::follow(read, account, row.and_then(|row| row.conversation))?;
+    let siblings = found.map(|(_, row)| row.siblings).unwrap_or_default();
+    Ok(siblings.into_iter().map(|sibling| sibling.account).collect())
 }
 
 /// Makes the conversations that got this message known to each other. Gives the ticket to wait for.

@@ -8,6 +8,7 @@ use super::machine::{Actor, Event};
 use super::membership;
 use super::scheduling;
 use super::siblings;
+use crate::mail::outbound;
 use crate::store::rows::team::{Cause, ReplyLockRow};
 use crate::store::{Read, StoreResult, Txn, keys};
 use crate::types::*;
@@ -35,6 +36,17 @@ pub fn due(read: &dyn Read, now: Millis, limit: usize) -> StoreResult<Vec<Due>> 
         if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(out)
+}
+
+/// The accounts under whose locks a timer is fired.
+pub fn accounts(read: &dyn Read, timer: Due) -> StoreResult<Vec<AccountId>> {
+    let mut accounts = vec![timer.account];
+    if timer.kind == TimerKind::Release as u8
+        && let Some((row, _)) = outbound::load(read, timer.account, SubmissionId(timer.id))?
+    {
+        accounts.extend(siblings::beside(read, timer.account, row.email)?);
+    }
+    Ok(accounts)
 }
 
 /// Whether a timer of that kind that is due at once waits for its turn.

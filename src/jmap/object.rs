@@ -17,7 +17,7 @@ use super::session::Account;
 use super::{changes, set};
 use crate::store::txn::Committed;
 use crate::store::{Read, Txn};
-use crate::types::{DataType, MemberRole, UtcDate};
+use crate::types::{AccountId, DataType, MemberRole, UtcDate};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -403,6 +403,15 @@ pub trait SetObject: Object {
         _args: &Self::SetArgs,
     ) -> Result<Option<String>, MethodError> {
         Ok(None)
+    }
+
+    /// Accounts whose locks are held beside the account's own while these are created.
+    fn locked_beside(
+        _ctx: &Ctx,
+        _account: &Account,
+        _create: &Map<String, Value>,
+    ) -> Result<Vec<AccountId>, MethodError> {
+        Ok(Vec::new())
     }
 
     /// Before the first object; an error refuses the whole call.

@@ -74,7 +74,9 @@ pub fn run<T: SetObject>(
         // What was to be compared with it has been.
         plan.if_in_state = None;
     }
-    let done = ctx.write(account.id, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own));
+    let mut accounts = T::locked_beside(ctx, account, &plan.create)?;
+    accounts.push(account.id);
+    let done = ctx.write_to(&accounts, |ctx, txn| in_txn::<T>(ctx, txn, account, &plan, &own));
     let ((outcome, old_state), committed) =
         done.map_err(|error| if has_begun { partly_done(&error) } else { error })?;
     let old_state = begun_at.unwrap_or(old_state);

@@ -4,7 +4,7 @@ use crate::inbox::server::{self, Server};
 use crate::inbox::{erase, sweep, timers};
 use crate::mail::indexer;
 use crate::store::sweep::Retention;
-use crate::store::{Read, StoreError};
+use crate::store::{Read, StoreError, StoreResult};
 use crate::types::AccountId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +47,16 @@ pub async fn timers(server: Arc<Server>, mut stopping: watch::Receiver<bool>) {
         let found = server
             .blocking(|server| {
                 let snapshot = server.store.snapshot();
-                timers::due(&snapshot as &dyn Read, server.store.clock.now(), TIMERS_AT_ONCE_MAX)
+                let read: &dyn Read = &snapshot;
+                let found = timers::due(read, server.store.clock.now(), TIMERS_AT_ONCE_MAX)?;
+                found
+                    .into_iter()
+                    .map(|due| Ok((due, timers::accounts(read, due)?)))
+                    .collect::<StoreResult<Vec<_>>>()
             })
             .await;
-        for due in found.unwrap_or_default() {
-            let locked = server.store.lock(&[due.account]).await;
+        for (due, accounts) in found.unwrap_or_default() {
+            let locked = server.store.lock(&accounts).await;
             let fired = server
                 .blocking(move |server| {
                     let staff = server::staff(&server.directory.current(), due.account);

@@ -30,11 +30,15 @@ fn both_letter(id: &str) -> String {
 }
 
 async fn draft_from(client: &Client, from: &str, body: &str) -> String {
+    answer_to("one", client, from, body).await
+}
+
+async fn answer_to(id: &str, client: &Client, from: &str, body: &str) -> String {
     let drafts = client.mailbox("drafts").await;
     let object = json!({
         "mailboxIds": {drafts: true}, "keywords": {"$draft": true},
         "from": [{"name": null, "email": from}], "to": [{"name": null, "email": CUSTOMER}],
-        "subject": "Re: Both", "inReplyTo": ["one@customer.example"],
+        "subject": "Re: Both", "inReplyTo": [format!("{id}@customer.example")],
         "bodyValues": {"t": {"value": body}}, "textBody": [{"partId": "t", "type": "text/plain"}],
     });
     let made = client.call_with(PLAIN, "Email/set", json!({"create": {"d": object}})).await;
@@ -119,6 +123,24 @@ async fn a_reply_in_one_inbox_makes_the_gate_of_the_other_ask_with_inbox_and_tim
     named["create"]["s"]["ifVersion"] = after["version"].clone();
     let sent = dora.call_with(TEAM, "EmailSubmission/set", named).await;
     assert!(sent["created"]["s"].is_object(), "{sent}");
+    both.server.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_replies_from_two_inboxes_at_the_same_moment_one_is_asked_about_the_other() {
+    let both = both().await;
+    let (bob, dora) = (both.client("bob").await, both.client("dora").await);
+    for round in 0..8 {
+        let id = format!("round{round}");
+        both.server.deliver(CUSTOMER, &[SUPPORT, BILLING], &both_letter(&id)).await;
+        let here = answer_to(&id, &bob, SUPPORT, &format!("From support {id}.")).await;
+        let there = answer_to(&id, &dora, BILLING, &format!("From billing {id}.")).await;
+        let (here, there) = tokio::join!(submit(&bob, &here), submit(&dora, &there));
+        let sent = [&here, &there].into_iter().filter(|one| one["created"]["s"].is_object()).count();
+        assert_eq!(sent, 1, "{here} {there}");
+        let refused = if here["created"].is_null() { &here } else { &there };
+        assert_eq!(refused["notCreated"]["s"]["type"], "forbiddenToSend", "{refused}");
+    }
     both.server.check();
 }
 

@@ -9,6 +9,7 @@ use crate::inbox::desk::DeskError;
 use crate::inbox::refusal as rules;
 use crate::inbox::scheduling;
 use crate::inbox::sending::{self, Order, SendRefusal, Submitted, TeamOrder};
+use crate::inbox::siblings;
 use crate::jmap::args::Args;
 use crate::jmap::context::Ctx;
 use crate::jmap::error::{MethodError, Refusal, SetError, SetErrorKind};
@@ -46,6 +47,21 @@ impl SetObject for EmailSubmission {
             destroy: args.strings("onSuccessDestroyEmail")?.unwrap_or_default(),
             gone: RefCell::default(),
         })
+    }
+
+    fn locked_beside(
+        ctx: &Ctx,
+        account: &Account,
+        create: &Map<String, Value>,
+    ) -> Result<Vec<AccountId>, MethodError> {
+        let mut accounts = Vec::new();
+        for object in create.values().filter(|_| account.is_inbox()) {
+            let id = object.get("emailId").and_then(Value::as_str).and_then(|id| ctx.resolve_id(id));
+            if let Some(email) = id.and_then(|id| EmailId::parse(&id)) {
+                accounts.extend(siblings::beside(ctx.reader(), account.id, email)?);
+            }
+        }
+        Ok(accounts)
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
