@@ -34,6 +34,8 @@ pub struct Txn<'s> {
     locked: &'s Locked,
     snapshot: Snapshot<'s>,
     overlay: [Overlay; Cf::ALL.len()],
+    /// The octets of keys and values in each of them.
+    written: [usize; Cf::ALL.len()],
     accounts: BTreeMap<AccountId, Work>,
     undo: Vec<Undo>,
     savepoints: usize,
@@ -89,6 +91,7 @@ impl<'s> Txn<'s> {
             locked,
             snapshot: store.snapshot(),
             overlay: Default::default(),
+            written: Default::default(),
             accounts: BTreeMap::new(),
             undo: Vec::new(),
             savepoints: 0,
@@ -222,11 +225,8 @@ impl<'s> Txn<'s> {
     pub fn rollback(&mut self, to: Savepoint) {
         while self.undo.len() > to.0 {
             match self.undo.pop() {
-                Some(Undo::Row(cf, key, Some(before))) => {
-                    self.overlay[cf as usize].insert(key, before);
-                }
-                Some(Undo::Row(cf, key, None)) => {
-                    self.overlay[cf as usize].remove(&key);
+                Some(Undo::Row(cf, key, before)) => {
+                    self.set_overlay(cf, key, before);
                 }
                 Some(Undo::Log(account, at, id, before)) => {
                     if let Some(work) = self.accounts.get_mut(&account) {
@@ -274,9 +274,7 @@ impl<'s> Txn<'s> {
 
     /// The octets of keys and values so far.
     fn written(&self, wanted: impl Fn(Cf) -> bool) -> usize {
-        let parts = Cf::ALL.into_iter().zip(&self.overlay).filter(|(cf, _)| wanted(*cf));
-        let rows = parts.flat_map(|(_, overlay)| overlay);
-        rows.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+        Cf::ALL.into_iter().zip(self.written).filter(|(cf, _)| wanted(*cf)).map(|(_, bytes)| bytes).sum()
     }
 
     /// Writes everything, or nothing. The locks may be dropped when this returns; whatever tells of
@@ -285,14 +283,11 @@ impl<'s> Txn<'s> {
         let mut committed = Committed::default();
         let mut news = self.finish_accounts(&mut committed)?;
         let mut batch = Batch::default();
-        let mut bytes = 0;
+        let bytes = self.written(|cf| cf != Cf::Blobs);
         let mut queue = false;
         let soon = self.store.clock.now().after(limits::RELAY_SLEEP_MAX);
         for (cf, overlay) in Cf::ALL.into_iter().zip(std::mem::take(&mut self.overlay)) {
             for (key, value) in overlay {
-                if cf != Cf::Blobs {
-                    bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-                }
                 queue |= cf == Cf::Rows && keys::wakes_queue(&key, value.is_some(), soon);
                 batch.ops.push((cf, key, value));
             }
@@ -415,8 +410,27 @@ impl<'s> Txn<'s> {
     }
 
     fn write_overlay(&mut self, key: Key, value: Option<Vec<u8>>) {
-        let before = self.overlay[key.cf as usize].insert(key.bytes.clone(), value);
+        let before = self.set_overlay(key.cf, key.bytes.clone(), Some(value));
         self.remember(Undo::Row(key.cf, key.bytes, before));
+    }
+
+    /// What the overlay has at the key from now on; `None` for nothing. Gives what it had.
+    fn set_overlay(
+        &mut self,
+        cf: Cf,
+        key: Vec<u8>,
+        entry: Option<Option<Vec<u8>>>,
+    ) -> Option<Option<Vec<u8>>> {
+        let (overlay, written) = (&mut self.overlay[cf as usize], &mut self.written[cf as usize]);
+        let key_bytes = key.len();
+        let bytes = |value: &Option<Vec<u8>>| key_bytes + value.as_ref().map_or(0, Vec::len);
+        *written += entry.as_ref().map_or(0, bytes);
+        let before = match entry {
+            Some(value) => overlay.insert(key, value),
+            None => overlay.remove(&key),
+        };
+        *written -= before.as_ref().map_or(0, bytes);
+        before
     }
 
     pub(super) fn log_list(
