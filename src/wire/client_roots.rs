@@ -6,8 +6,7 @@
 //! each connection anew, also where a session is resumed. The authorities are those that the file holds now
 //! ([`super::fresh`]); so none are named in the handshake, which lets a client show what it has.
 
-use super::fresh::{Fresh, Said};
-use std::io;
+use super::fresh::{self, Fresh, Said, Unreadable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -22,8 +21,8 @@ use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, Root
 /// A file of authorities that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    #[error("can't read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("{} holds no usable certificate of an authority of clients: {why}", path.display())]
     Unusable { path: PathBuf, why: String },
 }
@@ -63,7 +62,7 @@ impl ClientRoots {
 
 fn load(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, RootsError> {
     let unusable = |why: String| RootsError::Unusable { path: path.to_owned(), why };
-    let pem = std::fs::read(path).map_err(|error| RootsError::Unreadable { path: path.to_owned(), error })?;
+    let pem = fresh::read(path)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;

@@ -2,9 +2,8 @@
 //!
 //! Invariant: no key is ever logged.
 
-use super::fresh::{Fresh, Said};
+use super::fresh::{self, Fresh, Said, Unreadable};
 use crate::mail::dkim::{KeyFault, Signer};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,8 +19,8 @@ pub struct KeyEntry {
 /// A key that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("can't read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("{}: {fault}", path.display())]
     Wrong { path: PathBuf, fault: KeyFault },
 }
@@ -40,10 +39,9 @@ pub fn open(entries: &[KeyEntry]) -> Result<Arc<DkimKeys>, KeyError> {
 
 fn load(entries: &[KeyEntry]) -> Result<Vec<Signer>, KeyError> {
     let one = |entry: &KeyEntry| {
-        let path = || entry.file.clone();
-        let pem = std::fs::read(&entry.file).map_err(|error| KeyError::Unreadable { path: path(), error })?;
+        let pem = fresh::read(&entry.file)?;
         Signer::new(&entry.domain, &entry.selector, &pem)
-            .map_err(|fault| KeyError::Wrong { path: path(), fault })
+            .map_err(|fault| KeyError::Wrong { path: entry.file.clone(), fault })
     };
     entries.iter().map(one).collect()
 }

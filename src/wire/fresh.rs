@@ -5,7 +5,8 @@
 
 use super::http::stopped;
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,19 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// By what a changed file is known: its time and size.
 type Look = Option<(SystemTime, u64)>;
+
+/// A file that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read {}: {error}", path.display())]
+pub struct Unreadable {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// What a file holds.
+pub fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    std::fs::read(path).map_err(|error| Unreadable { path: path.to_owned(), error })
+}
 
 type Load<T, E> = Box<dyn Fn() -> Result<T, E> + Send + Sync>;
 

@@ -63,8 +63,8 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// What goes out now beside `taken`. Reads the queue where something in it may be new; true in place of the
-    /// second where that has to be looked for again soon.
+    /// What goes out now beside `taken`, and whether to look again soon. The queue is read where something in it may
+    /// be new.
     pub fn pick(
         &mut self,
         server: &Server,

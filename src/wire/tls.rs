@@ -3,8 +3,7 @@
 //! Invariants: a pair that doesn't fit is never used. Connections that are open keep what they began with.
 
 use super::client_roots::ClientRoots;
-use super::fresh::{Fresh, Said};
-use std::io;
+use super::fresh::{self, Fresh, Said, Unreadable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -18,8 +17,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 /// A certificate or key that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("can't read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("{} holds no certificate in PEM", path.display())]
     NoCertificate { path: PathBuf },
     #[error("{} holds no private key in PEM", path.display())]
@@ -76,13 +75,10 @@ impl ResolvesServerCert for Shown {
 }
 
 fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
-    };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(chain)?).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&fresh::read(chain)?).collect();
     let certificates = certificates.ok().filter(|all| !all.is_empty());
     let certificates = certificates.ok_or_else(|| TlsError::NoCertificate { path: chain.to_owned() })?;
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?);
+    let private = PrivateKeyDer::from_pem_slice(&fresh::read(key)?);
     let private = private.map_err(|_| TlsError::NoKey { path: key.to_owned() })?;
     let pair = CertifiedKey::new(certificates, ring::sign::any_supported_type(&private)?);
     pair.keys_match()?;
