@@ -11,6 +11,7 @@ use super::rows;
 use super::rows::mail::MessageIdRow;
 use super::rows::team::NoteRow;
 use crate::types::AccountId;
+use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
 
 /// One step: from the format with its place in [`STEPS`], counted from 1, to the next.
@@ -36,38 +37,36 @@ pub fn run(engine: &Engine, from: u32, mut done: impl FnMut(u32) -> StoreResult<
 
 /// Format 2: mentions, and notes with earlier versions, have keys of their own.
 fn notes_are_found_by_who_is_mentioned(engine: &Engine) -> StoreResult<()> {
-    let snapshot = engine.snapshot();
-    let read: &dyn Read = &snapshot;
-    let mut batch = Rows { engine, ops: Vec::new() };
-    for account in accounts(read)? {
-        let mut failed = Ok(());
-        read.scan_rows::<NoteRow>(&keys::all(account, Kind::Note), |key, row| {
-            let id = keys::last_id(key).unwrap_or_default();
-            let mentions = row.mentions.iter().map(|who| keys::pair(account, Kind::NoteMention, who.0, id));
-            let edited = (!row.earlier.is_empty()).then(|| keys::row(account, Kind::NoteEdited, id));
-            failed = mentions.chain(edited).try_for_each(|key| batch.put(key));
-            if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        failed?;
-    }
-    batch.write()
+    index(engine, Kind::Note, |account, key, row: NoteRow| {
+        let id = keys::last_id(key).unwrap_or_default();
+        let mentions = row.mentions.iter().map(|who| keys::pair(account, Kind::NoteMention, who.0, id));
+        let edited = (!row.earlier.is_empty()).then(|| keys::row(account, Kind::NoteEdited, id));
+        mentions.chain(edited).collect()
+    })
 }
 
 /// Format 3: Emails that have a Message-ID stand apart from those that refer to it.
 fn messages_are_found_by_their_own_id(engine: &Engine) -> StoreResult<()> {
+    index(engine, Kind::MessageId, |account, key, row: MessageIdRow| {
+        let found = keys::read_hashed(key).filter(|_| row.own);
+        found.into_iter().map(|(hash, id)| keys::hashed(account, Kind::OwnMessageId, hash, id)).collect()
+    })
+}
+
+/// Writes the empty rows by which the rows of a kind are found, in every account.
+fn index<T: DeserializeOwned>(
+    engine: &Engine,
+    kind: Kind,
+    by: impl Fn(AccountId, &[u8], T) -> Vec<Key>,
+) -> StoreResult<()> {
     let snapshot = engine.snapshot();
     let read: &dyn Read = &snapshot;
     let mut batch = Rows { engine, ops: Vec::new() };
     for account in accounts(read)? {
         let mut failed = Ok(());
-        read.scan(&keys::all(account, Kind::MessageId), false, &mut |key, value| {
-            failed = match (rows::decode::<MessageIdRow>(value), keys::read_hashed(key)) {
-                (Ok(MessageIdRow { own: true, .. }), Some((hash, email))) => {
-                    batch.put(keys::hashed(account, Kind::OwnMessageId, hash, email))
-                }
-                (Err(error), _) => Err(error),
-                _ => Ok(()),
-            };
+        read.scan(&keys::all(account, kind), false, &mut |key, value| {
+            failed = rows::decode(value)
+                .and_then(|row| by(account, key, row).into_iter().try_for_each(|key| batch.put(key)));
             if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         failed?;
