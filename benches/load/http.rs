@@ -5,6 +5,8 @@ use crate::Outcome;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 /// One connection with credentials.
 pub struct Http {
@@ -81,8 +83,9 @@ impl Http {
         }
     }
 
-    /// Opens an EventSource channel for the types, and gives its lines from here on.
-    pub fn events(mut self, types: &str) -> Outcome<BufReader<TcpStream>> {
+    /// Opens an EventSource channel for the types, and tells `heard` when each event comes, until the stream that
+    /// it gives is shut down.
+    pub fn events(mut self, types: &str, heard: Sender<Instant>) -> Outcome<TcpStream> {
         let request = format!(
             "GET /jmap/eventsource?types={types}&closeafter=no&ping=0 HTTP/1.1\r\nHost: bench\r\n\
              Authorization: {}\r\n\r\n",
@@ -90,6 +93,16 @@ impl Http {
         );
         self.stream.get_ref().write_all(request.as_bytes())?;
         self.head()?;
-        Ok(self.stream)
+        let channel = self.stream.get_ref().try_clone()?;
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while self.stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+                if line.starts_with("data:") && heard.send(Instant::now()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        Ok(channel)
     }
 }

@@ -7,7 +7,8 @@ use crate::smtp::Gateway;
 use crate::table::{Spread, row};
 use crate::{Load, Outcome, presence, team};
 use serde_json::{Value, json};
-use std::io::BufRead;
+use std::net::Shutdown;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
@@ -188,17 +189,8 @@ fn keywords(server: &Server, http: &mut Http, place: &Place, size: usize) -> Out
 
 /// From the 250 of a message to the event that tells of it.
 fn events(server: &Server, load: &mut Load, size: usize) -> Outcome<()> {
-    let mut lines = server.client()?.events("Email")?;
-    let (told, tells) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-            if line.starts_with("data:") && told.send(Instant::now()).is_err() {
-                return;
-            }
-            line.clear();
-        }
-    });
+    let (told, tells) = mpsc::channel();
+    let channel = server.client()?.events("Email", told)?;
     let mut gateway = Gateway::connect(server.smtp)?;
     let mut waits = Vec::new();
     std::thread::sleep(Duration::from_millis(100));
@@ -215,5 +207,5 @@ fn events(server: &Server, load: &mut Load, size: usize) -> Outcome<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     row("SMTP 250 to EventSource event", size, &Spread::of(waits), &Spread::of(Vec::new()));
-    Ok(())
+    Ok(channel.shutdown(Shutdown::Both)?)
 }

@@ -6,7 +6,6 @@ use crate::server::{Server, member};
 use crate::table::{Spread, row};
 use crate::team::ask;
 use serde_json::{Value, json};
-use std::io::BufRead;
 use std::net::Shutdown;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -25,18 +24,7 @@ pub fn measure(server: &Server, account: &str, size: usize) -> Outcome<()> {
     let (heard, hears) = mpsc::channel();
     let mut open = Vec::with_capacity(CHANNELS);
     for number in 0..CHANNELS {
-        let mut lines = server.client_of(&member(number % PEOPLE))?.events("Presence")?;
-        let heard = heard.clone();
-        open.push(lines.get_ref().try_clone()?);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-                if line.starts_with("data:") && heard.send(Instant::now()).is_err() {
-                    return;
-                }
-                line.clear();
-            }
-        });
+        open.push(server.client_of(&member(number % PEOPLE))?.events("Presence", heard.clone())?);
     }
     let mut http = server.client()?;
     let queue = json!([["Conversation/query", {"accountId": account, "limit": 1}, "q"]]);
