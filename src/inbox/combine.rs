@@ -187,10 +187,11 @@ impl Desk<'_, '_> {
                 ids.extend(headers::message_ids(&stored.message, "message-id"));
             }
         }
+        let named: BTreeSet<&EmailId> = emails.iter().collect();
         let mut drafts = Vec::new();
         for (email, _) in self.emails(of)? {
             let row: Option<EmailRow> = self.read().row(self.account, email)?;
-            let Some(row) = row.filter(|row| row.origin == Origin::Client && !emails.contains(&email)) else {
+            let Some(row) = row.filter(|row| row.origin == Origin::Client && !named.contains(&email)) else {
                 continue;
             };
             let waits = scheduling::is_waiting(self.read(), self.account, email)?;

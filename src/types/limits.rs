@@ -382,7 +382,7 @@ pub const RELAY_PROBE_SECONDS: u64 = 60;
 pub const RELAY_IDLE_SECONDS_MAX: u64 = 5;
 /// Messages over one connection to a relay.
 pub const RELAY_MESSAGES_PER_CONNECTION_MAX: u32 = 100;
-/// Due submissions that the queue's worker knows of at once; each takes some 200 octets.
+/// Due submissions that the queue's worker knows of at once; each takes some 300 octets.
 pub const RELAY_WAITING_MAX: usize = 100_000;
 /// How often a message is sent again of which nobody knows whether the relay took it.
 pub const UNCERTAIN_RESENDS_MAX: u32 = 1;
