@@ -215,7 +215,6 @@ mod tests {
     use crate::auth::Directory;
     use crate::inbox::admin::{self, AdminRequest, Office};
     use crate::inbox::support::{House, ask};
-    use crate::inbox::timers;
     use crate::store::{Store, StoreOptions};
 
     /// How many conversations of Bob's are closed, and how many are not.
@@ -262,17 +261,6 @@ mod tests {
         admin::change(office, &[house.inbox], |txn| change(txn, &wanted)).unwrap();
     }
 
-    /// Fires what is due, as after a start; how many timers that were.
-    fn fire_due(house: &House) -> usize {
-        let server = &house.server;
-        let due = timers::due(&server.store.snapshot(), server.store.clock.now(), 100).unwrap();
-        let staff = server::staff(&server.directory.current(), house.inbox);
-        for due in &due {
-            house.write(house.inbox, |txn| timers::fire(txn, &staff, *due).unwrap());
-        }
-        due.len()
-    }
-
     fn faults(house: &House) -> Vec<String> {
         let view = house.server.directory.current();
         crate::inbox::check::run(&house.server.store, None, &view, &mut |_| {}).unwrap().report.faults
@@ -284,10 +272,29 @@ mod tests {
         set_role(&house, None);
         assert_eq!(of_bob(&house), (50, 5), "as much as fits goes with the membership");
         assert_eq!(faults(&house), Vec::<String>::new());
-        assert_eq!(fire_due(&house), 1);
+        assert_eq!(house.fire_due(), 1);
         assert_eq!(of_bob(&house), (50, 0), "closed work keeps who did it");
-        assert_eq!(fire_due(&house), 0, "nothing is left to do");
+        assert_eq!(house.fire_due(), 0, "nothing is left to do");
         assert_eq!(faults(&house), Vec::<String>::new());
+    }
+
+    #[test]
+    fn very_long_conversations_are_released_one_in_a_commit() {
+        let house = House::new();
+        for n in 1..=2 {
+            house.deliver(&["support@x.example"], &format!("m{n}"), "");
+            let (id, _) = house.conversation_of(house.email(&format!("m{n}@c.example")));
+            let change = super::super::change::Change { owner: Some(Some(house.bob)), ..Default::default() };
+            house.at_desk(house.bob, MemberRole::Agent, |desk| {
+                desk.apply(id, &Event::Set { change, expect: Default::default() }, vec![])
+            });
+            house.lengthen(id, 2000);
+        }
+        set_role(&house, None);
+        assert_eq!(of_bob(&house), (0, 1));
+        assert_eq!(house.fire_due(), 1);
+        assert_eq!(of_bob(&house), (0, 0));
+        assert_eq!(house.fire_due(), 0);
     }
 
     #[test]
@@ -295,9 +302,9 @@ mod tests {
         let house = busy_house();
         set_role(&house, Some(MemberRole::Observer));
         set_role(&house, Some(MemberRole::Agent));
-        assert_eq!(fire_due(&house), 1);
+        assert_eq!(house.fire_due(), 1);
         assert_eq!(of_bob(&house), (50, 5));
-        assert_eq!(fire_due(&house), 0);
+        assert_eq!(house.fire_due(), 0);
     }
 
     #[test]
@@ -305,7 +312,7 @@ mod tests {
         let house = busy_house();
         ask(&house.server, AdminRequest::PersonDisable { email: "bob@x.example".to_owned() });
         assert_eq!(of_bob(&house), (50, 0));
-        assert_eq!(fire_due(&house), 0);
+        assert_eq!(house.fire_due(), 0);
         assert_eq!(faults(&house), Vec::<String>::new());
     }
 

@@ -138,3 +138,48 @@ fn check_senders(row: &InboxSettingsRow, own: &[Address]) -> Result<(), Refusal>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::change;
+    use crate::inbox::machine::{Event, Expect};
+    use crate::inbox::support::House;
+    use crate::store::rows::mail::Kept;
+
+    #[test]
+    fn very_long_closed_conversations_go_where_a_setting_has_them_one_in_a_commit() {
+        let house = House::new();
+        let set = |to: fn(&mut InboxSettingsRow)| {
+            house.at_desk(house.ann, MemberRole::Admin, |desk| {
+                let mut new = desk.settings.clone();
+                to(&mut new);
+                desk.set_settings(new, "settings")
+            });
+        };
+        set(|new| new.categories = vec!["billing".to_owned()]);
+        let emails = ["one", "two"].map(|id| {
+            house.deliver(&["support@x.example"], id, "");
+            let email = house.email(&format!("{id}@c.example"));
+            let (conversation, _) = house.conversation_of(email);
+            let (status, category) = (Some(Status::Closed), Some(Some("billing".to_owned())));
+            let change = change::Change { status, category, ..change::Change::default() };
+            house.at_desk(house.ann, MemberRole::Admin, |desk| {
+                desk.apply(conversation, &Event::Set { change, expect: Expect::default() }, Vec::new())
+            });
+            house.lengthen(conversation, 2000);
+            email
+        });
+        set(|new| new.require_category = true);
+        let are_there = || {
+            let kept = house.at_desk(house.ann, MemberRole::Admin, |desk| Ok(desk.kept()?));
+            let folder = kept.id(&Kept::ArchiveCategory("billing".to_owned())).unwrap();
+            emails.map(|email| house.email_row(email).mailboxes.contains(&folder))
+        };
+        assert_eq!(are_there(), [true, false]);
+        assert_eq!(house.fire_due(), 1);
+        assert_eq!(are_there(), [true, true]);
+        // The last step finds nothing behind them.
+        assert_eq!(house.fire_due(), 0);
+    }
+}

@@ -7,6 +7,7 @@ use super::intake::{self, Brought};
 use super::machine::Actor;
 use super::sending::{self, Order, Submitted, TeamOrder};
 use super::server::{self, Server, ServerSettings};
+use super::timers;
 use crate::auth::{Authenticator, Directory};
 use crate::mail::envelope::{Envelope, Protocol};
 use crate::mail::{ingest, mailbox, thread};
@@ -14,7 +15,7 @@ use crate::store::rows::mail::EmailRow;
 use crate::store::rows::submission::{Delivered, Recipient};
 use crate::store::rows::team::ConversationRow;
 use crate::store::txn::Committed;
-use crate::store::{Read, Store, StoreOptions, Txn};
+use crate::store::{Read, Row, Store, StoreOptions, Txn};
 use crate::types::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -159,6 +160,25 @@ impl House {
         let id = self.email_row(email).conversation.unwrap();
         let snapshot = self.server.store.snapshot();
         (id, (&snapshot as &dyn Read).row(self.inbox, id).unwrap().unwrap())
+    }
+
+    /// Fires what is due, as after a start; how many timers that were.
+    pub fn fire_due(&self) -> usize {
+        let due = timers::due(&self.server.store.snapshot(), self.server.store.clock.now(), 100).unwrap();
+        let staff = server::staff(&self.server.directory.current(), self.inbox);
+        for due in &due {
+            self.write(self.inbox, |txn| timers::fire(txn, &staff, *due).unwrap());
+        }
+        due.len()
+    }
+
+    /// Has a conversation say that it has so many messages.
+    pub fn lengthen(&self, id: ConversationId, message_count: u32) {
+        self.write(self.inbox, |txn| {
+            let row: ConversationRow = (&*txn as &dyn Read).row(self.inbox, id).unwrap().unwrap();
+            let row = ConversationRow { message_count, ..row };
+            txn.put_at(ConversationRow::key(self.inbox, id), &row).unwrap();
+        });
     }
 }
 

@@ -239,6 +239,20 @@ fn creation_ids_last_for_the_request_and_round_trip_where_asked() {
     assert_eq!(response["createdIds"], json!({"old": "nz", "k": "nb", "l": "nc"}));
 }
 
+/// Room was left before the third, and isn't behind it: the first two are no worse for that.
+#[test]
+fn an_object_that_leaves_no_room_for_itself_is_refused_alone() {
+    let world = World::new();
+    let long = |of: &str| json!({"title": of.repeat(350 * 1024)});
+    let set =
+        world.set(json!({"create": {"a": long("a"), "b": long("b"), "c": long("c"), "d": {"title": "d"}}}));
+    let created = set["created"].as_object().unwrap();
+    assert_eq!(created.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(set["notCreated"]["c"]["type"], "rateLimit", "{}", set["notCreated"]);
+    let changes = world.call(PLAIN, "Todo/changes", json!({"sinceState": "s0"})).1;
+    assert_eq!(changes["created"].as_array().map(Vec::len), Some(3));
+}
+
 #[test]
 fn a_refused_object_leaves_nothing_behind_and_the_others_go_on() {
     let world = World::new();

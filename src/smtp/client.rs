@@ -749,6 +749,11 @@ mod tests {
         let made = |raw: &'static str| Client::new(introduction(), envelope("", &["b@x"]), raw.as_bytes());
         let signed = made("Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\u{fc}\r\n--b--\r\n");
         let inner = made("Content-Type: message/rfc822\r\n\r\nSubject: \u{fc}\r\n\r\nx");
+        // A relay has no part in it when making these fails.
+        let mut failed = made("a: b\r\n\r\n\u{fc}abcde");
+        assert_eq!(failed.resume(Vec::new()), Order::Convert);
+        let Order::Finish(outcome) = failed.next(Event::Lost("gone".into())) else { panic!("it goes on") };
+        assert_eq!((outcome.verdict, outcome.relay_failed), (Verdict::TryLater, false));
         // Without 8BITMIME it goes in 7-bit octets, and its size is theirs.
         let mut text = made("a: b\r\n\r\n\u{fc}abcde");
         assert_eq!(text.resume(vec!["SIZE".into()]), Order::Convert);

@@ -294,6 +294,20 @@ async fn a_message_that_drips_in_ends_too() {
 }
 
 #[tokio::test]
+async fn chunks_hold_their_memory_no_longer_than_a_message_may_take() {
+    let mut impatient = config();
+    impatient.message_wait = Duration::from_millis(100);
+    let intake = Intake::start(impatient).await;
+    let mut client = intake.client().await;
+    client.hello().await;
+    client.send("MAIL FROM:<m@c.example>\r\nRCPT TO:<a@x>\r\nBDAT 5\r\nhello").await;
+    let taken = "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n250 2.0.0 5 octets received\r\n";
+    client.expect(taken).await;
+    client.expect("421 4.4.2 mx.test Waited too long for you\r\n").await;
+    client.expect_end().await;
+}
+
+#[tokio::test]
 async fn messages_share_a_budget_and_one_too_many_is_refused_for_now() {
     let mut limited = config();
     limited.limits.in_flight_bytes_max = 64 * 1024;
