@@ -9,6 +9,7 @@ use super::people::{self, checked_name, touch};
 use crate::store::rows::directory::*;
 use crate::store::rows::mail::IdentityRow;
 use crate::store::{Read, Txn, keys};
+use crate::types::limits::INBOX_ADDRESSES_MAX;
 use crate::types::{AccountId, Address, IdentityId, MemberRole, PrincipalId};
 
 /// An inbox to be.
@@ -51,36 +52,99 @@ pub fn add_inbox(txn: &mut Txn<'_>, id: AccountId, new: NewInbox) -> AuthResult<
     write_new(txn, id, NewAccount { kind: AccountKind::Inbox(members), name, addresses })
 }
 
-/// Writes an account, its addresses, and an Identity for each of them, the account's own first.
-pub(super) fn write_new(txn: &mut Txn<'_>, id: AccountId, new: NewAccount) -> AuthResult<()> {
-    for address in &new.addresses {
-        if new.addresses.iter().filter(|other| other.key() == address.key()).count() > 1 {
+/// What an inbox is called, and which addresses its mail comes in by, its own one first; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct Naming {
+    pub name: Option<String>,
+    pub addresses: Option<Vec<Address>>,
+}
+
+/// Gives an inbox another name, or other addresses. Gives what it is then; the Identities and the settings,
+/// which say it too, are the caller's.
+pub fn rename_inbox(txn: &mut Txn<'_>, inbox: AccountId, new: &Naming) -> AuthResult<AccountRow> {
+    let (before, members) = inbox_row(txn, inbox)?;
+    let mut after = before.clone();
+    if let Some(name) = &new.name {
+        after.name = checked_name(name)?;
+    }
+    if let Some(addresses) = &new.addresses {
+        after.addresses.clone_from(addresses);
+        must_be_once(addresses)?;
+        if addresses.first().is_none_or(Address::is_catch_all) {
+            return Err(AuthError::NoOwnAddress);
+        }
+        if addresses.len() > INBOX_ADDRESSES_MAX {
+            return Err(AuthError::TooManyAddresses { max: INBOX_ADDRESSES_MAX });
+        }
+    }
+    let has =
+        |row: &AccountRow, address: &Address| row.addresses.iter().any(|one| one.key() == address.key());
+    for address in before.addresses.iter().filter(|address| !has(&after, address)) {
+        txn.delete_at(address_key(address));
+    }
+    for address in after.addresses.iter().filter(|address| !has(&before, address)) {
+        must_be_free(txn, address)?;
+        txn.put_at(address_key(address), &inbox)?;
+    }
+    if before != after {
+        txn.update(AccountId::DIRECTORY, inbox, &after)?;
+        mark(txn)?;
+        for member in &members {
+            touch(txn, member.principal)?;
+        }
+    }
+    Ok(after)
+}
+
+/// An inbox as the directory has it.
+pub fn inbox(read: &dyn Read, id: AccountId) -> AuthResult<AccountRow> {
+    Ok(inbox_row(read, id)?.0)
+}
+
+fn must_be_once(addresses: &[Address]) -> AuthResult<()> {
+    for address in addresses {
+        if addresses.iter().filter(|other| other.key() == address.key()).count() > 1 {
             return Err(AuthError::AddressTwice(address.clone()));
         }
-        must_be_free(txn, address)?;
     }
+    Ok(())
+}
+
+/// Where an address leads to its account.
+pub(super) fn address_key(address: &Address) -> keys::Key {
+    keys::named(AccountId::DIRECTORY, keys::Kind::Address, address.key().as_bytes())
+}
+
+/// Writes an account, its addresses, and an Identity for each of them, the account's own first.
+pub(super) fn write_new(txn: &mut Txn<'_>, id: AccountId, new: NewAccount) -> AuthResult<()> {
+    must_be_once(&new.addresses)?;
     for address in &new.addresses {
-        txn.put_at(keys::named(AccountId::DIRECTORY, keys::Kind::Address, address.key().as_bytes()), &id)?;
+        must_be_free(txn, address)?;
+        txn.put_at(address_key(address), &id)?;
         // Nobody writes as all of a domain.
-        if address.is_catch_all() {
-            continue;
+        if !address.is_catch_all() {
+            add_identity(txn, id, &new.name, address)?;
         }
-        let number = txn.allot(id, |next| &mut next.identity)?;
-        let identity = IdentityRow {
-            name: new.name.clone(),
-            email: address.clone(),
-            reply_to: None,
-            bcc: None,
-            text_signature: String::new(),
-            html_signature: String::new(),
-            named: false,
-        };
-        txn.insert(id, IdentityId(number), &identity)?;
     }
     let created_at = txn.store().clock.now();
     let row = AccountRow { kind: new.kind, name: new.name, addresses: new.addresses, created_at };
     txn.insert(AccountId::DIRECTORY, id, &row)?;
     mark(txn)
+}
+
+/// Makes the default Identity of an address (RFC 8621 §6).
+pub fn add_identity(txn: &mut Txn<'_>, id: AccountId, name: &str, address: &Address) -> AuthResult<()> {
+    let number = txn.allot(id, |next| &mut next.identity)?;
+    let identity = IdentityRow {
+        name: name.to_owned(),
+        email: address.clone(),
+        reply_to: None,
+        bcc: None,
+        text_signature: String::new(),
+        html_signature: String::new(),
+        named: false,
+    };
+    Ok(txn.insert(id, IdentityId(number), &identity)?)
 }
 
 /// Moves the directory's modseq where no person is concerned. Number 0 is nobody's, so the entry
@@ -136,13 +200,16 @@ pub fn remove_member(txn: &mut Txn<'_>, inbox: AccountId, principal: PrincipalId
 
 /// Refuses an address that leads to an account, or that somebody logs in with.
 pub(super) fn must_be_free(read: &dyn Read, address: &Address) -> AuthResult<()> {
-    let key = keys::named(AccountId::DIRECTORY, keys::Kind::Address, address.key().as_bytes());
     let person = match people::find(read, address) {
         Ok(_) => true,
         Err(AuthError::UnknownPerson(_)) => false,
         Err(error) => return Err(error),
     };
-    if person || read.has(&key)? { Err(AuthError::AddressTaken(address.clone())) } else { Ok(()) }
+    if person || read.has(&address_key(address))? {
+        Err(AuthError::AddressTaken(address.clone()))
+    } else {
+        Ok(())
+    }
 }
 
 fn active(read: &dyn Read, principal: PrincipalId) -> AuthResult<PrincipalRow> {

@@ -1,6 +1,7 @@
 //! What the directory's rows mean to each other, for `postroom check`: people, accounts, the
 //! addresses that lead to them, members, and app passwords.
 
+use super::accounts::address_key;
 use crate::store::check::{Check, Floor};
 use crate::store::keys::{self, Kind};
 use crate::store::rows::account::NextIds;
@@ -8,7 +9,7 @@ use crate::store::rows::directory::*;
 use crate::store::rows::push::{PushCreationsRow, PushSubscriptionRow};
 use crate::store::rows::sharing::ShareNotificationRow;
 use crate::store::{Row, StoreResult};
-use crate::types::{AccountId, Address, CredentialId, PrincipalId};
+use crate::types::{AccountId, CredentialId, PrincipalId};
 use std::collections::BTreeSet;
 
 /// This floor's part of the check.
@@ -167,10 +168,6 @@ fn teams(check: &mut Check<'_>, next: &NextIds) -> StoreResult<()> {
         }
         Ok(())
     })
-}
-
-fn address_key(address: &Address) -> keys::Key {
-    keys::named(HERE, Kind::Address, address.key().as_bytes())
 }
 
 fn addresses(check: &mut Check<'_>) -> StoreResult<()> {

@@ -8,6 +8,7 @@
 use crate::store::rows::account::AccountState;
 use crate::store::rows::directory::*;
 use crate::store::rows::{self, Row};
+use crate::store::txn::Committed;
 use crate::store::{Read, Store, StoreError, StoreResult, Txn, keys};
 use crate::types::{AccountId, Address, CredentialId, DataType, MemberRole, PrincipalId};
 use std::collections::{BTreeMap, HashMap};
@@ -249,18 +250,21 @@ impl Directory {
         self.changed.subscribe()
     }
 
-    /// Commits a transaction that writes the directory, waits until it is durable, and lets
+    /// Commits a transaction. Where it writes the directory, waits until it is durable, and lets
     /// everybody see it. The caller holds the locks until this returns: whoever locks one of these
     /// accounts afterwards sees the new rights. Blocks.
-    pub fn commit(&self, mut txn: Txn<'_>) -> StoreResult<()> {
+    pub fn commit(&self, mut txn: Txn<'_>) -> StoreResult<Committed> {
+        if !txn.logs(AccountId::DIRECTORY, DataType::Principal) {
+            return txn.commit();
+        }
         let store = txn.store();
         let mut view = View::load(&txn)?;
         view.modseq = txn.modseq(AccountId::DIRECTORY)?;
         // The flusher settles it before it tells anybody of the commit.
         *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
-        let done = txn.commit().and_then(|done| store.durable_blocking(done.ticket));
-        match done {
-            Ok(()) => self.settle(u64::MAX),
+        let done = txn.commit().and_then(|done| store.durable_blocking(done.ticket).map(|()| done));
+        match &done {
+            Ok(_) => self.settle(u64::MAX),
             Err(_) => *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = None,
         }
         done

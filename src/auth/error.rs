@@ -15,6 +15,10 @@ pub enum AuthError {
     /// The same address twice in one request.
     #[error("the address {0} is given twice")]
     AddressTwice(Address),
+    #[error("an inbox needs an address of its own, which comes first and is no whole domain")]
+    NoOwnAddress,
+    #[error("an inbox has at most {max} addresses")]
+    TooManyAddresses { max: usize },
     #[error("the name is longer than {max} bytes or has control characters")]
     Name { max: usize },
     #[error("the password is empty or longer than {max} bytes")]

@@ -26,8 +26,7 @@ pub fn add(txn: &mut Txn<'_>, id: AccountId, new: NewList) -> AuthResult<()> {
     accounts::must_be_free(txn, &new.email)?;
     let name = checked_name(&new.name)?;
     let terms = ListTerms { posting: new.posting, owner: new.owner, subscribers: Vec::new(), last: 0 };
-    let address = keys::named(AccountId::DIRECTORY, keys::Kind::Address, new.email.key().as_bytes());
-    txn.put_at(address, &id)?;
+    txn.put_at(accounts::address_key(&new.email), &id)?;
     let kind = AccountKind::List(terms);
     let created_at = txn.store().clock.now();
     txn.insert(AccountId::DIRECTORY, id, &AccountRow { kind, name, addresses: vec![new.email], created_at })?;

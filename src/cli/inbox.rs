@@ -1,6 +1,7 @@
 //! `postroom inbox`.
 
 use crate::inbox::admin::AdminRequest;
+use crate::inbox::admin_inbox::{InboxChange, InboxRequest};
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -26,6 +27,29 @@ Roles: observer (reads), agent (works and replies), lead (takes over), admin.")]
     /// List all inboxes with their members.
     #[command(after_help = "Example:\n  postroom inbox list --json")]
     List,
+    /// Change the name or the addresses of an inbox.
+    #[command(after_help = "Examples:
+  postroom inbox set support@example.com --name 'Example Support'
+  postroom inbox set support@example.com --alias jobs@example.com --remove-alias help@example.com
+  postroom inbox set support@example.com --email hello@example.com
+
+Mail to an address that is removed is refused from then on, and what waits to be sent from it is held.
+A lead can change the name, and an admin the addresses within their domains, in InboxSettings, too.")]
+    Set {
+        /// Any address of the inbox.
+        inbox: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// Its own address from now on; the one of before stays as an alias.
+        #[arg(long)]
+        email: Option<String>,
+        /// A further address of the inbox; *@example.com takes all that is left of a domain.
+        #[arg(long, value_name = "EMAIL")]
+        alias: Vec<String>,
+        /// An address that isn't the inbox's any more.
+        #[arg(long, value_name = "EMAIL")]
+        remove_alias: Vec<String>,
+    },
     /// Members of an inbox.
     #[command(subcommand)]
     Member(Member),
@@ -51,9 +75,13 @@ impl Inbox {
         Ok(match self {
             Self::Add { email, name, alias, member } => {
                 let members = member.iter().map(|text| member_and_role(text)).collect::<Result<_, _>>()?;
-                AdminRequest::InboxAdd { email, name, aliases: alias, members }
+                AdminRequest::Inbox(InboxRequest::Add { email, name, aliases: alias, members })
             }
-            Self::List => AdminRequest::InboxList,
+            Self::List => AdminRequest::Inbox(InboxRequest::List),
+            Self::Set { inbox, name, email, alias, remove_alias } => {
+                let (add, remove) = (alias, remove_alias);
+                AdminRequest::Inbox(InboxRequest::Set(InboxChange { inbox, name, email, add, remove }))
+            }
             Self::Member(Member::Add { inbox, member }) => {
                 let (email, role) = member_and_role(&member)?;
                 AdminRequest::MemberAdd { inbox, email, role }

@@ -1,26 +1,27 @@
 //! Administration: what the command line asks, done by a running server or on the folder itself,
 //! by the same code.
 
-use crate::auth::accounts::{self, NewInbox};
+use crate::auth::accounts;
 use crate::auth::people::{self, NewPerson};
 use crate::auth::{AuthError, Directory, View, credentials, password};
 use crate::inbox::admin_check::{self, CheckLine};
 use crate::inbox::admin_erase::{self, EraseRequest, ErasedReport};
 use crate::inbox::admin_import::{self, ExportPage, ExportRequest, ImportReport, ImportRequest};
+use crate::inbox::admin_inbox::{self, InboxLine, InboxRequest};
 use crate::inbox::admin_list::{self, ListLine, ListRequest};
 use crate::inbox::admin_member;
 use crate::inbox::admin_queue::{self, QueueReport, QueueRequest};
 use crate::inbox::admin_quota::{self, QuotaChange, QuotaReport};
 use crate::inbox::admin_team::{self, TeamLine, TeamRequest};
 use crate::inbox::desk::DeskError;
+use crate::inbox::refusal::Refusal;
 use crate::inbox::{membership, server};
 use crate::mail::mailbox;
 use crate::mail::relays::Relays;
 use crate::mail::search::SearchIndex;
 use crate::store::rows::account::AccountState;
-use crate::store::rows::directory::{AccountKind, AccountRow};
-use crate::store::rows::team::InboxSettingsRow;
-use crate::store::{Locked, Read, Store, StoreError, Txn, backup, keys};
+use crate::store::rows::directory::AccountKind;
+use crate::store::{Locked, Read, Store, StoreError, Txn, backup};
 use crate::types::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -45,13 +46,7 @@ pub enum AdminRequest {
         email: String,
         password: Option<String>,
     },
-    InboxAdd {
-        email: String,
-        name: String,
-        aliases: Vec<String>,
-        members: Vec<(String, String)>,
-    },
-    InboxList,
+    Inbox(InboxRequest),
     MemberAdd {
         inbox: String,
         email: String,
@@ -146,18 +141,6 @@ pub struct PersonLine {
     pub account_id: Option<String>,
 }
 
-/// One inbox.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InboxLine {
-    pub account_id: String,
-    pub email: String,
-    pub name: String,
-    pub aliases: Vec<String>,
-    /// Address and role.
-    pub members: Vec<(String, String)>,
-}
-
 /// One app password, without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -183,13 +166,15 @@ pub enum AdminError {
     NoCredential(String),
     #[error("{0}")]
     Rule(String),
+    #[error("{}", .0.plain_description(&|_| "A colleague".to_owned()))]
+    Refused(Box<Refusal>),
 }
 
 impl From<DeskError> for AdminError {
     fn from(error: DeskError) -> Self {
         match error {
             DeskError::Store(error) => Self::Store(error),
-            DeskError::Refused(refusal) => Self::Rule(refusal.to_string()),
+            DeskError::Refused(refusal) => Self::Refused(Box::new(refusal)),
         }
     }
 }
@@ -215,10 +200,7 @@ pub fn run(office: Office<'_>, request: AdminRequest) -> Result<AdminReply, Admi
         AdminRequest::PersonList => Ok(person_list(&office.directory.current())),
         AdminRequest::PersonDisable { email } => person_disable(office, &email),
         AdminRequest::PersonPassword { email, password } => person_password(office, &email, password),
-        AdminRequest::InboxAdd { email, name, aliases, members } => {
-            inbox_add(office, &email, name, &aliases, &members)
-        }
-        AdminRequest::InboxList => Ok(inbox_list(&office.directory.current())),
+        AdminRequest::Inbox(request) => admin_inbox::run(office, request),
         AdminRequest::MemberAdd { inbox, email, role } => admin_member::add(office, &inbox, &email, &role),
         AdminRequest::MemberRemove { inbox, email } => admin_member::remove(office, &inbox, &email),
         AdminRequest::AppPasswordAdd { email, inbox, label } => {
@@ -409,66 +391,6 @@ fn person_password(office: Office<'_>, email: &str, given: Option<String>) -> Re
         account_id: row.and_then(|row| row.account).map(|account| account.to_string()),
         password: made,
     })
-}
-
-fn inbox_add(
-    office: Office<'_>,
-    email: &str,
-    name: String,
-    aliases: &[String],
-    members: &[(String, String)],
-) -> Result<AdminReply, AdminError> {
-    let view = office.directory.current();
-    let email = address(email)?;
-    let aliases = aliases.iter().map(|alias| address(alias)).collect::<Result<Vec<_>, _>>()?;
-    let members = members
-        .iter()
-        .map(|(person, word)| Ok((find_person(&view, person)?, role(word)?)))
-        .collect::<Result<Vec<_>, AdminError>>()?;
-    let own: Vec<AccountId> =
-        members.iter().filter_map(|(person, _)| view.principal(*person)?.account).collect();
-    let account = change_with_account(office, &own, |txn, account| {
-        let new = NewInbox {
-            email: email.clone(),
-            name: name.clone(),
-            aliases: aliases.clone(),
-            members: members.clone(),
-        };
-        accounts::add_inbox(txn, account, new)?;
-        mailbox::create_defaults(txn, account, true)?;
-        let mut addresses = vec![email.clone()];
-        addresses.extend(aliases.iter().cloned());
-        let settings = InboxSettingsRow { name: name.clone(), addresses, ..InboxSettingsRow::default() };
-        txn.put_at(keys::row(account, keys::Kind::InboxSettings, 0), &settings)?;
-        members.iter().try_for_each(|(person, role)| {
-            let (person, role) = (*person, Some(*role));
-            let joined = membership::Change { inbox: account, person, role, by: membership::operator() };
-            membership::begin(txn, &joined)
-        })?;
-        Ok(account)
-    })?;
-    Ok(AdminReply::Inbox { email: email.to_string(), name, account_id: account.to_string() })
-}
-
-fn inbox_list(view: &View) -> AdminReply {
-    let line = |(id, row): (AccountId, &AccountRow)| {
-        let AccountKind::Inbox(members) = &row.kind else { return None };
-        let mut addresses = row.addresses.iter().map(Address::to_string);
-        Some(InboxLine {
-            account_id: id.to_string(),
-            email: addresses.next().unwrap_or_default(),
-            name: row.name.clone(),
-            aliases: addresses.collect(),
-            members: members
-                .iter()
-                .filter_map(|member| {
-                    let person = view.principal(member.principal)?;
-                    Some((person.email.to_string(), member.role.name().to_owned()))
-                })
-                .collect(),
-        })
-    };
-    AdminReply::Inboxes { inboxes: view.accounts().filter_map(line).collect() }
 }
 
 fn app_password_add(

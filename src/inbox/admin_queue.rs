@@ -226,7 +226,7 @@ fn entry(
         next_at: shown(outbound::due_at(&row.relay)),
         attempts: row.attempts,
         uncertain: note.uncertain,
-        perhaps_at: note.handed_to.filter(|_| note.uncertain > 0),
+        perhaps_at: note.handed_to.clone().filter(|_| note.is_unsure()),
         recipients: recipients.collect(),
     })
 }

@@ -41,6 +41,7 @@ pub(super) fn set(draft: &mut Draft<'_>, change: &Change, expect: Expect) -> Res
         draft.actor().must_be_agent()?;
     }
     check_expectations(draft, expect)?;
+    let lacked = status::missing(&draft.row, draft.context.settings);
     if let Some(email) = change.by_move {
         draft.because(Reason::MailboxMove, ActivityValue::Email(email));
     }
@@ -69,7 +70,7 @@ pub(super) fn set(draft: &mut Draft<'_>, change: &Change, expect: Expect) -> Res
         set_watchers(draft, watchers)?;
     }
     // Last, because the definition of done is asked of what the whole change makes.
-    set_status(draft, change)
+    set_status(draft, change, &lacked)
 }
 
 fn check_expectations(draft: &Draft<'_>, expect: Expect) -> Result<(), Refusal> {
@@ -91,7 +92,7 @@ pub(super) fn check_owner(draft: &Draft<'_>, owner: Option<PrincipalId>) -> Resu
     Err(invalid("ownerId", "The owner must be a member of the inbox who may answer mail."))
 }
 
-fn set_status(draft: &mut Draft<'_>, change: &Change) -> Result<(), Refusal> {
+fn set_status(draft: &mut Draft<'_>, change: &Change, lacked: &[&'static str]) -> Result<(), Refusal> {
     let to = change.status.unwrap_or(draft.row.status);
     let until = match (to, change.snoozed_until) {
         (Status::Snoozed, Some(Some(until))) if until > draft.context.now => Some(until),
@@ -104,12 +105,14 @@ fn set_status(draft: &mut Draft<'_>, change: &Change) -> Result<(), Refusal> {
         }
         (_, _) => None,
     };
-    let closes = to == Status::Closed && draft.row.status != Status::Closed;
-    // A closed conversation may not lose what its close needed, either.
-    let strips = to == Status::Closed
-        && [&change.category, &change.resolution].iter().any(|set| matches!(set, Some(None)));
-    if closes || strips {
-        check_done(draft)?;
+    if to == Status::Closed {
+        // A closed conversation may not lose what its close needed, either.
+        let lacked = if draft.row.status == Status::Closed { lacked } else { &[] };
+        let missing = status::missing(&draft.row, draft.context.settings);
+        let missing: Vec<_> = missing.into_iter().filter(|name| !lacked.contains(name)).collect();
+        if !missing.is_empty() {
+            return Err(Refusal::NotDone { missing });
+        }
     }
     status::enter(draft, to, until);
     Ok(())
@@ -142,6 +145,7 @@ fn set_category(draft: &mut Draft<'_>, category: Option<&str>) -> Result<(), Ref
     check_word(category, &draft.context.settings.categories, "category")?;
     let before = draft.row.category.take();
     draft.row.category = category.map(str::to_owned);
+    draft.row.category_set = draft.set_by();
     draft.bump();
     draft.log(ActivityKind::CategoryChanged, Value::text(before.as_deref()), Value::text(category));
     Ok(())

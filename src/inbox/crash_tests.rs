@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a helper of a test is to fail the test")]
 
 use super::admin::{self, AdminReply, AdminRequest, Office};
+use super::admin_inbox::InboxRequest;
 use super::change::Change;
 use super::delivery::{self, Delivery};
 use super::desk::Desk;
@@ -75,8 +76,12 @@ fn prepared() -> tempfile::TempDir {
     admin::run(office(&server), person).unwrap();
     for email in ["support@x.example", "billing@x.example"] {
         let members = vec![("ann@x.example".to_owned(), "agent".to_owned())];
-        let inbox =
-            AdminRequest::InboxAdd { email: email.into(), name: email.into(), aliases: vec![], members };
+        let inbox = AdminRequest::Inbox(InboxRequest::Add {
+            email: email.into(),
+            name: email.into(),
+            aliases: vec![],
+            members,
+        });
         admin::run(office(&server), inbox).unwrap();
     }
     let done = runtime().block_on(deliver(&server, "first"));

@@ -249,7 +249,7 @@ impl<'t, 's> Desk<'t, 's> {
         let existing = lock_of(self.read(), self.account, ask.conversation)?;
         let stored = existing.as_ref().map(|(_, row)| row);
         let seconds = self.settings.lock_seconds;
-        let granted = lock::acquire(stored, row.last_lock_token, ask, seconds, self.actor, self.now)?;
+        let granted = lock::acquire(stored, &row, ask, seconds, self.actor, self.now)?;
         if let Some((lock_id, old)) = &existing {
             self.drop_lock(*lock_id, old)?;
         }

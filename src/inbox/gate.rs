@@ -144,10 +144,7 @@ fn refuse(refusal: Refusal) -> Decision {
 
 fn pass(input: &GateInput<'_>, end_lock: bool, over: Told) -> Decision {
     let acknowledged = |email: &EmailId| input.named.acknowledge.contains(email);
-    let block = match input.refused {
-        Some(RefusalRow::Block(block)) => block.emails.as_slice(),
-        _ => &[],
-    };
+    let block = input.refused.and_then(RefusalRow::block).map_or(&[][..], |block| &block.emails);
     let settles = input.is_reply || (!block.is_empty() && block.iter().all(acknowledged));
     Decision::Pass { end_lock, over, settles }
 }
@@ -177,7 +174,7 @@ fn decide_named(input: &GateInput<'_>) -> Decision {
     let changed = match input.named.if_version {
         Some(version) => changed_since(input, version, Level::Ask),
         // A lock without a version says that nobody answers now, not what was read before it: what
-        // others sent since the reply's basis blocks, and the rest passes.
+        // others sent since the reply's basis blocks, and what they closed or merged since it was taken.
         None => changed_since(input, input.basis, Level::Block),
     };
     let acknowledged = |email: &EmailId| input.named.acknowledge.contains(email);
@@ -242,7 +239,8 @@ fn changed_since(input: &GateInput<'_>, version: u64, from: Level) -> Option<Cha
     };
     for happened in input.happened.iter().filter(counts) {
         let Some((level, reason)) = weigh(happened.event, input.sender) else { continue };
-        if level < from {
+        let is_known = from == Level::Block && is_before_lock(input, happened);
+        if level < from || is_known {
             continue;
         }
         changed.add(level, reason);
@@ -263,6 +261,12 @@ fn changed_since(input: &GateInput<'_>, version: u64, from: Level) -> Option<Cha
         changed.add(Level::Ask, "unknownVersion");
     }
     (!changed.reasons.is_empty()).then_some(changed)
+}
+
+/// Whoever takes a lock sees the conversation closed, or merged, and answers it all the same.
+fn is_before_lock(input: &GateInput<'_>, happened: &Happened<'_>) -> bool {
+    let decides = matches!(happened.event.what, What::Closed | What::Merged);
+    decides && input.lock.is_some_and(|lock| happened.version <= lock.taken_at)
 }
 
 fn is_scheduled(event: &ConversationEvent) -> bool {
@@ -316,10 +320,7 @@ impl Changed {
 
 fn live_block<'a>(input: &GateInput<'a>) -> Option<&'a Block> {
     let remembered = Duration::from_secs(BLOCK_REMEMBERED_SECONDS_MAX);
-    match input.refused {
-        Some(RefusalRow::Block(block)) if input.now < block.at.after(remembered) => Some(block),
-        _ => None,
-    }
+    input.refused.and_then(RefusalRow::block).filter(|block| input.now < block.at.after(remembered))
 }
 
 /// The version is the new one, but what blocked before wasn't acknowledged.
@@ -349,10 +350,10 @@ fn decide_plain(input: &GateInput<'_>) -> Decision {
     let allowed = match input.plain_collision {
         PlainCollision::Allow => true,
         PlainCollision::Reject => false,
-        PlainCollision::Confirm => match input.refused {
-            Some(RefusalRow::Plain(refused)) => is_yes(input, refused, &collision),
-            _ => false,
-        },
+        PlainCollision::Confirm => input
+            .refused
+            .and_then(RefusalRow::plain)
+            .is_some_and(|refused| is_yes(input, refused, &collision)),
     };
     if allowed {
         // A yes over a live lock kills its token.
@@ -362,7 +363,12 @@ fn decide_plain(input: &GateInput<'_>) -> Decision {
     let may_confirm = input.plain_collision == PlainCollision::Confirm;
     let remember = may_confirm.then(|| {
         let version = input.conversation.version;
-        RefusalRow::Plain(PlainRefusal { at: input.now, version, told: collision.clone() })
+        let plain = PlainRefusal { at: input.now, version, told: collision.clone() };
+        match live_block(input) {
+            // What is said to a plain client settles nothing that one that names what it knows must acknowledge.
+            Some(block) => RefusalRow::Both(plain, block.clone()),
+            None => RefusalRow::Plain(plain),
+        }
     });
     Decision::Refuse { refusal: Refusal::PlainCollision { told: Box::new(collision), may_confirm }, remember }
 }
@@ -459,6 +465,7 @@ mod tests {
             token: 4,
             created_at: Millis(NOW - 1000),
             expires_at: Millis(NOW + 9000),
+            taken_at: 12,
         }
     }
 
@@ -556,6 +563,33 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_attempt_in_between_leaves_a_block_as_it_is() {
+        let event = outbound(BOB, 7, OutboundState::Sent);
+        let Decision::Refuse { remember: Some(blocked), .. } =
+            ask(Some(&event), |input| input.named.if_version = Some(10))
+        else {
+            panic!("refused")
+        };
+        let Decision::Refuse { remember: Some(both), .. } =
+            ask(Some(&event), |input| input.refused = Some(&blocked))
+        else {
+            panic!("refused")
+        };
+        let again = |acknowledge: &'static [EmailId]| {
+            ask(Some(&event), |input| {
+                input.named = Named { if_version: Some(20), acknowledge, lock_token: None };
+                input.refused = Some(&both);
+            })
+        };
+        assert!(!passed(&again(&[])));
+        assert!(passed(&again(&[EmailId(7)])));
+        let later = ask(Some(&event), |input| {
+            (input.now, input.refused) = (Millis(NOW + 20_000), Some(&both));
+        });
+        assert!(passed(&later), "it is the plain client's yes all the same");
+    }
+
+    #[test]
     fn another_message_than_a_reply_settles_a_block_only_by_acknowledging_it() {
         let blocked = RefusalRow::Block(Block { at: Millis(NOW), emails: vec![EmailId(7), EmailId(8)] });
         let version = |acknowledge| Named { if_version: Some(20), acknowledge, lock_token: None };
@@ -606,6 +640,28 @@ mod tests {
             (input.named, input.lock, input.now) = (named(None, Some(20)), Some(&lock), lock.expires_at);
         });
         assert!(passed(&expired));
+    }
+
+    #[test]
+    fn a_lock_alone_passes_over_what_was_closed_before_it_was_taken_and_not_over_what_was_sent() {
+        let sent = outbound(BOB, 7, OutboundState::Sent);
+        let closed = by(Some(BOB), What::Closed);
+        let merged = by(Some(BOB), What::Merged);
+        for (event, taken_at, expected) in [
+            (&closed, 14, false),
+            (&closed, 15, true),
+            (&merged, 14, false),
+            (&merged, 15, true),
+            (&sent, 14, false),
+            (&sent, 20, false),
+        ] {
+            let own = ReplyLockRow { holder: ANN, taken_at, ..bobs_lock() };
+            let decision = ask(Some(event), |input| {
+                input.named.lock_token = Some(4);
+                input.lock = Some(&own);
+            });
+            assert_eq!(passed(&decision), expected, "{event:?} {taken_at}");
+        }
     }
 
     #[test]

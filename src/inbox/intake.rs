@@ -485,11 +485,12 @@ pub fn bring_inbox(desk: &mut Desk<'_, '_>, prepared: &Prepared, brought: Brough
         // A draft of a new message begins its conversation when it is sent.
         None if is_draft => {}
         None => {
-            let first = First::Imported {
-                email: added.email,
-                customer: outsiders(desk, prepared.summary.from.iter()).into_iter().next(),
-                others: outsiders(desk, prepared.summary.to.iter().chain(&prepared.cc)),
-            };
+            let mut customer = outsiders(desk, prepared.summary.from.iter()).into_iter().next();
+            // Whom an answer to a customer goes to takes part; of what one of us sent, whom it went to is the customer.
+            let answered = prepared.reply_to.iter().filter(|_| customer.is_some());
+            let others = outsiders(desk, answered.chain(&prepared.summary.to).chain(&prepared.cc));
+            customer = customer.or_else(|| others.first().cloned());
+            let first = First::Imported { email: added.email, customer, others };
             desk.begin(&prepared.summary.subject, full, &first, added.thread, Vec::new())?;
         }
     }
@@ -524,4 +525,28 @@ pub(super) fn mark(
     let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)? else { return Ok(()) };
     let after = viewer::ensure(txn, account, member)?.with_keywords(email, &before, wanted);
     message::change(txn, account, email, &before, &after)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::inbox::support::{House, written};
+    use crate::types::{Keyword, MailboxRole};
+
+    #[test]
+    fn who_takes_part_in_old_mail_is_whom_an_answer_to_it_would_go_to() {
+        let house = House::new();
+        let customer = "From: Carl <carl@c.example>\r\nReply-To: office@c.example\r\nTo: support@x.example\r\n\
+            Subject: Old\r\nMessage-ID: <old@c.example>\r\n\r\nHello\r\n";
+        let ours = written("ours", "Reply-To: help@x.example\r\n");
+        for (text, role, addresses) in [
+            (customer, MailboxRole::Archive, vec!["carl@c.example", "office@c.example"]),
+            (&ours, MailboxRole::Sent, vec!["carl@c.example"]),
+        ] {
+            let email = house.bring(text, role, &[Keyword::SEEN]);
+            let (_, row) = house.conversation_of(email);
+            assert_eq!(row.customer.unwrap().address.to_string(), "carl@c.example");
+            let people: Vec<String> = row.participants.iter().map(|one| one.address.to_string()).collect();
+            assert_eq!(people, addresses);
+        }
+    }
 }

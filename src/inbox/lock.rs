@@ -7,7 +7,7 @@
 
 use super::machine::Actor;
 use super::refusal::Refusal;
-use crate::store::rows::team::ReplyLockRow;
+use crate::store::rows::team::{ConversationRow, ReplyLockRow};
 use crate::types::limits::{LOCK_SECONDS_MAX, LOCK_SECONDS_MIN};
 use crate::types::{ConversationId, MemberRole, Millis, PrincipalId};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn live(row: Option<&ReplyLockRow>, now: Millis) -> Option<&ReplyLockRow> {
 /// Grants a lock where no other principal has a live one.
 pub fn acquire(
     existing: Option<&ReplyLockRow>,
-    last_token: u64,
+    conversation: &ConversationRow,
     ask: Ask,
     lock_seconds: u64,
     actor: Actor,
@@ -68,13 +68,15 @@ pub fn acquire(
         }
         Some(lock) => Some((lock.clone(), Ending::TakenOver)),
     };
-    let highest = existing.map_or(last_token, |lock| lock.token.max(last_token));
+    let last = conversation.last_lock_token;
+    let highest = existing.map_or(last, |lock| lock.token.max(last));
     let row = ReplyLockRow {
         conversation: ask.conversation,
         holder,
         token: highest.saturating_add(1),
         created_at: now,
         expires_at: expiry(ask.seconds.unwrap_or(lock_seconds), now),
+        taken_at: conversation.version,
     };
     Ok(Granted { row, ended })
 }
@@ -128,11 +130,16 @@ fn expiry(seconds: u64, now: Millis) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::messages::empty;
     use proptest::prelude::*;
 
     const ANN: PrincipalId = PrincipalId(1);
     const BOB: PrincipalId = PrincipalId(2);
     const ASK: Ask = Ask { conversation: ConversationId(7), seconds: None, force: false };
+
+    fn conversation(last_lock_token: u64) -> ConversationRow {
+        ConversationRow { version: 30, last_lock_token, ..empty(Millis(0), String::new(), None) }
+    }
 
     fn agent(principal: PrincipalId) -> Actor {
         Actor::Member { principal, role: MemberRole::Agent }
@@ -144,19 +151,19 @@ mod tests {
 
     fn row(holder: PrincipalId, token: u64, at: i64, until: i64) -> ReplyLockRow {
         let (created_at, expires_at) = (Millis(at), Millis(until));
-        ReplyLockRow { conversation: ConversationId(7), holder, token, created_at, expires_at }
+        ReplyLockRow { conversation: ConversationId(7), holder, token, created_at, expires_at, taken_at: 30 }
     }
 
     #[test]
     fn a_lock_is_granted_where_nobody_else_has_a_live_one() {
-        let granted = acquire(None, 4, ASK, 120, agent(ANN), Millis(1000));
+        let granted = acquire(None, &conversation(4), ASK, 120, agent(ANN), Millis(1000));
         assert_eq!(granted, Ok(Granted { row: row(ANN, 5, 1000, 121_000), ended: None }));
 
         let anns = row(ANN, 5, 1000, 121_000);
         let expires_at = Millis(121_000);
-        let last_moment = acquire(Some(&anns), 5, ASK, 120, agent(BOB), Millis(120_999));
+        let last_moment = acquire(Some(&anns), &conversation(5), ASK, 120, agent(BOB), Millis(120_999));
         assert_eq!(last_moment, Err(Refusal::LockHeld { holder: ANN, expires_at }));
-        let on_time = acquire(Some(&anns), 5, ASK, 120, agent(BOB), expires_at);
+        let on_time = acquire(Some(&anns), &conversation(5), ASK, 120, agent(BOB), expires_at);
         let ended = Some((anns.clone(), Ending::Expired));
         assert_eq!(on_time, Ok(Granted { row: row(BOB, 6, 121_000, 241_000), ended }));
     }
@@ -164,7 +171,7 @@ mod tests {
     #[test]
     fn creating_again_as_the_holder_supersedes_and_the_old_token_is_lost() {
         let first = row(ANN, 5, 1000, 121_000);
-        let granted = acquire(Some(&first), 5, ASK, 120, agent(ANN), Millis(2000)).unwrap();
+        let granted = acquire(Some(&first), &conversation(5), ASK, 120, agent(ANN), Millis(2000)).unwrap();
         assert_eq!(
             granted,
             Granted { row: row(ANN, 6, 2000, 122_000), ended: Some((first, Ending::Superseded)) }
@@ -180,12 +187,12 @@ mod tests {
         let anns = row(ANN, 5, 1000, 121_000);
         let force = Ask { force: true, ..ASK };
         let held = Err(Refusal::LockHeld { holder: ANN, expires_at: Millis(121_000) });
-        assert_eq!(acquire(Some(&anns), 5, ASK, 120, lead(BOB), Millis(2000)), held);
+        assert_eq!(acquire(Some(&anns), &conversation(5), ASK, 120, lead(BOB), Millis(2000)), held);
         assert!(matches!(
-            acquire(Some(&anns), 5, force, 120, agent(BOB), Millis(2000)),
+            acquire(Some(&anns), &conversation(5), force, 120, agent(BOB), Millis(2000)),
             Err(Refusal::Forbidden(_))
         ));
-        let granted = acquire(Some(&anns), 5, force, 120, lead(BOB), Millis(2000)).unwrap();
+        let granted = acquire(Some(&anns), &conversation(5), force, 120, lead(BOB), Millis(2000)).unwrap();
         assert_eq!(granted.ended, Some((anns, Ending::TakenOver)));
         assert_eq!(granted.row.token, 6);
     }
@@ -204,11 +211,14 @@ mod tests {
     fn the_time_of_a_lock_is_brought_within_the_limits_and_observers_get_none() {
         for (asked, given) in [(0, 15), (15, 15), (600, 600), (u64::MAX, 600)] {
             let ask = Ask { seconds: Some(asked), ..ASK };
-            let granted = acquire(None, 0, ask, 120, agent(ANN), Millis(0)).unwrap();
+            let granted = acquire(None, &conversation(0), ask, 120, agent(ANN), Millis(0)).unwrap();
             assert_eq!(granted.row.expires_at, Millis(given * 1000));
         }
         let observer = Actor::Member { principal: ANN, role: MemberRole::Observer };
-        assert!(matches!(acquire(None, 0, ASK, 120, observer, Millis(0)), Err(Refusal::Forbidden(_))));
+        assert!(matches!(
+            acquire(None, &conversation(0), ASK, 120, observer, Millis(0)),
+            Err(Refusal::Forbidden(_))
+        ));
     }
 
     proptest! {
@@ -222,7 +232,7 @@ mod tests {
                 match step {
                     0 | 1 => {
                         let ask = Ask { force: step == 1, ..ASK };
-                        match acquire(stored.as_ref(), last, ask, 120, lead(who), now) {
+                        match acquire(stored.as_ref(), &conversation(last), ask, 120, lead(who), now) {
                             Ok(granted) => {
                                 prop_assert!(granted.row.token > last);
                                 prop_assert!(other.is_none() || ask.force);

@@ -169,8 +169,8 @@ pub enum Event {
     },
     /// No inbound Email remains outside Junk and Trash.
     InboundGone(status::Gone),
-    /// A member took an inbound Email out of Junk or Trash: what all messages add up to, with it.
-    InboundBack {
+    /// A member put an inbound Email into Junk or Trash, or took one out: what the messages in sight add up to then.
+    SightChanged {
         contents: merge::Contents,
     },
     /// A reply went out in another inbox that got the same message.
@@ -330,7 +330,7 @@ pub fn apply(
         }
         Event::MemberLeft { principal } => ownership::member_left(&mut draft, *principal),
         Event::InboundGone(how) => status::inbound_gone(&mut draft, *how)?,
-        Event::InboundBack { contents } => messages::inbound_back(&mut draft, contents),
+        Event::SightChanged { contents } => messages::sight_changed(&mut draft, contents),
         Event::SiblingReplied { account } => sibling_replied(&mut draft, *account),
         Event::SiblingsFound(siblings) => siblings_found(&mut draft, siblings),
         Event::MergedInto { target } => merge::merged_into(&mut draft, *target)?,

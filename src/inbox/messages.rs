@@ -116,6 +116,7 @@ pub fn empty(now: Millis, subject: String, previous: Option<ConversationId>) -> 
         message_count: 0,
         version: 0,
         last_lock_token: 0,
+        category_set: None,
     }
 }
 
@@ -200,8 +201,8 @@ pub(super) fn inbound(draft: &mut Draft<'_>, message: &Inbound) {
     draft.row.waiting_since = draft.row.unanswered_since;
 }
 
-/// What was taken for spam was recorded as nobody's mail: it waits for an answer like any other.
-pub(super) fn inbound_back(draft: &mut Draft<'_>, contents: &Contents) {
+/// What was thrown away waits for no answer, and what was taken out again waits like any other.
+pub(super) fn sight_changed(draft: &mut Draft<'_>, contents: &Contents) {
     let row = &mut draft.row;
     let before = (row.unanswered_since, row.first_inbound_at);
     row.first_inbound_at = contents.first_inbound_at;

@@ -76,9 +76,10 @@ pub fn change(
     if gone.is_some() {
         leave_the_work(desk, email, after, &kept)?;
     }
-    if kept.gone(&was).is_some() && kept.gone(&is).is_none() && before.origin == Origin::Inbound {
+    let came_in = matches!(before.origin, Origin::Inbound | Origin::Automatic);
+    if came_in && kept.gone(&was).is_some() != kept.gone(&is).is_some() {
         let contents = desk.contents_in_sight(id)?;
-        desk.apply(id, &Event::InboundBack { contents }, Vec::new())?;
+        desk.apply(id, &Event::SightChanged { contents }, Vec::new())?;
     }
     if let Some(said) = said {
         let change = Change { by_move: Some(email), ..said.change };

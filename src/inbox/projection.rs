@@ -205,6 +205,9 @@ fn drop_stale(change: &mut Change, row: &ConversationRow, moved: Move<'_>) {
         change.status = None;
         change.category = None;
     }
+    if change.category.as_ref().is_some_and(|category| *category != row.category) && fresh(row.category_set) {
+        change.category = None;
+    }
     if change.owner.is_some_and(|owner| owner != row.owner) && fresh(row.owner_set) {
         change.owner = None;
     }
@@ -266,6 +269,29 @@ mod tests {
 
     fn said(change: Change) -> Result<Option<Said>, Refusal> {
         Ok(Some(Said { change, expect: Expect::default() }))
+    }
+
+    #[test]
+    fn a_stale_copy_does_not_take_back_a_category_that_another_set() {
+        let before = ids(&[Kept::Archive, Kept::ArchiveCategory("billing".into())]);
+        let stale = ids(&[Kept::Archive, Kept::ArchiveCategory("bug".into())]);
+        let set = Some(SetBy { principal: Some(BOB), at: Millis(0) });
+        let status_set = Some(SetBy { principal: Some(BOB), at: Millis(-2 * HOUR) });
+        let row = ConversationRow { category_set: set, status_set, ..row(Status::Closed, None) };
+        let said = |is_patch, now| {
+            let moved = Move {
+                before: &before,
+                after: &stale,
+                is_patch,
+                is_draft_or_memo: false,
+                by: ANN,
+                now: Millis(now),
+            };
+            read_change(moved, &row, &kept()).unwrap().and_then(|said| said.change.category)
+        };
+        assert_eq!(said(false, HOUR), None);
+        assert_eq!(said(false, HOUR + 1), Some(Some("bug".to_owned())));
+        assert_eq!(said(true, HOUR), Some(Some("bug".to_owned())), "a patch says what it means");
     }
 
     #[test]

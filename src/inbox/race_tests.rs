@@ -118,8 +118,7 @@ impl World {
     fn lock(&mut self, who: usize, force: bool) {
         let id = self.people[who].id;
         let ask = Ask { conversation: ConversationId(1), seconds: None, force };
-        let last = self.row.last_lock_token;
-        let granted = lock::acquire(self.lock.as_ref(), last, ask, 120, member(id), Millis(self.now));
+        let granted = lock::acquire(self.lock.as_ref(), &self.row, ask, 120, member(id), Millis(self.now));
         let held = lock::live(self.lock.as_ref(), Millis(self.now)).map(|lock| lock.holder);
         let free = held.is_none_or(|holder| holder == id);
         assert_eq!(granted.is_ok(), free || (force && id == LEA));

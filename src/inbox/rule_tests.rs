@@ -314,6 +314,12 @@ fn closing_needs_what_the_definition_of_done_demands() {
     };
     let closed = inbox.set(&row, whole, ANN, T0 + 10).unwrap().conversation;
     assert_eq!((closed.status, closed.closed_by), (Status::Closed, Some(ANN)));
+    // What the close needed stays as long as it is closed.
+    let release = Change { owner: Some(None), ..Change::default() };
+    let needed = Err(Refusal::NotDone { missing: vec!["ownerId"] });
+    assert_eq!(inbox.set(&closed, release.clone(), ANN, T0 + 11), needed);
+    let open = Change { status: Some(Status::Open), ..release };
+    assert!(inbox.set(&closed, open, ANN, T0 + 11).is_ok());
     // A reply that the setting would close goes out all the same.
     inbox.settings.status_after_reply = Status::Closed;
     let sent = inbox.apply(&row, Event::Outbound(reply(5, T0 + 10)), member(ANN), T0 + 10).unwrap();
@@ -321,6 +327,10 @@ fn closing_needs_what_the_definition_of_done_demands() {
     // Spam has nothing to be done with.
     let spam = inbox.apply(&row, Event::InboundGone(Gone::Spam), member(ANN), T0 + 10).unwrap().conversation;
     assert_eq!((spam.status, spam.resolution.as_deref()), (Status::Closed, Some("spam")));
+    let unowned = Change { owner: Some(None), ..Change::default() };
+    let owned = ConversationRow { owner: Some(ANN), ..spam };
+    let needed = Err(Refusal::NotDone { missing: vec!["ownerId"] });
+    assert_eq!(inbox.set(&owned, unowned, ANN, T0 + 11), needed, "and not what it never had");
 }
 
 #[test]

@@ -107,7 +107,28 @@ pub fn submit_personal(
     Ok(Some(submitted))
 }
 
-/// Sends from an inbox, through the gate.
+/// Takes in what siblings sent, before the gate of an Email's conversation decides. What it decides is told with
+/// a version, which must be true even where the submission is undone: this is no part of it.
+pub fn hear_siblings(desk: &mut Desk<'_, '_>, email: EmailId) -> DeskResult<()> {
+    let Some(row) = desk.read().row::<EmailRow>(desk.account, email)? else { return Ok(()) };
+    match conversation_of(desk, &row)? {
+        Some((id, _)) => siblings::hear(desk, id),
+        None => Ok(()),
+    }
+}
+
+/// The conversation that an Email is sent in.
+fn conversation_of(
+    desk: &Desk<'_, '_>,
+    row: &EmailRow,
+) -> StoreResult<Option<(ConversationId, ConversationRow)>> {
+    match row.conversation {
+        Some(id) => Ok(desk.conversation(id)?.map(|found| (id, found))),
+        None => intake::of_thread(desk.read(), desk.account, row.thread),
+    }
+}
+
+/// Sends from an inbox, through the gate. The caller has let it hear its siblings ([`hear_siblings`]).
 pub fn submit_inbox(
     desk: &mut Desk<'_, '_>,
     order: &Order<'_>,
@@ -126,14 +147,7 @@ pub fn submit_inbox(
     if let Some(earlier) = earlier(desk.txn, account, &digests)? {
         return Ok(earlier);
     }
-    let conversation_of = |desk: &Desk<'_, '_>| match row.conversation {
-        Some(id) => Ok(desk.conversation(id)?.map(|found| (id, found))),
-        None => intake::of_thread(desk.read(), account, row.thread),
-    };
-    if let Some((id, _)) = conversation_of(desk)? {
-        siblings::hear(desk, id)?;
-    }
-    let conversation = conversation_of(desk)?;
+    let conversation = conversation_of(desk, &row)?;
     let passed = match &conversation {
         Some((id, found)) => Some(pass_gate(desk, order, team, *id, found)?),
         None => None,
@@ -508,12 +522,7 @@ fn digests(
     if let Some(content) = blobs::content(read, &email.blob)? {
         let parts = body::digest(&stored.message, &content);
         let content = gate::content_digest(&recipients, &email.subject, &parts);
-        // What is asked of the relay, a time to wait among it, makes it another request.
-        let mut asked = format!("{:?}", order.mail_from_parameters);
-        for recipient in order.recipients.iter().filter(|one| !one.parameters.is_empty()) {
-            asked += &format!(" {} {:?}", recipient.address.key(), recipient.parameters);
-        }
-        out.alone.push(digest("content", &[&content, asked.as_bytes()]));
+        out.alone.push(digest("content", &[&content]));
     }
     Ok(out)
 }

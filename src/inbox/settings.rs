@@ -1,6 +1,6 @@
 //! An inbox's settings, brought to the store by a lead.
 //!
-//! Absent on purpose: the name and the addresses, which are the directory's.
+//! Absent on purpose: the name and the addresses, which are the directory's ([`super::naming`]).
 
 use super::desk::{Desk, DeskResult, TimerKind};
 use super::machine::{Entry, Value};
@@ -27,7 +27,7 @@ impl Desk<'_, '_> {
             return Err(Refusal::Forbidden("Changing the settings of an inbox needs a lead.").into());
         }
         check(&new)?;
-        check_senders(&new, &self.staff.addresses)?;
+        check_senders(&new)?;
         if new == self.settings {
             return Ok(());
         }
@@ -118,7 +118,7 @@ fn check(row: &InboxSettingsRow) -> Result<(), Refusal> {
 }
 
 /// What has to do with sending: who members write as, and who gets a copy.
-fn check_senders(row: &InboxSettingsRow, own: &[Address]) -> Result<(), Refusal> {
+pub(super) fn check_senders(row: &InboxSettingsRow) -> Result<(), Refusal> {
     let wrong = |property, why| Err(Refusal::InvalidProperties { properties: vec![property], why });
     let fits = |name: &str| {
         !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
@@ -131,7 +131,7 @@ fn check_senders(row: &InboxSettingsRow, own: &[Address]) -> Result<(), Refusal>
     }
     // One that needs SMTPUTF8 would keep the whole message from relays without it (RFC 6531 §3.2).
     let reaches = |one: &Address| {
-        !one.is_catch_all() && !one.needs_smtputf8() && own.iter().all(|own| own.key() != one.key())
+        !one.is_catch_all() && !one.needs_smtputf8() && row.addresses.iter().all(|own| own.key() != one.key())
     };
     if !row.automatic_bcc.iter().all(reaches) {
         return wrong("automaticBcc", "One is this inbox's own, a whole domain, or not in ASCII.");

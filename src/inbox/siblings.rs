@@ -155,12 +155,10 @@ fn catch_up(
     let staff = server::staff(&server.directory.current(), one.account);
     let mut desk = Desk::open(&mut txn, one.account, Actor::System(Cause::Mail), &staff)?;
     for (told, author) in words {
-        // Word that waits still is taken in by its timer.
-        if !desk.read().has(&timer_key(told.at, one))? {
-            match pass_on(&mut desk, one.conversation, Word { told, author }) {
-                Ok(()) | Err(DeskError::Refused(_)) => {}
-                Err(DeskError::Store(error)) => return Err(error),
-            }
+        // Where it waits as well, it is known when its timer comes.
+        match pass_on(&mut desk, one.conversation, Word { told, author }) {
+            Ok(()) | Err(DeskError::Refused(_)) => {}
+            Err(DeskError::Store(error)) => return Err(error),
         }
     }
     Ok(txn.commit()?.ticket)
@@ -199,9 +197,23 @@ pub(super) fn leave_word(
     for sibling in row.siblings {
         let told =
             ToldSibling { account: desk.account, inbox_name: desk.settings.name.clone(), at: desk.now };
-        desk.txn.put_at(timer_key(desk.now, sibling), &Word { told, author })?;
+        let key = free_key(desk, sibling)?;
+        desk.txn.put_at(key, &Word { told, author })?;
     }
     Ok(())
+}
+
+/// Where word for a sibling is written down: at this moment or, where word of another inbox stands there, at the
+/// last one before that is free. All of them are due.
+fn free_key(desk: &Desk<'_, '_>, sibling: Sibling) -> StoreResult<keys::Key> {
+    let mut at = desk.now;
+    loop {
+        let key = timer_key(at, sibling);
+        if !desk.read().has(&key)? {
+            return Ok(key);
+        }
+        at = Millis(at.0 - 1);
+    }
 }
 
 /// Takes in the word that waits for a conversation, before its gate decides.
@@ -307,20 +319,25 @@ fn timer_key(at: Millis, sibling: Sibling) -> keys::Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::inbox::support::House;
+
+    /// Word for a conversation that waits for its gate, or for its timer.
+    pub fn leave(desk: &mut Desk<'_, '_>, id: ConversationId, from: (AccountId, &str), author: PrincipalId) {
+        let told = ToldSibling { account: from.0, inbox_name: from.1.to_owned(), at: desk.now };
+        let own = Sibling { account: desk.account, conversation: id };
+        let key = free_key(desk, own).unwrap();
+        desk.txn.put_at(key, &Word { told, author }).unwrap();
+    }
 
     #[test]
     fn word_of_a_sibling_is_not_the_doing_of_who_hears_it() {
         let house = House::new();
         house.deliver(&["support@x.example"], "first", "");
         let (id, _) = house.conversation_of(house.email("first@c.example"));
-        let at = house.server.store.clock.now();
         house.at_desk(house.bob, MemberRole::Agent, |desk| {
-            let told = ToldSibling { account: AccountId(99), inbox_name: "Billing".into(), at };
-            let own = Sibling { account: desk.account, conversation: id };
-            desk.txn.put_at(timer_key(at, own), &Word { told, author: house.ann })?;
+            leave(desk, id, (AccountId(99), "Billing"), house.ann);
             hear(desk, id)?;
             assert_eq!(desk.actor.principal(), Some(house.bob));
             Ok(())
@@ -331,5 +348,25 @@ mod tests {
         let newest = read.ids(&range, true, 1).unwrap()[0];
         let row: ActivityRow = read.row(house.inbox, ActivityId(newest)).unwrap().unwrap();
         assert_eq!((row.kind, row.actor, row.cause), (ActivityKind::SiblingReplied, None, Cause::Mail));
+    }
+
+    #[test]
+    fn words_of_two_siblings_in_the_same_moment_are_both_heard() {
+        let house = House::new();
+        house.deliver(&["support@x.example"], "first", "");
+        let (id, _) = house.conversation_of(house.email("first@c.example"));
+        house.at_desk(house.bob, MemberRole::Agent, |desk| {
+            leave(desk, id, (AccountId(98), "Billing"), house.ann);
+            leave(desk, id, (AccountId(99), "Sales"), house.ann);
+            hear(desk, id)
+        });
+        let snapshot = house.server.store.snapshot();
+        let heard = sending::events_since(&snapshot, house.inbox, id, 0).unwrap();
+        let heard = heard.iter().flat_map(|(_, row)| &row.events).filter_map(|event| match &event.what {
+            What::SiblingReplied(told) => Some(told.inbox_name.as_str()),
+            _ => None,
+        });
+        assert_eq!(heard.collect::<BTreeSet<_>>(), BTreeSet::from(["Billing", "Sales"]));
+        assert_eq!(house.fire_due(), 0);
     }
 }

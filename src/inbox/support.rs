@@ -1,6 +1,7 @@
 //! A server in memory with a small team at work, for the tests of this floor.
 
 use super::admin::{self, AdminReply, AdminRequest, Office};
+use super::admin_inbox::InboxRequest;
 use super::delivery::{self, Delivery};
 use super::desk::{Desk, DeskResult};
 use super::intake::{self, Brought};
@@ -61,7 +62,15 @@ impl House {
         let members = members.map(|(email, role)| (email.to_owned(), role.to_owned())).to_vec();
         let aliases = vec!["help@x.example".to_owned()];
         let name = "Support".to_owned();
-        ask(&server, AdminRequest::InboxAdd { email: "support@x.example".into(), name, aliases, members });
+        ask(
+            &server,
+            AdminRequest::Inbox(InboxRequest::Add {
+                email: "support@x.example".into(),
+                name,
+                aliases,
+                members,
+            }),
+        );
         let view = server.directory.current();
         let person = |email: &str| view.principal_by_email(email).unwrap();
         let account = |email: &str| view.account_by_address(&address(email)).unwrap();
@@ -105,6 +114,12 @@ impl House {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let done = runtime.block_on(delivery::deliver(&self.server, envelope, text.into_bytes()));
         assert!(done.iter().all(|one| matches!(one, Delivery::Accepted(_))), "{done:?}");
+    }
+
+    /// What `postroom check` finds.
+    pub fn faults(&self) -> Vec<String> {
+        let view = self.server.directory.current();
+        super::check::run(&self.server.store, None, &view, &mut |_| {}).unwrap().report.faults
     }
 
     /// A draft of Bob's in the inbox.

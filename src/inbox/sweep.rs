@@ -31,7 +31,9 @@ const REMEMBERED: &[Remembered] = &[
     (Kind::PlainRefusal, |bytes| {
         Ok(match rows::decode::<RefusalRow>(bytes)? {
             RefusalRow::Plain(refusal) => after(refusal.at, PLAIN_YES_SECONDS_MAX),
-            RefusalRow::Block(block) => after(block.at, BLOCK_REMEMBERED_SECONDS_MAX),
+            RefusalRow::Block(block) | RefusalRow::Both(_, block) => {
+                after(block.at, BLOCK_REMEMBERED_SECONDS_MAX)
+            }
         })
     }),
     (Kind::VacationAnswered, |bytes| {

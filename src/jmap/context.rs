@@ -14,7 +14,7 @@ use crate::inbox::presence::Presences;
 use crate::mail::search::SearchIndex;
 use crate::store::engine::Snapshot;
 use crate::store::txn::Committed;
-use crate::store::{Locked, Read, Store, Ticket, Txn};
+use crate::store::{Locked, Read, Store, StoreResult, Ticket, Txn};
 use crate::types::limits::REQUEST_TELLS_BYTES_MAX;
 use crate::types::{AccountId, MemberRole, PrincipalId};
 use serde_json::{Map, Value};
@@ -34,6 +34,8 @@ pub struct Host<'a> {
     /// Says no where an account isn't any more, to the one who asks, what the session says. Asked
     /// where its lock was taken after the session was made.
     pub still: &'a (dyn Fn(&Account) -> Result<(), MethodErrorKind> + Sync),
+    /// Commits, so that what changes the directory is seen by everybody from then on.
+    pub commit: &'a (dyn Fn(Txn<'_>) -> StoreResult<Committed> + Sync),
     /// Who is looking at what.
     pub presences: &'a Presences,
     /// The part after the `@` of the Message-IDs that we make.
@@ -192,7 +194,7 @@ impl<'a> Ctx<'a> {
     ) -> Result<(R, Committed), MethodError> {
         let mut txn = self.store.begin(locks);
         let done = work(self, &mut txn)?;
-        let committed = txn.commit()?;
+        let committed = (self.host.commit)(txn)?;
         self.snapshot = self.store.snapshot();
         for (creation_id, id) in self.staged_ids.drain() {
             self.created_ids.insert(creation_id, id.into());

@@ -49,6 +49,7 @@ impl World {
             search: None,
             staff: &staff,
             still: &|_| Ok(()),
+            commit: &|txn| txn.commit(),
             presences: &presences,
             hostname: "mail.example",
         };

@@ -419,6 +419,11 @@ pub trait SetObject: Object {
         Ok(())
     }
 
+    /// Before an object is made of what a client sent. What it writes stays, though the object is refused.
+    fn before_create(_set: &mut SetCall<'_, '_, Self::SetArgs>, _object: &Value) -> Result<(), MethodError> {
+        Ok(())
+    }
+
     /// Makes an object of properties that passed the table's checks, defaults filled in.
     fn create(
         set: &mut SetCall<'_, '_, Self::SetArgs>,
@@ -437,6 +442,16 @@ pub trait SetObject: Object {
     /// Compares the object's version and owner with what the client expects, before an update or
     /// destroy of it. Called only where one of them is given.
     fn check_expected(_set: &mut SetCall<'_, '_, Self::SetArgs>, _id: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// The same before a create, which the client calls `#creationId` there. Most types have nothing to compare
+    /// before there is an object.
+    fn check_expected_of_create(
+        _set: &mut SetCall<'_, '_, Self::SetArgs>,
+        _key: &str,
+        _properties: &Map<String, Value>,
+    ) -> Result<(), Refusal> {
         Ok(())
     }
 

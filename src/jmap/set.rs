@@ -197,7 +197,9 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
                 outcome.not_created.push((creation_id.clone(), too_much_at_once()));
                 continue;
             }
-            let created = self.guarded(Target::Create(creation_id.clone()), |round| round.create(object))?;
+            T::before_create(&mut self.call(), object)?;
+            let created =
+                self.guarded(Target::Create(creation_id.clone()), |round| round.create(creation_id, object))?;
             match created {
                 Ok(object) => {
                     let id = object.get("id").and_then(Value::as_str).unwrap_or_default();
@@ -289,12 +291,16 @@ impl<'t, T: SetObject> Round<'_, '_, 't, T> {
         }
     }
 
-    fn create(&mut self, object: &Value) -> Result<Map<String, Value>, Refusal> {
+    fn create(&mut self, creation_id: &str, object: &Value) -> Result<Map<String, Value>, Refusal> {
         if T::table().singleton {
             return Err(SetErrorKind::Singleton.into());
         }
         let Value::Object(object) = object else { return Err(SetErrorKind::Forbidden.into()) };
         let (properties, defaults) = set_check::create::<T>(self.ctx, object, T::HAS_DEFAULTS)?;
+        let key = format!("#{creation_id}");
+        if self.plan.expected.version(&key).is_some() {
+            T::check_expected_of_create(&mut self.call(), &key, &properties)?;
+        }
         let created = T::create(&mut self.call(), properties)?;
         Ok(created_object(created, defaults))
     }

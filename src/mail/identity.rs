@@ -27,7 +27,8 @@ pub fn all(read: &dyn Read, account: AccountId) -> StoreResult<Vec<(IdentityId, 
     Ok(rows.into_iter().map(|(id, row)| (IdentityId(id), row)).collect())
 }
 
-/// The Identities of an account as somebody sees them, the defaults first; `member` is `None` in a
+/// The Identities of an account as somebody sees them: the defaults first, in the order of the account's addresses;
+/// `member` is `None` in a
 /// person's own account.
 pub fn seen_by(
     read: &dyn Read,
@@ -36,6 +37,8 @@ pub fn seen_by(
 ) -> StoreResult<Vec<(IdentityId, IdentityRow)>> {
     let all = all(read, account)?;
     let Some(member) = member else { return Ok(all) };
+    let addresses = addresses(read, account)?;
+    let place = |email: &Address| addresses.iter().position(|own| own.key() == email.key());
     let mut seen = Vec::with_capacity(all.len());
     for (id, row) in &all {
         let own: Option<IdentityRow> = match read.bytes(&member_key(account, *id, member))? {
@@ -45,14 +48,14 @@ pub fn seen_by(
         let range = keys::all_of(account, keys::Kind::IdentityOfMember, id.0);
         let is_default = is_default(&all, *id, &row.email);
         match own {
-            Some(own) => seen.push((!is_default, *id, own)),
+            Some(own) => seen.push(((!is_default, place(&own.email)), *id, own)),
             None if is_default || read.ids(&range, false, 1)?.is_empty() => {
-                seen.push((!is_default, *id, row.clone()));
+                seen.push(((!is_default, place(&row.email)), *id, row.clone()));
             }
             None => {}
         }
     }
-    seen.sort_by_key(|(added, id, _)| (*added, *id));
+    seen.sort_by_key(|(rank, id, _)| (*rank, *id));
     Ok(seen.into_iter().map(|(_, id, row)| (id, row)).collect())
 }
 
@@ -79,6 +82,46 @@ pub fn destroy(
         txn.delete_at(member_key(account, id, member));
     }
     txn.remove::<IdentityRow>(account, id)
+}
+
+/// Takes an Identity away from everybody.
+pub fn destroy_for_all(txn: &mut Txn<'_>, account: AccountId, id: IdentityId) -> StoreResult<()> {
+    for member in members_with(txn, account, id)? {
+        txn.delete_at(member_key(account, id, member));
+    }
+    txn.remove::<IdentityRow>(account, id)
+}
+
+/// Gives a default Identity the new name of its account, for everybody who hasn't named it.
+pub fn rename_default(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    (id, row): (IdentityId, &IdentityRow),
+    old: &str,
+    new: &str,
+) -> StoreResult<()> {
+    let renamed = |row: &IdentityRow| -> Option<IdentityRow> {
+        let follows = !row.named && row.name == old;
+        follows.then(|| IdentityRow { name: new.to_owned(), ..row.clone() })
+    };
+    if let Some(renamed) = renamed(row) {
+        txn.update(account, id, &renamed)?;
+    }
+    for member in members_with(txn, account, id)? {
+        let key = member_key(account, id, member);
+        let Some(bytes) = txn.bytes(&key)? else { continue };
+        if let Some(renamed) = renamed(&rows::decode(&bytes)?) {
+            txn.put_at(key, &renamed)?;
+            txn.log(account, DataType::Identity, id.0, Change::Updated)?;
+        }
+    }
+    Ok(())
+}
+
+/// Those to whom an Identity is something of their own.
+fn members_with(read: &dyn Read, account: AccountId, id: IdentityId) -> StoreResult<Vec<PrincipalId>> {
+    let range = keys::all_of(account, keys::Kind::IdentityOfMember, id.0);
+    Ok(read.ids(&range, false, usize::MAX)?.into_iter().map(PrincipalId).collect())
 }
 
 fn member_key(account: AccountId, id: IdentityId, member: PrincipalId) -> keys::Key {

@@ -25,8 +25,6 @@ use std::time::Duration;
 pub struct Handover {
     /// One for each recipient that was offered, in their order.
     pub replies: Vec<RelayReply>,
-    /// The connection was lost after the octets had gone out: the relay may have the message.
-    pub unknown: bool,
     /// The relay knows what the sender wants to hear of (RFC 3461).
     pub dsn: bool,
 }
@@ -48,6 +46,8 @@ pub enum Verdict {
     TryLater,
     /// 5xx.
     Refused,
+    /// The connection was lost after the octets had gone out: the relay may have it for them.
+    Unknown,
 }
 
 /// What became of a submission by a handover, or by whoever ended it.
@@ -306,7 +306,7 @@ pub fn begin(
     if is_handing || due_at(&row.relay).is_none_or(|due| due > now) {
         return Ok(None);
     }
-    if note(txn, account, id)?.uncertain > 0 {
+    if note(txn, account, id)?.is_unsure() {
         tracing::warn!(
             account = %account, submission = %id,
             "sending again: the outcome of the last handover is unknown; the Message-ID stays the same"
@@ -335,7 +335,7 @@ pub fn handing(
         return Ok(false);
     }
     let mut note = note(txn, account, id)?;
-    if note.uncertain > 0 && note.handed_to.as_deref().is_some_and(|other| other != relay) {
+    if note.is_unsure() && note.handed_to.as_deref().is_some_and(|other| other != relay) {
         return Ok(false);
     }
     note.handed_to = Some(relay.to_owned());
@@ -358,28 +358,17 @@ pub fn finish(
     let now = txn.store().clock.now();
     let Some((mut row, shown)) = load(txn, account, id)? else { return Ok(Finished::default()) };
     let mut note = note(txn, account, id)?;
-    note.uncertain += u32::from(handover.unknown);
     let since = queued_since(&row);
-    if note.uncertain == 0 {
-        // What the relay said is certain: any other may be asked next.
-        note.handed_to = None;
+    let mut finished = Finished::default();
+    if !handover.dsn {
+        let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
+        let taken = waiting.zip(&handover.replies).filter(|(recipient, reply)| {
+            reply.verdict == Verdict::Accepted && dsn::is_wanted(recipient, dsn::What::Relayed)
+        });
+        finished.relayed = taken.map(|(recipient, _)| recipient.address.clone()).collect();
     }
-    let fate = Fate {
-        given_up: since.after(rules.give_up) <= now || note.uncertain > limits::UNCERTAIN_RESENDS_MAX,
-        // A relay that couldn't be asked again may still have taken it the time before.
-        unknown: note.uncertain > 0,
-    };
-    let mut finished = Finished { uncertain: handover.unknown, ..Finished::default() };
-    let waiting = row.recipients.iter_mut().filter(|recipient| !recipient.settled);
-    for (recipient, reply) in waiting.zip(&handover.replies) {
-        settle(recipient, reply, fate, &mut finished);
-        if reply.verdict == Verdict::Accepted
-            && !handover.dsn
-            && dsn::is_wanted(recipient, dsn::What::Relayed)
-        {
-            finished.relayed.push(recipient.address.clone());
-        }
-    }
+    let over = since.after(rules.give_up) <= now;
+    settle_waiting(&mut row, &mut note, &handover.replies, over, &mut finished);
     if !note.warned && since.after(rules.warn) <= now {
         let waiting = row.recipients.iter().filter(|recipient| !recipient.settled);
         finished.late = waiting.map(|recipient| recipient.address.clone()).collect();
@@ -403,16 +392,12 @@ pub fn reclaim(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> Store
         _ => return Ok(None),
     };
     let mut note = note(txn, account, id)?;
-    let mut finished = Finished { uncertain, ..Finished::default() };
+    let mut finished = Finished::default();
     if uncertain {
-        note.uncertain += 1;
-        let fate = Fate { given_up: note.uncertain > limits::UNCERTAIN_RESENDS_MAX, unknown: true };
         let text = "451 4.4.2 the handover broke off while the relay was taking the message: it may have it"
             .to_owned();
-        let reply = RelayReply { verdict: Verdict::TryLater, text };
-        for recipient in row.recipients.iter_mut().filter(|recipient| !recipient.settled) {
-            settle(recipient, &reply, fate, &mut finished);
-        }
+        let reply = RelayReply { verdict: Verdict::Unknown, text };
+        settle_waiting(&mut row, &mut note, std::iter::repeat(&reply), false, &mut finished);
     }
     unplace(txn, account, id, &row);
     row.relay = RelayState::Queued { next: now };
@@ -440,14 +425,11 @@ pub fn cancel(txn: &mut Txn<'_>, account: AccountId, id: SubmissionId) -> StoreR
     if !matches!(row.relay, RelayState::Queued { .. }) {
         return Ok(None);
     }
-    let note = note(txn, account, id)?;
+    let mut note = note(txn, account, id)?;
     let mut finished = Finished::default();
     let text = "554 5.7.0 taken out of the queue by an administrator".to_owned();
     let reply = RelayReply { verdict: Verdict::Refused, text };
-    let fate = Fate { given_up: true, unknown: false };
-    for recipient in row.recipients.iter_mut().filter(|recipient| !recipient.settled) {
-        settle(recipient, &reply, fate, &mut finished);
-    }
+    settle_waiting(&mut row, &mut note, std::iter::repeat(&reply), true, &mut finished);
     unplace(txn, account, id, &row);
     write(txn, account, id, row, note, shown, finished).map(Some)
 }
@@ -530,6 +512,40 @@ struct Fate {
     unknown: bool,
 }
 
+/// Takes down what was said of each recipient that waits, in their order. `over`: nothing is tried any more.
+fn settle_waiting<'r>(
+    row: &mut SubmissionRow,
+    note: &mut QueueMarkRow,
+    replies: impl IntoIterator<Item = &'r RelayReply>,
+    over: bool,
+    finished: &mut Finished,
+) {
+    let of_each = if note.perhaps.is_empty() { note.uncertain } else { 0 };
+    note.perhaps.resize(row.recipients.len(), of_each);
+    let all = row.recipients.iter_mut().zip(&mut note.perhaps);
+    for ((recipient, perhaps), reply) in all.filter(|(recipient, _)| !recipient.settled).zip(replies) {
+        let is_unknown = reply.verdict == Verdict::Unknown;
+        *perhaps += u32::from(is_unknown);
+        finished.uncertain |= is_unknown;
+        let fate = Fate {
+            given_up: over || *perhaps > limits::UNCERTAIN_RESENDS_MAX,
+            // A relay that couldn't be asked again, or that knows it for a repetition, may have taken it the time
+            // before.
+            unknown: *perhaps > 0,
+        };
+        settle(recipient, reply, fate, finished);
+        if recipient.settled {
+            *perhaps = 0;
+        }
+    }
+    note.uncertain += u32::from(finished.uncertain);
+    if !note.is_unsure() {
+        // What the relay said of whoever waits is certain: any other may be asked next.
+        (note.uncertain, note.handed_to) = (0, None);
+        note.perhaps.clear();
+    }
+}
+
 fn settle(recipient: &mut Recipient, reply: &RelayReply, fate: Fate, finished: &mut Finished) {
     if reply.verdict == Verdict::Accepted && recipient.delivered != Delivered::Queued {
         // A report was quicker than the relay's own word, and says more.
@@ -543,13 +559,13 @@ fn settle(recipient: &mut Recipient, reply: &RelayReply, fate: Fate, finished: &
             // RFC 8621 §7: the relay's "yes" is not yet a delivery.
             recipient.delivered = Delivered::Unknown;
         }
-        Verdict::TryLater if !fate.given_up => {}
-        Verdict::TryLater if fate.unknown => {
+        Verdict::TryLater | Verdict::Unknown if !fate.given_up => {}
+        Verdict::TryLater | Verdict::Unknown | Verdict::Refused if fate.unknown => {
             recipient.settled = true;
             recipient.delivered = Delivered::Unknown;
             finished.unsure.push(recipient.address.clone());
         }
-        Verdict::TryLater | Verdict::Refused => {
+        Verdict::TryLater | Verdict::Unknown | Verdict::Refused => {
             recipient.settled = true;
             recipient.delivered = Delivered::No;
             finished.failed.push(recipient.address.clone());
@@ -610,16 +626,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_the_relay_says_decides_by_what_may_still_be_tried() {
-        let said = |verdict| RelayReply { verdict, text: "451 x".to_owned() };
-        let new = || Recipient {
-            address: Address::parse("a@b").unwrap(),
+    fn recipient(address: &str) -> Recipient {
+        Recipient {
+            address: Address::parse(address).unwrap(),
             parameters: Vec::new(),
             smtp_reply: None,
             delivered: Delivered::Queued,
             settled: false,
+        }
+    }
+
+    fn submission(recipients: Vec<Recipient>) -> SubmissionRow {
+        SubmissionRow {
+            identity: IdentityId(1),
+            email: EmailId(1),
+            thread: ThreadId(1),
+            blob: BlobHash([0; 32]),
+            mail_from: None,
+            mail_from_parameters: Vec::new(),
+            recipients,
+            send_at: UtcDate(0),
+            undo_status: UndoStatus::Final,
+            author: PrincipalId(1),
+            conversation: None,
+            created_at: Millis(0),
+            relay: RelayState::Handing { since: Millis(0) },
+            attempts: 1,
+            idempotency_key: None,
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_known_of_each_recipient_apart() {
+        use Verdict::*;
+        let said = |verdicts: &[Verdict]| -> Vec<RelayReply> {
+            verdicts.iter().map(|verdict| RelayReply { verdict: *verdict, text: "4xx".into() }).collect()
         };
+        let mut row = submission(["a@b", "c@d"].map(recipient).to_vec());
+        let mut note = QueueMarkRow { handed_to: Some("one".into()), ..QueueMarkRow::default() };
+        let mut step = |verdicts: &[Verdict], over| {
+            let mut finished = Finished::default();
+            settle_waiting(&mut row, &mut note, &said(verdicts), over, &mut finished);
+            (finished, note.clone())
+        };
+        // The relay put the second one off before the message went out, and the connection broke then.
+        let (finished, noted) = step(&[Unknown, TryLater], false);
+        assert!(finished.uncertain && noted.is_unsure());
+        assert_eq!((noted.uncertain, noted.perhaps, noted.handed_to), (1, vec![1, 0], Some("one".into())));
+        // It takes the first one: of the second it never had anything, and any relay may be asked.
+        let (finished, noted) = step(&[Accepted, TryLater], false);
+        assert_eq!((finished.uncertain, noted), (false, QueueMarkRow::default()));
+        let (finished, _) = step(&[TryLater], true);
+        assert_eq!((finished.failed.len(), finished.unsure.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_noted_before_recipients_were_told_apart_is_of_all_that_wait() {
+        let mut row = submission(["a@b", "c@d"].map(recipient).to_vec());
+        let mut note =
+            QueueMarkRow { uncertain: 1, handed_to: Some("one".into()), ..QueueMarkRow::default() };
+        assert!(note.is_unsure());
+        let replies = [Verdict::Accepted, Verdict::Unknown];
+        let replies = replies.map(|verdict| RelayReply { verdict, text: "4xx".into() });
+        let mut finished = Finished::default();
+        settle_waiting(&mut row, &mut note, &replies, false, &mut finished);
+        // A second time: it is left to people.
+        assert_eq!(finished.unsure, [Address::parse("c@d").unwrap()]);
+        assert_eq!(note, QueueMarkRow::default());
+    }
+
+    #[test]
+    fn what_the_relay_says_decides_by_what_may_still_be_tried() {
+        let said = |verdict| RelayReply { verdict, text: "451 x".to_owned() };
+        let new = || recipient("a@b");
         use Verdict::*;
         // Verdict, given up, unknown: settled, delivered, (failed, unsure).
         for (verdict, given_up, unknown, expected) in [
@@ -629,7 +708,11 @@ mod tests {
             (TryLater, true, false, (true, Delivered::No, (1, 0))),
             (TryLater, true, true, (true, Delivered::Unknown, (0, 1))),
             (Refused, false, false, (true, Delivered::No, (1, 0))),
-            (Refused, true, true, (true, Delivered::No, (1, 0))),
+            // It may be the repetition that it refuses.
+            (Refused, false, true, (true, Delivered::Unknown, (0, 1))),
+            (Refused, true, true, (true, Delivered::Unknown, (0, 1))),
+            (Unknown, false, true, (false, Delivered::Queued, (0, 0))),
+            (Unknown, true, true, (true, Delivered::Unknown, (0, 1))),
         ] {
             let (mut recipient, mut finished) = (new(), Finished::default());
             settle(&mut recipient, &said(verdict), Fate { given_up, unknown }, &mut finished);

@@ -139,13 +139,13 @@ struct Needs {
 impl<'m> Client<'m> {
     /// A client that waits for the greeting.
     pub fn new(introduction: Introduction, envelope: RelayEnvelope, raw: &'m [u8]) -> Self {
-        let utf8_address = envelope.mail_from.iter().chain(envelope.rcpts.iter().map(|rcpt| &rcpt.address));
         let header = header_of(raw);
         let needs = Needs {
             size_bytes: raw.len(),
             body_8bit: !raw.is_ascii(),
-            // RFC 6531 §3.4: addresses in UTF-8, or a header in UTF-8 (RFC 6532).
-            smtputf8: utf8_address.into_iter().any(Address::needs_smtputf8) || !header.is_ascii(),
+            // RFC 6531 §3.4: the sender's address in UTF-8, or a header in UTF-8 (RFC 6532). A recipient's address is
+            // that recipient's matter.
+            smtputf8: envelope.mail_from.iter().any(Address::needs_smtputf8) || !header.is_ascii(),
         };
         Self {
             introduction,
@@ -414,15 +414,14 @@ impl<'m> Client<'m> {
         if self.needs.body_8bit && self.offered("8BITMIME") {
             command += " BODY=8BITMIME";
         }
-        if self.needs.smtputf8 || asked("SMTPUTF8") {
-            if !self.offered("SMTPUTF8") {
-                return Err(ours(
-                    553,
-                    "5.6.7",
-                    "an address or the header is in UTF-8, the relay lacks SMTPUTF8",
-                ));
+        let to_utf8 = || self.envelope.rcpts.iter().any(|rcpt| rcpt.address.needs_smtputf8());
+        if self.offered("SMTPUTF8") {
+            if self.needs.smtputf8 || asked("SMTPUTF8") || to_utf8() {
+                command += " SMTPUTF8";
             }
-            command += " SMTPUTF8";
+        } else if self.needs.smtputf8 || asked("SMTPUTF8") {
+            let text = "the sender's address or the header is in UTF-8, the relay lacks SMTPUTF8";
+            return Err(ours(553, "5.6.7", text));
         }
         let ours_already = ["SIZE", "BODY", "SMTPUTF8"];
         let others = self
@@ -465,7 +464,12 @@ impl<'m> Client<'m> {
     fn rcpt(&mut self, number: usize) -> Order {
         let Some(rcpt) = self.envelope.rcpts.get(number) else { return self.data() };
         let mut command = format!("RCPT TO:<{}>", rcpt.address);
-        match self.push_parameters(&mut command, rcpt.params.iter()) {
+        let written = if rcpt.address.needs_smtputf8() && !self.offered("SMTPUTF8") {
+            Err(ours(553, "5.6.7", "the address is in UTF-8, the relay lacks SMTPUTF8"))
+        } else {
+            self.push_parameters(&mut command, rcpt.params.iter())
+        };
+        match written {
             Ok(()) => {
                 self.state = State::Rcpt(number);
                 Order::Command((command + "\r\n").into_bytes())
@@ -691,15 +695,27 @@ mod tests {
         let handover = |text: &str| {
             let client = Client::new(introduction(), envelope("a@us.example", &["b@x", "c@y"]), b"x\r\n");
             let handover = play(client, &format!("{UP_TO_DATA}{sent}{text}")).expect("an outcome").handover();
-            (handover.unknown, handover.replies.iter().map(|reply| reply.verdict).collect::<Vec<_>>())
+            handover.replies.iter().map(|reply| reply.verdict).collect::<Vec<_>>()
         };
-        assert_eq!(
-            handover("S: 250"),
-            (false, vec![outbound::Verdict::Accepted, outbound::Verdict::Refused])
-        );
-        assert_eq!(handover("- lost"), (true, vec![outbound::Verdict::TryLater, outbound::Verdict::Refused]));
+        assert_eq!(handover("S: 250"), [outbound::Verdict::Accepted, outbound::Verdict::Refused]);
+        assert_eq!(handover("- lost"), [outbound::Verdict::Unknown, outbound::Verdict::Refused]);
         let lost = end(&format!("{sent}- lost"));
         assert_eq!((lost.0, lost.2[0].0, lost.2[1].0), (Unknown, Unknown, Refused));
+    }
+
+    #[test]
+    fn an_address_in_utf8_fails_alone_where_the_relay_cannot_carry_it() {
+        let ehlo = "S: 220 relay\nC: EHLO us.example\n";
+        let client = || Client::new(introduction(), envelope("a@us.example", &["\u{fc}@x", "b@x"]), b"x\r\n");
+        let with = format!("{ehlo}S: 250-relay\nS: 250 SMTPUTF8\nC: MAIL FROM:<a@us.example> SMTPUTF8");
+        assert_eq!(play(client(), &with), None);
+        let without = format!(
+            "{ehlo}S: 250 relay\nC: MAIL FROM:<a@us.example>\nS: 250 ok\nC: RCPT TO:<b@x>\nS: 250 ok\nC: DATA\n\
+             S: 354 go\n- record\n- message\nS: 250 2.0.0 queued"
+        );
+        let outcome = play(client(), &without).expect("an outcome");
+        let told: Vec<_> = outcome.recipients.iter().map(|one| (one.verdict, one.reply.code)).collect();
+        assert_eq!(told, [(Verdict::Refused, 553), (Verdict::Accepted, 250)]);
     }
 
     #[test]

@@ -158,6 +158,12 @@ impl<'s> Txn<'s> {
         Ok(())
     }
 
+    /// Whether this transaction tells the log of a type in an account.
+    pub fn logs(&self, account: AccountId, data_type: DataType) -> bool {
+        let work = self.accounts.get(&account);
+        work.is_some_and(|work| work.log.iter().any(|((_, of), entry)| *of == data_type && !entry.is_empty()))
+    }
+
     /// Tells the log of one member's own changes.
     pub fn log_own(
         &mut self,

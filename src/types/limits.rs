@@ -190,6 +190,8 @@ pub const ARGON2_PARALLEL_MAX: usize = 2;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// A display name, in octets.
 pub const NAME_BYTES_MAX: usize = 255;
+/// Addresses of one inbox.
+pub const INBOX_ADDRESSES_MAX: usize = 100;
 /// Addresses that a distribution list passes its mail on to.
 pub const LIST_SUBSCRIBERS_MAX: usize = 1000;
 /// What is kept of what a mail system said.

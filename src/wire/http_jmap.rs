@@ -133,6 +133,7 @@ pub(super) fn respond(
         search: server.search.as_ref(),
         staff: &staff,
         still: &still,
+        commit: &|txn| server.directory.commit(txn),
         presences: &server.presences,
         hostname: &server.settings.hostname,
     };

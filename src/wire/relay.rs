@@ -216,10 +216,11 @@ async fn carry(
             mark(server, due, rule.name.clone())
         };
         let outcome = link.hand_over(ends, envelope, raw, mark).await;
-        if outcome.relay_failed {
+        // One that falls silent at the end of a message isn't given the next one before the others are.
+        if outcome.relay_failed || outcome.verdict == client::Verdict::Unknown {
             tracing::warn!(relay = rule.name, reason = outcome.reply.text, "a relay failed");
             relays.failed(number, now(), outcome.reply.smtp_reply());
-        } else if outcome.verdict != client::Verdict::Unknown {
+        } else {
             relays.answered(number);
         }
         // Once its octets are on their way the message goes nowhere else in this handover.
@@ -251,7 +252,7 @@ fn note(server: &Server, handover: &Handover) {
     for reply in &handover.replies {
         let result = match reply.verdict {
             Verdict::Accepted => "accepted",
-            Verdict::TryLater if handover.unknown => "unknown",
+            Verdict::Unknown => "unknown",
             Verdict::TryLater => "try later",
             Verdict::Refused => "refused",
         };

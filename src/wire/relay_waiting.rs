@@ -154,7 +154,7 @@ fn way(read: &dyn Read, account: AccountId, submission: SubmissionId) -> StoreRe
     let note = outbound::note(read, account, submission)?;
     Ok(Some(Way {
         sender: sender_domain(read, account, &row)?,
-        only: note.handed_to.filter(|_| note.uncertain > 0),
+        only: note.handed_to.clone().filter(|_| note.is_unsure()),
         domain: outbound::domain(&row),
     }))
 }

@@ -101,6 +101,23 @@ async fn what_went_out_is_known_again_though_a_later_copy_of_it_was_canceled() {
     server.check();
 }
 
+/// A client that counts the time to wait from now on names another one with each attempt.
+#[tokio::test]
+async fn the_same_words_to_the_same_people_are_one_message_whether_they_wait_or_not() {
+    let relay = Relay::start().await;
+    let (server, bob) = office(&relay).await;
+    let people = ["marta@customer.example"];
+    let mut ids = Vec::new();
+    for parameters in [json!({"HOLDFOR": "3600"}), json!({"HOLDFOR": "3599"}), Value::Null] {
+        let email = draft(&bob, json!({"from": [{"email": BOB}]})).await;
+        let order = json!({"envelope": envelope(BOB, &people, parameters)});
+        ids.push(made(&submit(&bob, PLAIN, &email, order).await));
+    }
+    assert_eq!(ids, vec![ids[0].clone(); 3]);
+    assert_eq!(relay.deliveries(), 0, "the first one waits still");
+    server.check();
+}
+
 #[tokio::test]
 async fn a_message_goes_to_each_recipient_once_however_its_envelopes_are_split() {
     let relay = Relay::start().await;

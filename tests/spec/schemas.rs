@@ -85,7 +85,7 @@ async fn every_schema_compiles_and_refuses_what_is_wrong() {
         serde_json::json!({"create": {}}),
         serde_json::json!({"accountId": "ab", "create": {"l": {}}}),
         serde_json::json!({"accountId": "ab", "create": {"l": {"conversationId": "c", "token": 1}}}),
-        serde_json::json!({"accountId": "ab", "ifVersion": {}}),
+        serde_json::json!({"accountId": "ab", "ifOwner": {}}),
     ] {
         let told = std::panic::catch_unwind(|| schemas.check("ReplyLock/set", "Arguments", &wrong));
         assert!(told.is_err(), "{wrong}");

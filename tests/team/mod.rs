@@ -8,6 +8,7 @@ mod memos;
 mod merge;
 mod moves;
 mod moves_away;
+mod naming;
 mod no_note_leaves;
 mod presence;
 mod queues;

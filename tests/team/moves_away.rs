@@ -47,6 +47,26 @@ async fn a_conversation_closes_as_spam_or_deleted_when_no_inbound_email_remains(
 }
 
 #[tokio::test]
+async fn what_is_thrown_away_waits_for_no_answer_and_waits_again_when_it_is_back() {
+    let server = office().await;
+    let bob = server.client("bob@x.example").await;
+    deliver(&server, "one", None, "Help").await;
+    let robot = message("robot@customer.example", CUSTOMER, SUPPORT, "Re: Help", "I am away.");
+    let robot = format!("In-Reply-To: <one@customer.example>\r\nAuto-Submitted: auto-replied\r\n{robot}");
+    let reply = server.deliver(CUSTOMER, &[SUPPORT], &robot).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let known = emails(&bob).await;
+    let before = conversation(&bob).await;
+    assert!(before["waitingSince"].is_string(), "{before}");
+    moved(&bob, &known[0], &["Inbox"], &["Junk"]).await;
+    let now = conversation(&bob).await;
+    assert_eq!((&now["status"], &now["waitingSince"]), (&json!("open"), &json!(null)));
+    moved(&bob, &known[0], &["Junk"], &["Inbox"]).await;
+    assert_eq!(conversation(&bob).await["waitingSince"], before["waitingSince"]);
+    server.check();
+}
+
+#[tokio::test]
 async fn only_ones_own_drafts_can_be_destroyed_and_by_a_lead_what_is_thrown_away() {
     let server = office().await;
     deliver(&server, "one", None, "Help").await;

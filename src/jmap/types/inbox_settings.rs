@@ -1,10 +1,14 @@
 //! InboxSettings: how a team works, one object per inbox. Every member sees it, a lead changes it.
 //!
 //! It exists for a client that uses any of our capabilities. The name and the addresses are the
-//! directory's and can't be changed here.
+//! directory's: what changes them is one transaction with it.
 
 use super::team;
+use crate::auth::AuthError;
+use crate::auth::accounts::Naming;
+use crate::inbox::admin::AdminError;
 use crate::inbox::desk;
+use crate::inbox::naming;
 use crate::inbox::settings::SINGLETON;
 use crate::jmap::args::{Args, as_int};
 use crate::jmap::capability::Capability::{self, Ownership};
@@ -14,9 +18,10 @@ use crate::jmap::methods::{Method, read, write};
 use crate::jmap::object::*;
 use crate::jmap::session::Account;
 use crate::jmap::{changes, get, set};
-use crate::store::Read;
+use crate::store::rows::directory::AccountRow;
 use crate::store::rows::team::{InboxSettingsRow, PlainCollision, Status};
-use crate::types::{Address, DataType, MemberRole};
+use crate::store::{Read, StoreResult};
+use crate::types::{AccountId, Address, DataType, MemberRole};
 use serde_json::{Map, Value, json};
 
 const OURS: &[Capability] = Capability::VENDOR;
@@ -41,8 +46,8 @@ static TABLE: TypeTable = TypeTable {
     id: |_| ID.to_owned(),
     properties: &[
         Property::ID,
-        Property::server("name", Kind::String),
-        Property::server("addresses", Kind::Strings),
+        Property::mutable("name", Kind::String, Initial::Required),
+        Property::mutable("addresses", Kind::Strings, Initial::Required),
         Property::mutable("statusAfterReply", Kind::String, Initial::Text("pending")),
         Property::mutable("ownOnReply", Kind::Boolean, Initial::Bool(true)),
         Property::mutable("reopenWithin", Kind::UnsignedInt, Initial::Required),
@@ -77,15 +82,15 @@ impl Object for InboxSettings {
     }
 
     fn get_many(
-        ctx: &Ctx,
+        _ctx: &Ctx,
         reader: &dyn Read,
         account: &Account,
         ids: &[&str],
         props: &Props,
         _args: &(),
     ) -> Result<Vec<Option<Map<String, Value>>>, MethodError> {
-        let row = desk::settings(reader, account.id)?;
-        Ok(ids.iter().map(|id| (*id == ID).then(|| to_json(ctx, account, &row, props))).collect())
+        let row = current(reader, account)?;
+        Ok(ids.iter().map(|id| (*id == ID).then(|| to_json(&row, props))).collect())
     }
 
     fn all_ids(
@@ -99,12 +104,22 @@ impl Object for InboxSettings {
     }
 }
 
-fn to_json(ctx: &Ctx, account: &Account, row: &InboxSettingsRow, props: &Props) -> Map<String, Value> {
+/// The settings, with what the directory says.
+fn current(reader: &dyn Read, account: &Account) -> StoreResult<InboxSettingsRow> {
+    let row = desk::settings(reader, account.id)?;
+    let directory: Option<AccountRow> = reader.row(AccountId::DIRECTORY, account.id)?;
+    Ok(match directory {
+        Some(directory) => InboxSettingsRow { name: directory.name, addresses: directory.addresses, ..row },
+        None => row,
+    })
+}
+
+fn to_json(row: &InboxSettingsRow, props: &Props) -> Map<String, Value> {
     let addresses = |all: &[Address]| all.iter().map(|one| Value::from(one.as_str())).collect::<Value>();
     let value = |name: &str| match name {
         "id" => json!(ID),
-        "name" => json!(account.name),
-        "addresses" => addresses(&team::staff(ctx, account).addresses),
+        "name" => json!(row.name),
+        "addresses" => addresses(&row.addresses),
         "statusAfterReply" => json!(row.status_after_reply.name()),
         "ownOnReply" => json!(row.own_on_reply),
         "reopenWithin" => json!(row.reopen_within_days),
@@ -145,6 +160,8 @@ fn fill(row: &mut InboxSettingsRow, name: &str, value: &Value) -> Option<()> {
     };
     let addresses = || -> Option<Vec<Address>> { words()?.iter().map(|word| Address::parse(word)).collect() };
     match name {
+        "name" => row.name = text()?.to_owned(),
+        "addresses" => row.addresses = addresses()?,
         "statusAfterReply" => row.status_after_reply = Status::parse(text()?)?,
         "ownOnReply" => row.own_on_reply = value.as_bool()?,
         "reopenWithin" => row.reopen_within_days = u32::try_from(number()?).ok()?,
@@ -181,14 +198,21 @@ impl SetObject for InboxSettings {
         Ok(())
     }
 
+    /// The directory, which has the name and the addresses.
+    fn locked_beside(
+        _ctx: &Ctx,
+        _account: &Account,
+        _create: &Map<String, Value>,
+    ) -> Result<Vec<AccountId>, MethodError> {
+        Ok(vec![AccountId::DIRECTORY])
+    }
+
     fn create(_set: &mut Set<'_, '_>, _properties: Map<String, Value>) -> Result<Created, Refusal> {
         Err(SetErrorKind::Singleton.into())
     }
 
     fn update(set: &mut Set<'_, '_>, update: Update<'_>) -> Result<Option<Map<String, Value>>, Refusal> {
-        let staff = team::staff(set.ctx, set.account);
-        let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
-        let mut row = desk.settings.clone();
+        let mut row = current(set.txn, set.account)?;
         let differ = |name: &&String| update.old.get(*name) != update.new.get(*name);
         let names: Vec<&str> = update.new.keys().filter(differ).map(String::as_str).collect();
         for &name in &names {
@@ -196,8 +220,18 @@ impl SetObject for InboxSettings {
             fill(&mut row, name, value)
                 .ok_or_else(|| SetError::properties([name], "It can't have that value."))?;
         }
-        desk.set_settings(row.clone(), &names.join(" ")).map_err(|error| team::refused(error, &staff))?;
-        let mut told = to_json(set.ctx, set.account, &row, &Props::of(names));
+        let (itself, team): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| matches!(**name, "name" | "addresses"));
+        if !itself.is_empty() {
+            let name = itself.contains(&"name").then(|| row.name.clone());
+            let addresses = itself.contains(&"addresses").then(|| row.addresses.clone());
+            rename(set, &Naming { name, addresses })?;
+            row.name = current(set.txn, set.account)?.name;
+        }
+        let staff = team::staff(set.ctx, set.account);
+        let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+        desk.set_settings(row.clone(), &team.join(" ")).map_err(|error| team::refused(error, &staff))?;
+        let mut told = to_json(&row, &Props::of(names));
         told.retain(|name, value| name != "id" && update.new.get(name) != Some(value));
         Ok((!told.is_empty()).then_some(told))
     }
@@ -205,4 +239,21 @@ impl SetObject for InboxSettings {
     fn destroy(_set: &mut Set<'_, '_>, _id: &str) -> Result<(), Refusal> {
         Err(SetErrorKind::Singleton.into())
     }
+}
+
+/// Changes what the inbox is called, and where its mail comes in.
+fn rename(set: &mut Set<'_, '_>, new: &Naming) -> Result<(), Refusal> {
+    let by = team::actor(set.ctx, set.account);
+    naming::change(set.txn, set.account.id, by, new).map_err(|error| match error {
+        AdminError::Store(error) => error.into(),
+        AdminError::Refused(no) => team::set_error(&no, &team::staff(set.ctx, set.account)).into(),
+        // Whose address it is, is nothing that an inbox learns.
+        AdminError::Auth(AuthError::AddressTaken(_)) => {
+            SetError::properties(["addresses"], "One of the addresses can't be had.").into()
+        }
+        AdminError::Auth(error @ AuthError::Name { .. }) => {
+            SetError::properties(["name"], error.to_string()).into()
+        }
+        error => SetError::properties(["addresses"], error.to_string()).into(),
+    })
 }

@@ -55,7 +55,7 @@ static TABLE: TypeTable = TypeTable {
     // An observer is refused by the rules, in words.
     write_role: MemberRole::Observer,
     singleton: false,
-    if_version: None,
+    if_version: Some(Locks),
     if_owner: None,
 };
 
@@ -171,11 +171,7 @@ impl SetObject for ReplyLock {
     }
 
     fn create(set: &mut Set<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
-        let conversation =
-            properties.get("conversationId").and_then(Value::as_str).and_then(ConversationId::parse);
-        let missing = || SetError::properties(["conversationId"], "There is no such conversation.");
-        let conversation = conversation.ok_or_else(missing)?;
-        set.reader().row::<ConversationRow>(set.account.id, conversation)?.ok_or_else(missing)?;
+        let (conversation, _) = conversation_of(set, &properties)?;
         let force = properties.get("force").and_then(Value::as_bool).unwrap_or_default();
         let staff = team::staff(set.ctx, set.account);
         let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
@@ -199,6 +195,23 @@ impl SetObject for ReplyLock {
         Ok(Some(told))
     }
 
+    fn check_expected(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
+        let row: Option<ReplyLockRow> = set.reader().row(set.account.id, lock_id(set, id)?)?;
+        // One that has ended is told so.
+        let Some(lock) = row else { return Ok(()) };
+        let conversation: Option<ConversationRow> = set.reader().row(set.account.id, lock.conversation)?;
+        must_be_at(set, id, conversation.map(|row| row.version).unwrap_or_default())
+    }
+
+    fn check_expected_of_create(
+        set: &mut Set<'_, '_>,
+        key: &str,
+        properties: &Map<String, Value>,
+    ) -> Result<(), Refusal> {
+        let (_, row) = conversation_of(set, properties)?;
+        must_be_at(set, key, row.version)
+    }
+
     fn destroy(set: &mut Set<'_, '_>, id: &str) -> Result<(), Refusal> {
         let id = lock_id(set, id)?;
         let staff = team::staff(set.ctx, set.account);
@@ -211,6 +224,27 @@ impl SetObject for ReplyLock {
             }
         }
     }
+}
+
+/// The conversation that a lock is asked for.
+fn conversation_of(
+    set: &Set<'_, '_>,
+    properties: &Map<String, Value>,
+) -> Result<(ConversationId, ConversationRow), Refusal> {
+    let id = properties.get("conversationId").and_then(Value::as_str).and_then(ConversationId::parse);
+    let missing = || SetError::properties(["conversationId"], "There is no such conversation.");
+    let id = id.ok_or_else(missing)?;
+    let row = set.reader().row::<ConversationRow>(set.account.id, id)?.ok_or_else(missing)?;
+    Ok((id, row))
+}
+
+/// A lock has no version of its own: it is taken, kept and given back by who has read the conversation.
+fn must_be_at(set: &mut Set<'_, '_>, key: &str, version: u64) -> Result<(), Refusal> {
+    if set.expected.version(key).is_some_and(|wanted| wanted != version.to_string()) {
+        let no = refusal::Refusal::VersionMismatch { version };
+        return Err(team::set_error(&no, &team::staff(set.ctx, set.account)).into());
+    }
+    Ok(())
 }
 
 /// One test; the tests of a FilterCondition must all hold. An id that names nothing is `None`.

@@ -56,12 +56,23 @@ impl SetObject for EmailSubmission {
     ) -> Result<Vec<AccountId>, MethodError> {
         let mut accounts = Vec::new();
         for object in create.values().filter(|_| account.is_inbox()) {
-            let id = object.get("emailId").and_then(Value::as_str).and_then(|id| ctx.resolve_id(id));
-            if let Some(email) = id.and_then(|id| EmailId::parse(&id)) {
+            if let Some(email) = email_named(ctx, object) {
                 accounts.extend(siblings::beside(ctx.reader(), account.id, email)?);
             }
         }
         Ok(accounts)
+    }
+
+    fn before_create(set: &mut Call<'_, '_>, object: &Value) -> Result<(), MethodError> {
+        let Some(email) = email_named(set.ctx, object).filter(|_| set.account.is_inbox()) else {
+            return Ok(());
+        };
+        let staff = team::staff(set.ctx, set.account);
+        let mut desk = team::desk(set.ctx, set.account, set.txn, &staff)?;
+        match sending::hear_siblings(&mut desk, email) {
+            Ok(()) | Err(DeskError::Refused(_)) => Ok(()),
+            Err(DeskError::Store(error)) => Err(error.into()),
+        }
     }
 
     fn create(set: &mut Call<'_, '_>, properties: Map<String, Value>) -> Result<Created, Refusal> {
@@ -148,6 +159,12 @@ impl SetObject for EmailSubmission {
         arguments.insert("destroy".into(), json!(destroy));
         ctx.implicit("Email/set", arguments);
     }
+}
+
+/// The Email that a create names.
+fn email_named(ctx: &Ctx, object: &Value) -> Option<EmailId> {
+    let id = object.get("emailId").and_then(Value::as_str).and_then(|id| ctx.resolve_id(id));
+    id.and_then(|id| EmailId::parse(&id))
 }
 
 /// The Email of a submission that this call made (`#creationId`), changed or destroyed.

@@ -5,7 +5,7 @@ use crate::inbox::desk::{Desk, PersonName, Staff};
 use crate::inbox::intake::{self, Arrival};
 use crate::inbox::machine::{Actor, Roster};
 use crate::inbox::presence::Presences;
-use crate::inbox::timers;
+use crate::inbox::{siblings, timers};
 use crate::jmap::capability::Capability;
 use crate::jmap::context::{Ctx, Host};
 use crate::jmap::methods::accounts_written;
@@ -13,7 +13,8 @@ use crate::jmap::process::process;
 use crate::jmap::request;
 use crate::jmap::session::tests::account;
 use crate::jmap::session::{SessionData, Urls};
-use crate::mail::{ingest, mailbox};
+use crate::mail::{identity, ingest, mailbox};
+use crate::store::rows::mail::IdentityRow;
 use crate::store::rows::team::Cause;
 use crate::store::{PreparedBlob, Store, StoreOptions};
 use crate::store::{blobs, uploads};
@@ -119,24 +120,38 @@ impl World {
     fn deliver(&mut self) {
         self.mails += 1;
         let number = self.mails;
+        self.deliver_mail(number, &format!("Subject: Question {number}\r\n"));
+    }
+
+    /// The first customer goes on.
+    fn deliver_to(&mut self, message_id: &str) {
+        self.mails += 1;
+        self.deliver_mail(1, &format!("Subject: Re: Question 1\r\nIn-Reply-To: {message_id}\r\n"));
+    }
+
+    fn deliver_mail(&self, customer: u32, headers: &str) {
         let mail = format!(
-            "From: Customer {number} <c{number}@far.example>\r\nTo: support@example.org\r\n\
-             Subject: Question {number}\r\nMessage-ID: <m{number}@far.example>\r\n\r\nHello?\r\n"
+            "From: Customer {customer} <c{customer}@far.example>\r\nTo: support@example.org\r\n\
+             Message-ID: <m{}@far.example>\r\n{headers}\r\nHello?\r\n",
+            self.mails
         );
         let prepared = ingest::prepare(mail.as_bytes(), false).unwrap();
+        self.at_desk(|desk| {
+            let from = address(&format!("c{customer}@far.example"));
+            let arrival =
+                Arrival { mail_from: Some(&from), prefix: b"", at: desk.now, returned: None, tag: None };
+            intake::deliver_inbox(desk, &prepared, &arrival).unwrap();
+        });
+    }
+
+    /// What comes in from outside, or is there already.
+    fn at_desk<T>(&self, work: impl FnOnce(&mut Desk<'_, '_>) -> T) -> T {
         let locked = self.store.lock_blocking(&[INBOX]);
         let mut txn = self.store.begin(&locked);
         let mut desk = Desk::open(&mut txn, INBOX, Actor::System(Cause::Mail), &self.staff).unwrap();
-        let from = address(&format!("c{number}@far.example"));
-        let arrival = Arrival {
-            mail_from: Some(&from),
-            prefix: b"",
-            at: self.store.clock.now(),
-            returned: None,
-            tag: None,
-        };
-        intake::deliver_inbox(&mut desk, &prepared, &arrival).unwrap();
+        let done = work(&mut desk);
         txn.commit().unwrap();
+        done
     }
 
     /// Does what is due by now.
@@ -161,6 +176,7 @@ impl World {
             search: None,
             staff: &staff,
             still: &|_| Ok(()),
+            commit: &|txn| txn.commit(),
             presences: &presences,
             hostname: "mail.example",
         };
@@ -588,6 +604,77 @@ fn a_reply_lock_is_held_renewed_lost_taken_over_and_released() {
     assert_eq!(taken["ids"].as_array().map(Vec::len), Some(1));
     assert_eq!(release(LEA, third["id"].as_str().unwrap())["destroyed"], json!([third["id"]]));
     assert_eq!(world.changes("ReplyLock", &since), json!({"created": [], "updated": [], "destroyed": []}));
+}
+
+#[test]
+fn a_lock_is_taken_and_kept_on_the_version_that_was_read() {
+    let (world, ids) = World::with_mail(1);
+    let id = ids[0].as_str();
+    let version = || world.get("Conversation", id)["version"].clone();
+    let read = version();
+    let set = |arguments: Value| world.call(ANN, "ReplyLock/set", arguments);
+    let take =
+        |read: &Value| set(json!({"create": {"l": {"conversationId": id}}, "ifVersion": {"#l": read}}));
+    let lock = take(&read)["created"]["l"]["id"].as_str().unwrap().to_owned();
+    world.update(BOB, id, json!({"priority": "high"})).unwrap();
+    let mismatch = |told: &Value| {
+        assert_eq!((&told["type"], &told["version"]), (&json!("versionMismatch"), &version()), "{told}");
+    };
+    mismatch(&take(&read)["notCreated"]["l"]);
+    mismatch(&set(json!({"update": {&lock: {}}, "ifVersion": {&lock: read}}))["notUpdated"][&lock]);
+    mismatch(&set(json!({"destroy": [&lock], "ifVersion": {&lock: read}}))["notDestroyed"][&lock]);
+    let renewed = set(json!({"update": {&lock: {}}, "ifVersion": {&lock: version()}}));
+    assert!(renewed["updated"][&lock].is_object(), "{renewed}");
+}
+
+#[test]
+fn a_version_that_a_refused_submission_tells_is_the_conversations_and_covers_nothing_later() {
+    let (mut world, ids) = World::with_mail(1);
+    let id = ids[0].as_str();
+    let read = world.get("Conversation", id)["version"].clone();
+    let identity = world.at_desk(|desk| {
+        let email = address("support@example.org");
+        let row = IdentityRow {
+            name: "Support".into(),
+            email,
+            reply_to: None,
+            bcc: None,
+            text_signature: String::new(),
+            html_signature: String::new(),
+            named: false,
+        };
+        let conversation = ConversationId::parse(id).unwrap();
+        siblings::tests::leave(desk, conversation, (AccountId(98), "Billing"), LEA);
+        identity::create(desk.txn, INBOX, &row).unwrap()
+    });
+    let drafts = world.call(ANN, "Mailbox/query", json!({"filter": {"role": "drafts"}}))["ids"][0].clone();
+    let draft = json!({
+        "mailboxIds": {drafts.as_str().unwrap(): true}, "keywords": {"$draft": true},
+        "from": [{"name": null, "email": "support@example.org"}],
+        "to": [{"name": null, "email": "c1@far.example"}], "inReplyTo": ["m1@far.example"],
+        "subject": "Re: Question 1", "bodyValues": {"t": {"value": "Yes."}},
+        "textBody": [{"partId": "t", "type": "text/plain"}],
+    });
+    let email = world.call(ANN, "Email/set", json!({"create": {"d": draft}}))["created"]["d"]["id"].clone();
+    let submit = |world: &World, version: &Value| {
+        let submission = json!({"emailId": email, "identityId": identity.to_string(), "ifVersion": version});
+        let using = [TEAM, &[Capability::Submission]].concat();
+        let done = world.call_using(ANN, &using, "EmailSubmission/set", json!({"create": {"s": submission}}));
+        (done["created"]["s"].clone(), done["notCreated"]["s"].clone())
+    };
+    let (_, refused) = submit(&world, &read);
+    assert_eq!(
+        (&refused["type"], &refused["reasons"]),
+        (&json!("conversationChanged"), &json!(["siblingReplied"])),
+        "{refused}"
+    );
+    assert_eq!(world.get("Conversation", id)["version"], refused["version"]);
+    // What comes next has a later one: the version that was told doesn't pass over it.
+    world.deliver_to("<m1@far.example>");
+    let (_, again) = submit(&world, &refused["version"]);
+    assert_eq!(again["reasons"], json!(["inbound"]), "{again}");
+    let (sent, why) = submit(&world, &again["version"]);
+    assert!(sent.is_object(), "{why}");
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl World {
                 0 => Err(MethodErrorKind::AccountNotFound),
                 _ => Ok(()),
             },
+            commit: &|txn| txn.commit(),
             presences: &presences,
             hostname: "mail.example",
         };

@@ -66,15 +66,12 @@ impl Outcome {
             verdict: match one.verdict {
                 Verdict::Accepted => outbound::Verdict::Accepted,
                 Verdict::Refused => outbound::Verdict::Refused,
-                Verdict::TryLater | Verdict::Unknown => outbound::Verdict::TryLater,
+                Verdict::TryLater => outbound::Verdict::TryLater,
+                Verdict::Unknown => outbound::Verdict::Unknown,
             },
             text: one.reply.smtp_reply(),
         });
-        outbound::Handover {
-            replies: replies.collect(),
-            unknown: self.verdict == Verdict::Unknown,
-            dsn: self.dsn,
-        }
+        outbound::Handover { replies: replies.collect(), dsn: self.dsn }
     }
 }
 

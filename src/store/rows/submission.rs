@@ -123,4 +123,14 @@ pub struct QueueMarkRow {
     pub uncertain: u32,
     /// The relay that was given the message's octets and may have it. No other gets them.
     pub handed_to: Option<String>,
+    /// For each recipient, in their order, how many of those handovers may have reached them. In rows of earlier
+    /// versions it is empty: all that wait may have it.
+    pub perhaps: Vec<u32>,
+}
+
+impl QueueMarkRow {
+    /// Whether somebody who waits may have the message already.
+    pub fn is_unsure(&self) -> bool {
+        self.uncertain > 0 && (self.perhaps.is_empty() || self.perhaps.iter().any(|count| *count > 0))
+    }
 }

@@ -154,6 +154,8 @@ pub struct ConversationRow {
     pub version: u64,
     /// The highest token that a reply lock of this conversation ever had.
     pub last_lock_token: u64,
+    /// Who set the category, and when.
+    pub category_set: Option<SetBy>,
 }
 row!(ConversationRow, ConversationId, Conversation, Conversation);
 
@@ -166,6 +168,9 @@ pub struct ReplyLockRow {
     pub token: u64,
     pub created_at: Millis,
     pub expires_at: Millis,
+    /// The version of the conversation when it was taken: its holder saw what was closed or merged before.
+    /// 0 in rows of earlier versions.
+    pub taken_at: u64,
 }
 row!(ReplyLockRow, LockId, Lock, ReplyLock);
 
@@ -386,6 +391,26 @@ pub struct Block {
 pub enum RefusalRow {
     Plain(PlainRefusal),
     Block(Block),
+    /// A plain attempt after a block, which it doesn't settle.
+    Both(PlainRefusal, Block),
+}
+
+impl RefusalRow {
+    /// What a plain client was told.
+    pub fn plain(&self) -> Option<&PlainRefusal> {
+        match self {
+            Self::Plain(plain) | Self::Both(plain, _) => Some(plain),
+            Self::Block(_) => None,
+        }
+    }
+
+    /// What must be acknowledged.
+    pub fn block(&self) -> Option<&Block> {
+        match self {
+            Self::Block(block) | Self::Both(_, block) => Some(block),
+            Self::Plain(_) => None,
+        }
+    }
 }
 
 /// What the gate asks about a conversation, by (conversation, version): everything that one commit did.
