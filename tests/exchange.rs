@@ -1,10 +1,13 @@
 //! `postroom import` and `postroom export`: mail of before comes in once and goes out whole.
 
-use crate::support::{Client, TestServer, message};
+use crate::support::server::postroom;
+use crate::support::{Client, TestServer, eventually, message};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// All messages of an account by subject: mailboxes by name, keywords, date, size.
 async fn mail(client: &Client) -> BTreeMap<String, Value> {
@@ -52,6 +55,24 @@ fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
+/// A letter whose header has so many octets more.
+fn with_long_header(subject: &str, octets: usize) -> String {
+    let field = |n: usize| format!("X-Stamp-{n}: {}\n", "stamped on the way ".repeat(25));
+    let mut header = String::new();
+    for n in 0.. {
+        if header.len() >= octets {
+            break;
+        }
+        header += &field(n);
+    }
+    header + &letter(subject, "A short text.")
+}
+
+/// How many messages an account has.
+async fn total(client: &Client) -> u64 {
+    client.call("Email/query", json!({"calculateTotal": true})).await["total"].as_u64().unwrap()
+}
+
 /// A Maildir++ with a folder, flags and something thrown away.
 fn maildir(at: &Path) {
     for part in ["cur", "new", "tmp", ".Sent/cur", ".Sent/new", ".Work.Acme/cur"] {
@@ -86,6 +107,77 @@ async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
     assert_eq!(server.json(&import), json!({"added": 0, "known": 5, "leftOut": []}));
     assert_eq!(mail(&ann).await, first);
     assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn an_import_takes_as_many_commits_as_the_headers_of_its_messages_need() {
+    let server = TestServer::office(&[]).await;
+    let folder = server.beside("long");
+    for n in 0..150 {
+        write(&folder.join(format!("{n:03}.eml")), &with_long_header(&format!("short {n}"), 12 * 1024));
+    }
+    // Each of these is nearly a commit by itself.
+    for n in 0..4 {
+        write(&folder.join(format!("{n:03}.large.eml")), &with_long_header(&format!("long {n}"), 240 * 1024));
+    }
+    for email in ["ann@x.example", "support@x.example"] {
+        let import = ["import", "--into", email, folder.to_str().unwrap()];
+        assert_eq!(server.json(&import), json!({"added": 154, "known": 0, "leftOut": []}), "{email}");
+        assert_eq!(server.json(&import), json!({"added": 0, "known": 154, "leftOut": []}), "{email}");
+    }
+    let ann = server.client("ann@x.example").await;
+    assert_eq!((total(&ann).await, total(&ann.own()).await), (154, 154));
+    server.check();
+}
+
+/// A Maildir of letters that came a minute after one another, every third of which was read.
+fn long_maildir(at: &Path, count: u64) {
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(at.join(part)).unwrap();
+    }
+    for n in 0..count {
+        let path = at.join(format!("cur/{n:04}.x:2,{}", if n % 3 == 0 { "S" } else { "F" }));
+        fs::write(&path, with_long_header(&format!("letter {n}"), 12 * 1024)).unwrap();
+        let arrived = UNIX_EPOCH + Duration::from_secs(1_577_836_800 + 60 * n);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(arrived).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_is_run_again_and_brings_each_message_once() {
+    const LETTERS: u64 = 450;
+    let mut server = TestServer::office(&[]).await;
+    let maildir = server.beside("Maildir");
+    long_maildir(&maildir, LETTERS);
+    let import = ["import", "--into", "ann@x.example", maildir.to_str().unwrap()];
+    let mut running = postroom()
+        .args(import)
+        .env("POSTROOM_DATA", server.data())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ann = server.client("ann@x.example").await.own();
+    eventually("the first messages", async || (total(&ann).await > 0).then_some(())).await;
+    // Both: without a server the command would go on by itself.
+    server.kill();
+    running.kill().unwrap();
+    assert!(!running.wait().unwrap().success(), "it was killed in the middle");
+    server.start().await;
+    server.check();
+    let told = server.json(&import);
+    let (added, known) = (told["added"].as_u64().unwrap(), told["known"].as_u64().unwrap());
+    assert!(known > 0 && added > 0 && added + known == LETTERS, "{told}");
+    let ann = server.client("ann@x.example").await.own();
+    assert_eq!(total(&ann).await, LETTERS);
+    let all = mail(&ann).await;
+    for n in 0..LETTERS {
+        let is = &all[&format!("letter {n}")];
+        let keywords = if n % 3 == 0 { json!({"$seen": true}) } else { json!({"$flagged": true}) };
+        let at = format!("2020-01-01T{:02}:{:02}:00Z", n / 60, n % 60);
+        assert_eq!((&is["keywords"], &is["at"]), (&keywords, &json!(at)), "letter {n}");
+    }
+    server.check();
 }
 
 #[tokio::test]
