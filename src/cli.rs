@@ -8,6 +8,7 @@ mod import;
 mod inbox;
 mod list;
 mod logging;
+mod mbox;
 mod people;
 mod queue;
 mod quota;
@@ -110,18 +111,21 @@ out a second time with `postroom queue cancel ID`, then `postroom queue resume`.
         /// The backup's folder.
         from: PathBuf,
     },
-    /// Bring mail in from mbox files, Maildirs and folders of .eml, with dates, flags and folders.
+    /// Bring mail in from mbox files, Maildirs, .eml and folders of these, with dates, flags and folders.
     #[command(after_help = "Examples:
   postroom import --into ann@example.com ~/Maildir
   postroom import --into support@example.com --mailbox Customers/2024 old-support.mbox
 
 What is there already is known by its content: an import that was interrupted is run again. In an inbox
-old mail begins conversations that are closed.")]
+old mail begins conversations that are closed. Of an mbox the fields Status and X-Status are flags, and no
+part of the message. Files in folders that are neither .eml nor mbox are skipped, and named in the end.")]
     Import(Import),
     /// Write all mail of an account to files, with dates, flags and folders.
     #[command(after_help = "Examples:
   postroom export ann@example.com ./ann
-  postroom export support@example.com ./support --format mbox")]
+  postroom export support@example.com ./support --format mbox
+
+Import reads each of the formats back. Plain .eml has no place for flags: keep them with maildir or mbox.")]
     Export(Export),
     /// The configuration file: is it right, and what may stand in it.
     #[command(subcommand)]
@@ -214,9 +218,9 @@ fn restore(from: &Path, data: &Path, json: bool) -> Result<ExitCode, String> {
     println!("The queue is PAUSED: nothing goes out until `postroom queue resume`.");
     if queued + scheduled > 0 {
         println!(
-            "{queued} messages wait in it, and {scheduled} scheduled ones are due: any of them may have gone out\n\
-             since the backup. `postroom queue list` shows them; take out what isn't to go out a second time\n\
-             with `postroom queue cancel ID` before you resume."
+            "{queued} messages wait in it, and {scheduled} scheduled ones are due: any of them may have gone\n\
+             out since the backup. `postroom queue list` shows them; take out what isn't to go out a second\n\
+             time with `postroom queue cancel ID` before you resume."
         );
     }
     Ok(ExitCode::SUCCESS)

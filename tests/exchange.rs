@@ -68,6 +68,11 @@ fn with_long_header(subject: &str, octets: usize) -> String {
     header + &letter(subject, "A short text.")
 }
 
+/// What an import tells that left nothing out.
+fn came(added: u64, known: u64) -> Value {
+    json!({"added": added, "known": known, "leftOut": [], "skipped": 0, "skippedFiles": []})
+}
+
 /// How many messages an account has.
 async fn total(client: &Client) -> u64 {
     client.call("Email/query", json!({"calculateTotal": true})).await["total"].as_u64().unwrap()
@@ -92,7 +97,7 @@ async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
     maildir(&path);
     let path = path.to_str().unwrap().to_owned();
     let import = ["import", "--into", "ann@x.example", &path];
-    assert_eq!(server.json(&import), json!({"added": 5, "known": 0, "leftOut": []}));
+    assert_eq!(server.json(&import), came(5, 0));
     let ann = server.client("ann@x.example").await.own();
     let first = mail(&ann).await;
     let of = |subject: &str, what: &str| first[subject][what].clone();
@@ -104,7 +109,7 @@ async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
     assert_eq!(of("acme", "in"), json!(["Acme"]));
     assert_eq!(of("acme", "raw"), json!(letter("acme", "in a folder").replace('\n', "\r\n")));
     // What was interrupted is run again; what is there is known.
-    assert_eq!(server.json(&import), json!({"added": 0, "known": 5, "leftOut": []}));
+    assert_eq!(server.json(&import), came(0, 5));
     assert_eq!(mail(&ann).await, first);
     assert_eq!(server.check()["faults"], json!([]));
 }
@@ -122,8 +127,8 @@ async fn an_import_takes_as_many_commits_as_the_headers_of_its_messages_need() {
     }
     for email in ["ann@x.example", "support@x.example"] {
         let import = ["import", "--into", email, folder.to_str().unwrap()];
-        assert_eq!(server.json(&import), json!({"added": 154, "known": 0, "leftOut": []}), "{email}");
-        assert_eq!(server.json(&import), json!({"added": 0, "known": 154, "leftOut": []}), "{email}");
+        assert_eq!(server.json(&import), came(154, 0), "{email}");
+        assert_eq!(server.json(&import), came(0, 154), "{email}");
     }
     let ann = server.client("ann@x.example").await;
     assert_eq!((total(&ann).await, total(&ann.own()).await), (154, 154));
@@ -198,13 +203,14 @@ async fn an_mbox_is_read_with_dates_quotes_and_states() {
     assert!(server.stop().await.success());
     let path = mbox.to_str().unwrap().to_owned();
     let told = server.json(&["import", "--into", "ann@x.example", &path]);
-    assert_eq!(told, json!({"added": 2, "known": 0, "leftOut": []}));
+    assert_eq!(told, came(2, 0));
     server.start().await;
     let ann = server.client("ann@x.example").await.own();
     let all = mail(&ann).await;
     assert_eq!(all["one"]["raw"], json!(one.replace('\n', "\r\n")));
     assert_eq!(all["one"]["at"], json!("2020-01-03T04:05:06Z"));
     assert_eq!(all["one"]["in"], json!(["Clients"]));
+    assert_eq!(all["two"]["raw"], json!(letter("two", "last").replace('\n', "\r\n")), "flags are no part");
     assert_eq!(all["two"]["keywords"], json!({"$flagged": true, "$seen": true}));
     assert_eq!(all["two"]["at"], json!("2020-01-04T04:05:06Z"));
     assert_eq!(server.check()["faults"], json!([]));
@@ -215,45 +221,62 @@ async fn what_goes_out_comes_in_again_octet_for_octet() {
     let server = TestServer::office(&[]).await;
     let path = server.beside("Maildir");
     maildir(&path);
+    write(&path.join("cur/6.draft:2,D"), &letter("draft", "not yet"));
     server.json(&["import", "--into", "ann@x.example", path.to_str().unwrap()]);
     let delivered =
         message("d@c.example", "marta@c.example", "ann@x.example", "delivered", "From: no header");
     assert!(server.deliver("marta@c.example", &["ann@x.example"], &delivered).await.starts_with("250 "));
     let ann = server.client("ann@x.example").await.own();
     let before = mail(&ann).await;
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 7);
     for (format, into) in [("maildir", "bob@x.example"), ("mbox", "cat@x.example")] {
         let to = server.beside(format);
         let to = to.to_str().unwrap().to_owned();
         let told = server.json(&["export", "ann@x.example", &to, "--format", format]);
-        assert_eq!(told["messages"], json!(6), "{format}");
+        assert_eq!(told["messages"], json!(7), "{format}");
         let again = server.command(&["export", "ann@x.example", &to], "");
         assert!(!again.status.success(), "the folder isn't empty");
-        // A folder of mboxes is given file by file.
-        let mut paths = vec![to.clone()];
-        if format == "mbox" {
-            paths = fs::read_dir(&to).unwrap().map(|one| one.unwrap().path().display().to_string()).collect();
-            paths.extend(
-                fs::read_dir(format!("{to}/Work"))
-                    .unwrap()
-                    .map(|one| one.unwrap().path().display().to_string()),
-            );
-            paths.retain(|path| path.ends_with(".mbox"));
-        }
-        let mut import = vec!["import", "--into", into];
-        import.extend(paths.iter().map(String::as_str));
-        assert_eq!(server.json(&import)["added"], json!(6), "{format}");
-        let after = mail(&server.client(into).await.own()).await;
-        for (subject, was) in &before {
-            let is = &after[subject];
-            assert_eq!(is["raw"], was["raw"], "{format} {subject}");
-            assert_eq!((&is["in"], &is["at"]), (&was["in"], &was["at"]), "{format} {subject}");
-            if format == "maildir" {
-                assert_eq!(is["keywords"], was["keywords"], "{subject}");
-            }
-        }
+        assert_eq!(server.json(&["import", "--into", into, &to]), came(7, 0), "{format}");
+        assert_eq!(mail(&server.client(into).await.own()).await, before, "{format}");
     }
     assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn a_folder_of_mboxes_is_read_and_what_is_no_mail_is_named() {
+    let server = TestServer::office(&[]).await;
+    let folder = server.beside("old");
+    let mbox = |subject: &str| format!("From - Fri Jan  3 04:05:06 2020\n{}\n", letter(subject, "text"));
+    write(&folder.join("INBOX.mbox"), &mbox("one"));
+    write(&folder.join("Customers/Acme"), &mbox("two"));
+    write(&folder.join("Customers/Empty.mbox"), "");
+    write(&folder.join("Customers/c.eml"), &letter("three", "text"));
+    write(&folder.join("Mail/cur/4.four:2,S"), &letter("four", "text"));
+    write(&folder.join("Customers/notes.txt"), "Call Marta.\n");
+    write(&folder.join("Lost.mbox"), "From now on call Marta.\n");
+    let import = ["import", "--into", "ann@x.example", folder.to_str().unwrap()];
+    let path = |name: &str| folder.join(name).display().to_string();
+    let why = "doesn't begin as an mbox does, with a line `From SENDER DATE`";
+    let mut expected = json!({
+        "added": 4, "known": 0, "leftOut": [format!("{} {why}", path("Lost.mbox"))],
+        "skipped": 1, "skippedFiles": [path("Customers/notes.txt")]
+    });
+    assert_eq!(server.json(&import), expected);
+    let all = mail(&server.client("ann@x.example").await.own()).await;
+    let places: Vec<(&str, &Value)> =
+        all.iter().map(|(subject, one)| (subject.as_str(), &one["in"])).collect();
+    let [acme, customers, inbox, maildir] =
+        [json!(["Acme"]), json!(["Customers"]), json!(["Inbox"]), json!(["Mail"])];
+    assert_eq!(places, [("four", &maildir), ("one", &inbox), ("three", &customers), ("two", &acme)]);
+    let output = server.command(&import, "");
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(out.contains("\nskipped: 1\n"), "{out}");
+    assert!(error.contains(&path("Customers/notes.txt")), "{error}");
+    // One kind alone.
+    (expected["added"], expected["known"]) = (json!(0), json!(2));
+    let skipped = ["Customers/c.eml", "Customers/notes.txt", "Mail/cur/4.four:2,S"].map(path);
+    (expected["skipped"], expected["skippedFiles"]) = (json!(3), json!(skipped));
+    assert_eq!(server.json(&[&import[..], &["--format", "mbox"]].concat()), expected);
 }
 
 /// Old mail waits for nobody: it is closed, and no answer goes out.
