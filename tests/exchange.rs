@@ -279,6 +279,36 @@ async fn a_folder_of_mboxes_is_read_and_what_is_no_mail_is_named() {
     assert_eq!(server.json(&[&import[..], &["--format", "mbox"]].concat()), expected);
 }
 
+#[tokio::test]
+async fn what_was_delivered_here_is_known_when_it_comes_back_from_an_export() {
+    let server = TestServer::office(&[]).await;
+    let one = message("one@c.example", "marta@c.example", "ann@x.example", "one", "Hello");
+    let two = "Received: from a\r\n\tby b; Tue, 17 Nov 2026 10:00:00 +0000\r\nSubject: two\r\n\r\nwithout an id\r\n";
+    for email in ["ann@x.example", "support@x.example"] {
+        for text in [&*one, two] {
+            assert!(server.deliver("marta@c.example", &[email], text).await.starts_with("250 "));
+        }
+        for format in ["maildir", "mbox", "eml"] {
+            let to = server.beside(&format!("{email}.{format}"));
+            let to = to.to_str().unwrap();
+            assert_eq!(server.json(&["export", email, to, "--format", format])["messages"], json!(2));
+            // What is in several mailboxes stands in the folder of each.
+            let told = server.json(&["import", "--into", email, to]);
+            assert_eq!(told, came(0, told["known"].as_u64().unwrap()), "{email} {format}");
+        }
+    }
+    // Elsewhere it is new once, and known then, with what its delivery here put before it.
+    let to = server.beside("ann@x.example.eml");
+    let import = ["import", "--into", "bob@x.example", to.to_str().unwrap()];
+    assert_eq!(server.json(&import), came(2, 0));
+    assert_eq!(server.json(&import), came(0, 2));
+    // Another delivery of the same message is the same message.
+    assert!(server.deliver("marta@c.example", &["cat@x.example"], &one).await.starts_with("250 "));
+    let import = ["import", "--into", "cat@x.example", to.to_str().unwrap()];
+    assert_eq!(server.json(&import), came(1, 1));
+    server.check();
+}
+
 /// Old mail waits for nobody: it is closed, and no answer goes out.
 #[tokio::test]
 async fn old_mail_of_an_inbox_begins_closed_conversations() {

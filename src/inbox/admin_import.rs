@@ -2,8 +2,9 @@
 //! dates, keywords and folders.
 //!
 //! A message is known by its content: what the account has already is not stored again, so that an import
-//! that was interrupted can be run again from its beginning. In an inbox old mail is recorded, and begins
-//! conversations that are closed (nothing is answered, nothing reopens).
+//! that was interrupted can be run again from its beginning. The trace header fields that deliveries put
+//! before it make no other message of it, and what went out in an export is known with ours. In an inbox old
+//! mail is recorded, and begins conversations that are closed (nothing is answered, nothing reopens).
 //!
 //! A request takes as many commits as its messages need: each has what one commit has room for.
 
@@ -164,13 +165,18 @@ struct Target<'a> {
 struct Coming<'r> {
     line: &'r MessageLine,
     prepared: Prepared,
+    /// The contents that it is known by: its own, and what stands behind its first trace header fields.
+    known_by: Vec<BlobHash>,
 }
 
 impl<'r> Coming<'r> {
     fn read(line: &'r MessageLine) -> Result<Self, AdminError> {
         let content = BASE64_STANDARD.decode(&line.content);
         let content = content.map_err(|_| AdminError::Rule("a message isn't base64".to_owned()))?;
-        Ok(Self { line, prepared: ingest::prepare(&content, false)? })
+        let prepared = ingest::prepare(&content, false)?;
+        let behind = trace_ends(&content).into_iter().filter_map(|end| content.get(end..));
+        let known_by = std::iter::once(prepared.content.hash).chain(behind.map(BlobHash::of)).collect();
+        Ok(Self { line, prepared, known_by })
     }
 }
 
@@ -242,17 +248,39 @@ fn known(
     coming: &Coming<'_>,
     folders: &BTreeSet<MailboxId>,
 ) -> Result<bool, AdminError> {
-    let hash = &coming.prepared.content.hash;
-    let Some(email) = blobs::referrers(txn, account, hash, Referrer::Email)?.first().copied() else {
-        return Ok(false);
-    };
-    let email = EmailId(email);
+    let mut found = None;
+    for hash in &coming.known_by {
+        if found.is_none() {
+            found = blobs::referrers(txn, account, hash, Referrer::Email)?.first().copied();
+        }
+    }
+    let Some(email) = found.map(EmailId) else { return Ok(false) };
     if let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)?.filter(|_| !is_inbox) {
         let all: BTreeSet<MailboxId> = before.mailboxes.iter().chain(folders).copied().collect();
         let after = EmailRow { mailboxes: all.into_iter().collect(), ..before.clone() };
         message::change(txn, account, email, &before, &after)?;
     }
     Ok(true)
+}
+
+/// Where each of the trace header fields ends that a message begins with (RFC 5321 §4.4, and what final
+/// deliveries add beside).
+fn trace_ends(content: &[u8]) -> Vec<usize> {
+    const NAMES: [&[u8]; 4] = [b"Return-Path:", b"Received:", b"Delivered-To:", b"X-Original-To:"];
+    let (mut ends, mut at) = (Vec::new(), 0);
+    while ends.len() < limits::KNOWN_BEHIND_FIELDS_MAX {
+        let rest = content.get(at..).unwrap_or_default();
+        let begins_with =
+            |name: &&[u8]| rest.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+        if !NAMES.iter().any(begins_with) {
+            break;
+        }
+        let is_last = |end: &usize| !matches!(rest.get(end + 1), Some(b' ' | b'\t'));
+        let Some(end) = memchr::memchr_iter(b'\n', rest).find(is_last) else { break };
+        at += end + 1;
+        ends.push(at);
+    }
+    ends
 }
 
 /// The mailboxes that folders of elsewhere are here; those that aren't there are made.
@@ -341,4 +369,30 @@ fn path(tree: &mailbox::Tree, mailbox: MailboxId) -> Vec<String> {
         at = row.parent.filter(|_| names.len() <= limits::MAILBOX_DEPTH_MAX);
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_header_fields_end_where_the_next_field_begins() {
+        for (content, behind) in [
+            (
+                "Return-Path: <>\r\nReceived: a\r\n\tb\r\nSubject: x\r\n",
+                vec!["Received: a\r\n\tb\r\nSubject: x\r\n", "Subject: x\r\n"],
+            ),
+            ("received: a\n b\n\nReceived: c\n", vec!["\nReceived: c\n"]),
+            ("Subject: x\r\nReceived: a\r\n", vec![]),
+            ("Received: a", vec![]),
+            ("Received: a\r\n", vec![""]),
+            ("", vec![]),
+        ] {
+            let found: Vec<&str> =
+                trace_ends(content.as_bytes()).iter().map(|end| &content[*end..]).collect();
+            assert_eq!(found, behind, "{content:?}");
+        }
+        let many = "Received: a\r\n".repeat(20);
+        assert_eq!(trace_ends(many.as_bytes()).len(), limits::KNOWN_BEHIND_FIELDS_MAX);
+    }
 }
