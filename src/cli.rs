@@ -8,6 +8,7 @@ mod import;
 mod inbox;
 mod list;
 mod logging;
+mod mbox;
 mod people;
 mod queue;
 mod quota;
@@ -28,8 +29,10 @@ use crate::auth::Directory;
 use crate::config::{self, Config, LogFormat, RawConfig};
 use crate::inbox::admin::{self, AdminReply, AdminRequest, Office};
 use crate::inbox::admin_check::CheckLine;
+use crate::inbox::admin_restore::{self, Held};
 use crate::mail::search::SearchIndex;
-use crate::store::backup;
+use crate::store::{Store, StoreOptions, StoreResult, backup};
+use crate::types::{Clock, Random};
 use crate::wire::admin_socket;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -97,24 +100,32 @@ SIGTERM and SIGINT stop it: no new connections, running work ends, exit 0.")]
         /// A folder that is empty or doesn't exist.
         to: PathBuf,
     },
-    /// Make a data folder from a backup.
-    #[command(after_help = "Example:\n  postroom restore /backup/2026-11-24 --data ./restored")]
+    /// Make a data folder from a backup. Nothing goes out of it before `queue resume`.
+    #[command(after_help = "Example:
+  postroom restore /backup/2026-11-24 --data ./restored
+
+What waited in the queue when the backup was made may have gone out since. The restored queue is paused, and
+what waits in it is marked `perhaps relayed already`: see `postroom queue list`, take out what isn't to go
+out a second time with `postroom queue cancel ID`, then `postroom queue resume`.")]
     Restore {
         /// The backup's folder.
         from: PathBuf,
     },
-    /// Bring mail in from mbox files, Maildirs and folders of .eml, with dates, flags and folders.
+    /// Bring mail in from mbox files, Maildirs, .eml and folders of these, with dates, flags and folders.
     #[command(after_help = "Examples:
   postroom import --into ann@example.com ~/Maildir
   postroom import --into support@example.com --mailbox Customers/2024 old-support.mbox
 
 What is there already is known by its content: an import that was interrupted is run again. In an inbox
-old mail begins conversations that are closed.")]
+old mail begins conversations that are closed. Of an mbox the fields Status and X-Status are flags, and no
+part of the message. Files in folders that are neither .eml nor mbox are skipped, and named in the end.")]
     Import(Import),
     /// Write all mail of an account to files, with dates, flags and folders.
     #[command(after_help = "Examples:
   postroom export ann@example.com ./ann
-  postroom export support@example.com ./support --format mbox")]
+  postroom export support@example.com ./support --format mbox
+
+Import reads each of the formats back. Plain .eml has no place for flags: keep them with maildir or mbox.")]
     Export(Export),
     /// The configuration file: is it right, and what may stand in it.
     #[command(subcommand)]
@@ -189,13 +200,40 @@ fn server_config(data: PathBuf, serve: Serve) -> Result<Config, String> {
 }
 
 fn restore(from: &Path, data: &Path, json: bool) -> Result<ExitCode, String> {
-    backup::restore(from, data).map_err(|error| error.to_string())?;
+    logging::begin("warn", LogFormat::Text);
+    let config = RawConfig::default().check(data.to_owned()).map_err(|error| error.to_string())?;
+    let mut held = Held::default();
+    let restored = backup::restore(from, data, &mut |part| {
+        held = hold_queue(part, &config.hostname)?;
+        Ok(())
+    });
+    restored.map_err(|error| error.to_string())?;
+    let (folder, Held { queued, scheduled }) = (data.display(), held);
     if json {
-        println!("{:#}", serde_json::json!({"restored": data.display().to_string()}));
+        let queue = serde_json::json!({"paused": true, "waiting": queued, "scheduled": scheduled});
+        println!("{:#}", serde_json::json!({"restored": folder.to_string(), "queue": queue}));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("restored to {}; run `postroom check --data {}` next", data.display(), data.display());
+    println!("restored to {folder}; run `postroom check --data {folder}` next");
+    println!("The queue is PAUSED: nothing goes out until `postroom queue resume`.");
+    if queued + scheduled > 0 {
+        println!(
+            "{queued} messages wait in it, and {scheduled} scheduled ones are due: any of them may have gone\n\
+             out since the backup. `postroom queue list` shows them; take out what isn't to go out a second\n\
+             time with `postroom queue cancel ID` before you resume."
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing that waits in a store that comes back goes out before somebody has said so.
+fn hold_queue(folder: &Path, hostname: &str) -> StoreResult<Held> {
+    let store = Store::open(folder, StoreOptions::default(), Clock::system(), Random::system())?;
+    let directory = Directory::open(&store)?;
+    let office = Office { store: &store, directory: &directory, search: None, relays: None, hostname };
+    let held = admin_restore::hold_queue(office);
+    store.close();
+    held
 }
 
 fn request(command: Command) -> Result<AdminRequest, String> {

@@ -1,10 +1,13 @@
 //! `postroom import` and `postroom export`: mail of before comes in once and goes out whole.
 
-use crate::support::{Client, TestServer, message};
+use crate::support::server::postroom;
+use crate::support::{Client, TestServer, eventually, message};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// All messages of an account by subject: mailboxes by name, keywords, date, size.
 async fn mail(client: &Client) -> BTreeMap<String, Value> {
@@ -52,6 +55,29 @@ fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
+/// A letter whose header has so many octets more.
+fn with_long_header(subject: &str, octets: usize) -> String {
+    let field = |n: usize| format!("X-Stamp-{n}: {}\n", "stamped on the way ".repeat(25));
+    let mut header = String::new();
+    for n in 0.. {
+        if header.len() >= octets {
+            break;
+        }
+        header += &field(n);
+    }
+    header + &letter(subject, "A short text.")
+}
+
+/// What an import tells that left nothing out.
+fn came(added: u64, known: u64) -> Value {
+    json!({"added": added, "known": known, "leftOut": [], "skipped": 0, "skippedFiles": []})
+}
+
+/// How many messages an account has.
+async fn total(client: &Client) -> u64 {
+    client.call("Email/query", json!({"calculateTotal": true})).await["total"].as_u64().unwrap()
+}
+
 /// A Maildir++ with a folder, flags and something thrown away.
 fn maildir(at: &Path) {
     for part in ["cur", "new", "tmp", ".Sent/cur", ".Sent/new", ".Work.Acme/cur"] {
@@ -71,7 +97,7 @@ async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
     maildir(&path);
     let path = path.to_str().unwrap().to_owned();
     let import = ["import", "--into", "ann@x.example", &path];
-    assert_eq!(server.json(&import), json!({"added": 5, "known": 0, "leftOut": []}));
+    assert_eq!(server.json(&import), came(5, 0));
     let ann = server.client("ann@x.example").await.own();
     let first = mail(&ann).await;
     let of = |subject: &str, what: &str| first[subject][what].clone();
@@ -83,9 +109,80 @@ async fn a_maildir_comes_in_once_with_its_flags_and_folders() {
     assert_eq!(of("acme", "in"), json!(["Acme"]));
     assert_eq!(of("acme", "raw"), json!(letter("acme", "in a folder").replace('\n', "\r\n")));
     // What was interrupted is run again; what is there is known.
-    assert_eq!(server.json(&import), json!({"added": 0, "known": 5, "leftOut": []}));
+    assert_eq!(server.json(&import), came(0, 5));
     assert_eq!(mail(&ann).await, first);
     assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn an_import_takes_as_many_commits_as_the_headers_of_its_messages_need() {
+    let server = TestServer::office(&[]).await;
+    let folder = server.beside("long");
+    for n in 0..150 {
+        write(&folder.join(format!("{n:03}.eml")), &with_long_header(&format!("short {n}"), 12 * 1024));
+    }
+    // Each of these is nearly a commit by itself.
+    for n in 0..4 {
+        write(&folder.join(format!("{n:03}.large.eml")), &with_long_header(&format!("long {n}"), 240 * 1024));
+    }
+    for email in ["ann@x.example", "support@x.example"] {
+        let import = ["import", "--into", email, folder.to_str().unwrap()];
+        assert_eq!(server.json(&import), came(154, 0), "{email}");
+        assert_eq!(server.json(&import), came(0, 154), "{email}");
+    }
+    let ann = server.client("ann@x.example").await;
+    assert_eq!((total(&ann).await, total(&ann.own()).await), (154, 154));
+    server.check();
+}
+
+/// A Maildir of letters that came a minute after one another, every third of which was read.
+fn long_maildir(at: &Path, count: u64) {
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(at.join(part)).unwrap();
+    }
+    for n in 0..count {
+        let path = at.join(format!("cur/{n:04}.x:2,{}", if n % 3 == 0 { "S" } else { "F" }));
+        fs::write(&path, with_long_header(&format!("letter {n}"), 12 * 1024)).unwrap();
+        let arrived = UNIX_EPOCH + Duration::from_secs(1_577_836_800 + 60 * n);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(arrived).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_is_run_again_and_brings_each_message_once() {
+    const LETTERS: u64 = 450;
+    let mut server = TestServer::office(&[]).await;
+    let maildir = server.beside("Maildir");
+    long_maildir(&maildir, LETTERS);
+    let import = ["import", "--into", "ann@x.example", maildir.to_str().unwrap()];
+    let mut running = postroom()
+        .args(import)
+        .env("POSTROOM_DATA", server.data())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ann = server.client("ann@x.example").await.own();
+    eventually("the first messages", async || (total(&ann).await > 0).then_some(())).await;
+    // Both: without a server the command would go on by itself.
+    server.kill();
+    running.kill().unwrap();
+    assert!(!running.wait().unwrap().success(), "it was killed in the middle");
+    server.start().await;
+    server.check();
+    let told = server.json(&import);
+    let (added, known) = (told["added"].as_u64().unwrap(), told["known"].as_u64().unwrap());
+    assert!(known > 0 && added > 0 && added + known == LETTERS, "{told}");
+    let ann = server.client("ann@x.example").await.own();
+    assert_eq!(total(&ann).await, LETTERS);
+    let all = mail(&ann).await;
+    for n in 0..LETTERS {
+        let is = &all[&format!("letter {n}")];
+        let keywords = if n % 3 == 0 { json!({"$seen": true}) } else { json!({"$flagged": true}) };
+        let at = format!("2020-01-01T{:02}:{:02}:00Z", n / 60, n % 60);
+        assert_eq!((&is["keywords"], &is["at"]), (&keywords, &json!(at)), "letter {n}");
+    }
+    server.check();
 }
 
 #[tokio::test]
@@ -106,13 +203,14 @@ async fn an_mbox_is_read_with_dates_quotes_and_states() {
     assert!(server.stop().await.success());
     let path = mbox.to_str().unwrap().to_owned();
     let told = server.json(&["import", "--into", "ann@x.example", &path]);
-    assert_eq!(told, json!({"added": 2, "known": 0, "leftOut": []}));
+    assert_eq!(told, came(2, 0));
     server.start().await;
     let ann = server.client("ann@x.example").await.own();
     let all = mail(&ann).await;
     assert_eq!(all["one"]["raw"], json!(one.replace('\n', "\r\n")));
     assert_eq!(all["one"]["at"], json!("2020-01-03T04:05:06Z"));
     assert_eq!(all["one"]["in"], json!(["Clients"]));
+    assert_eq!(all["two"]["raw"], json!(letter("two", "last").replace('\n', "\r\n")), "flags are no part");
     assert_eq!(all["two"]["keywords"], json!({"$flagged": true, "$seen": true}));
     assert_eq!(all["two"]["at"], json!("2020-01-04T04:05:06Z"));
     assert_eq!(server.check()["faults"], json!([]));
@@ -123,45 +221,92 @@ async fn what_goes_out_comes_in_again_octet_for_octet() {
     let server = TestServer::office(&[]).await;
     let path = server.beside("Maildir");
     maildir(&path);
+    write(&path.join("cur/6.draft:2,D"), &letter("draft", "not yet"));
     server.json(&["import", "--into", "ann@x.example", path.to_str().unwrap()]);
     let delivered =
         message("d@c.example", "marta@c.example", "ann@x.example", "delivered", "From: no header");
     assert!(server.deliver("marta@c.example", &["ann@x.example"], &delivered).await.starts_with("250 "));
     let ann = server.client("ann@x.example").await.own();
     let before = mail(&ann).await;
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 7);
     for (format, into) in [("maildir", "bob@x.example"), ("mbox", "cat@x.example")] {
         let to = server.beside(format);
         let to = to.to_str().unwrap().to_owned();
         let told = server.json(&["export", "ann@x.example", &to, "--format", format]);
-        assert_eq!(told["messages"], json!(6), "{format}");
+        assert_eq!(told["messages"], json!(7), "{format}");
         let again = server.command(&["export", "ann@x.example", &to], "");
         assert!(!again.status.success(), "the folder isn't empty");
-        // A folder of mboxes is given file by file.
-        let mut paths = vec![to.clone()];
-        if format == "mbox" {
-            paths = fs::read_dir(&to).unwrap().map(|one| one.unwrap().path().display().to_string()).collect();
-            paths.extend(
-                fs::read_dir(format!("{to}/Work"))
-                    .unwrap()
-                    .map(|one| one.unwrap().path().display().to_string()),
-            );
-            paths.retain(|path| path.ends_with(".mbox"));
-        }
-        let mut import = vec!["import", "--into", into];
-        import.extend(paths.iter().map(String::as_str));
-        assert_eq!(server.json(&import)["added"], json!(6), "{format}");
-        let after = mail(&server.client(into).await.own()).await;
-        for (subject, was) in &before {
-            let is = &after[subject];
-            assert_eq!(is["raw"], was["raw"], "{format} {subject}");
-            assert_eq!((&is["in"], &is["at"]), (&was["in"], &was["at"]), "{format} {subject}");
-            if format == "maildir" {
-                assert_eq!(is["keywords"], was["keywords"], "{subject}");
-            }
-        }
+        assert_eq!(server.json(&["import", "--into", into, &to]), came(7, 0), "{format}");
+        assert_eq!(mail(&server.client(into).await.own()).await, before, "{format}");
     }
     assert_eq!(server.check()["faults"], json!([]));
+}
+
+#[tokio::test]
+async fn a_folder_of_mboxes_is_read_and_what_is_no_mail_is_named() {
+    let server = TestServer::office(&[]).await;
+    let folder = server.beside("old");
+    let mbox = |subject: &str| format!("From - Fri Jan  3 04:05:06 2020\n{}\n", letter(subject, "text"));
+    write(&folder.join("INBOX.mbox"), &mbox("one"));
+    write(&folder.join("Customers/Acme"), &mbox("two"));
+    write(&folder.join("Customers/Empty.mbox"), "");
+    write(&folder.join("Customers/c.eml"), &letter("three", "text"));
+    write(&folder.join("Mail/cur/4.four:2,S"), &letter("four", "text"));
+    write(&folder.join("Customers/notes.txt"), "Call Marta.\n");
+    write(&folder.join("Lost.mbox"), "From now on call Marta.\n");
+    let import = ["import", "--into", "ann@x.example", folder.to_str().unwrap()];
+    let path = |name: &str| folder.join(name).display().to_string();
+    let why = "doesn't begin as an mbox does, with a line `From SENDER DATE`";
+    let mut expected = json!({
+        "added": 4, "known": 0, "leftOut": [format!("{} {why}", path("Lost.mbox"))],
+        "skipped": 1, "skippedFiles": [path("Customers/notes.txt")]
+    });
+    assert_eq!(server.json(&import), expected);
+    let all = mail(&server.client("ann@x.example").await.own()).await;
+    let places: Vec<(&str, &Value)> =
+        all.iter().map(|(subject, one)| (subject.as_str(), &one["in"])).collect();
+    let [acme, customers, inbox, maildir] =
+        [json!(["Acme"]), json!(["Customers"]), json!(["Inbox"]), json!(["Mail"])];
+    assert_eq!(places, [("four", &maildir), ("one", &inbox), ("three", &customers), ("two", &acme)]);
+    let output = server.command(&import, "");
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(out.contains("\nskipped: 1\n"), "{out}");
+    assert!(error.contains(&path("Customers/notes.txt")), "{error}");
+    // One kind alone.
+    (expected["added"], expected["known"]) = (json!(0), json!(2));
+    let skipped = ["Customers/c.eml", "Customers/notes.txt", "Mail/cur/4.four:2,S"].map(path);
+    (expected["skipped"], expected["skippedFiles"]) = (json!(3), json!(skipped));
+    assert_eq!(server.json(&[&import[..], &["--format", "mbox"]].concat()), expected);
+}
+
+#[tokio::test]
+async fn what_was_delivered_here_is_known_when_it_comes_back_from_an_export() {
+    let server = TestServer::office(&[]).await;
+    let one = message("one@c.example", "marta@c.example", "ann@x.example", "one", "Hello");
+    let two = "Received: from a\r\n\tby b; Tue, 17 Nov 2026 10:00:00 +0000\r\nSubject: two\r\n\r\nwithout an id\r\n";
+    for email in ["ann@x.example", "support@x.example"] {
+        for text in [&*one, two] {
+            assert!(server.deliver("marta@c.example", &[email], text).await.starts_with("250 "));
+        }
+        for format in ["maildir", "mbox", "eml"] {
+            let to = server.beside(&format!("{email}.{format}"));
+            let to = to.to_str().unwrap();
+            assert_eq!(server.json(&["export", email, to, "--format", format])["messages"], json!(2));
+            // What is in several mailboxes stands in the folder of each.
+            let told = server.json(&["import", "--into", email, to]);
+            assert_eq!(told, came(0, told["known"].as_u64().unwrap()), "{email} {format}");
+        }
+    }
+    // Elsewhere it is new once, and known then, with what its delivery here put before it.
+    let to = server.beside("ann@x.example.eml");
+    let import = ["import", "--into", "bob@x.example", to.to_str().unwrap()];
+    assert_eq!(server.json(&import), came(2, 0));
+    assert_eq!(server.json(&import), came(0, 2));
+    // Another delivery of the same message is the same message.
+    assert!(server.deliver("marta@c.example", &["cat@x.example"], &one).await.starts_with("250 "));
+    let import = ["import", "--into", "cat@x.example", to.to_str().unwrap()];
+    assert_eq!(server.json(&import), came(1, 1));
+    server.check();
 }
 
 /// Old mail waits for nobody: it is closed, and no answer goes out.

@@ -1,6 +1,7 @@
 //! `postroom export`: all mail of an account as files that other programs read.
 
 use super::exchange::{Ask, Progress};
+use super::mbox;
 use crate::inbox::admin::{AdminReply, AdminRequest};
 use crate::inbox::admin_import::{ExportRequest, MessageLine};
 use base64::Engine;
@@ -18,8 +19,9 @@ pub struct Export {
     email: String,
     /// A folder that is empty or doesn't exist.
     to: PathBuf,
-    /// eml: a file for each message, folders as mailboxes. maildir: Maildir++, with flags and dates.
-    /// mbox: a file for each mailbox, in the form mboxrd, with the line ends of Unix.
+    /// maildir: Maildir++, with flags and dates. mbox: a file for each mailbox, in the form mboxrd, with flags
+    /// and dates and the line ends of Unix. eml: a file for each message, folders as mailboxes; it has no place
+    /// for flags (read, answered, flagged, draft), which are lost.
     #[arg(long, value_enum, default_value_t = Form::Maildir)]
     format: Form,
 }
@@ -108,24 +110,10 @@ fn put(path: &Path, content: &[u8], received_at: Option<i64>) -> io::Result<()> 
     Ok(())
 }
 
-/// RFC 4155, with `From ` quoted as in mboxrd.
 fn append(path: &Path, content: &[u8], message: &MessageLine) -> io::Result<()> {
     let file: File = OpenOptions::new().append(true).create(true).open(path)?;
     let mut out = BufWriter::new(file);
-    let at = jiff::Timestamp::from_second(message.received_at.unwrap_or_default()).unwrap_or_default();
-    let date = jiff::tz::Offset::UTC.to_datetime(at).strftime("%a %b %e %H:%M:%S %Y");
-    writeln!(out, "From MAILER-DAEMON {date}")?;
-    let content = content.strip_suffix(b"\n").unwrap_or(content);
-    for line in content.split(|octet| *octet == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let quotes = line.iter().take_while(|octet| **octet == b'>').count();
-        if line.get(quotes..).is_some_and(|rest| rest.starts_with(b"From ")) {
-            out.write_all(b">")?;
-        }
-        out.write_all(line)?;
-        out.write_all(b"\n")?;
-    }
-    out.write_all(b"\n")?;
+    mbox::write(&mut out, content, &message.keywords, message.received_at.unwrap_or_default())?;
     out.flush()
 }
 

@@ -1,6 +1,7 @@
-//! `postroom import`: mbox, Maildir and folders of .eml, read a message at a time.
+//! `postroom import`: mbox, Maildir and folders of .eml and mbox, read a message at a time.
 
 use super::exchange::{Ask, Progress};
+use super::mbox::{Found, Mbox};
 use crate::inbox::admin::{AdminReply, AdminRequest};
 use crate::inbox::admin_import::{ImportReport, ImportRequest, MessageLine};
 use crate::types::limits::UPLOAD_SIZE_BYTES_MAX;
@@ -9,13 +10,13 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 #[derive(Args)]
 pub struct Import {
-    /// Files and folders: mbox, Maildir, .eml.
+    /// Files and folders: mbox, Maildir, .eml, and folders of these.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// The address of the inbox or person that gets the mail.
@@ -46,6 +47,8 @@ struct Sum {
     report: ImportReport,
     /// What can't be taken, and why.
     left: Vec<String>,
+    /// Files in folders that are no mail.
+    skipped: Vec<String>,
 }
 
 /// Octets of messages that go to the server at once.
@@ -71,9 +74,13 @@ pub fn run(options: &Import, ask: Ask<'_>) -> Result<Value, String> {
         importer.path(path)?;
     }
     importer.send()?;
-    let Sum { report, left } = importer.sum;
+    let Sum { report, left, skipped } = importer.sum;
     left.iter().for_each(|why| eprintln!("postroom: left out: {why}"));
-    Ok(json!({"added": report.added, "known": report.known, "leftOut": left}))
+    skipped.iter().for_each(|path| eprintln!("postroom: skipped, neither .eml nor mbox: {path}"));
+    Ok(json!({
+        "added": report.added, "known": report.known, "leftOut": left,
+        "skipped": skipped.len(), "skippedFiles": skipped
+    }))
 }
 
 impl Importer<'_> {
@@ -84,8 +91,9 @@ impl Importer<'_> {
         };
         let done = match format {
             Format::Maildir => self.maildirs(path, &[]),
-            Format::Mbox => self.mbox(path),
-            Format::Eml | Format::Auto => self.files(path, &[]),
+            _ if path.is_dir() => self.folder(path, &[]),
+            Format::Mbox => self.mbox(path, &[]),
+            Format::Eml | Format::Auto => self.file(path, vec![Vec::new()], Vec::new()),
         };
         done.map_err(|error| told(path, &error))
     }
@@ -94,8 +102,7 @@ impl Importer<'_> {
     fn maildirs(&mut self, path: &Path, names: &[String]) -> io::Result<()> {
         for part in ["cur", "new"] {
             for file in sorted(&path.join(part))? {
-                let name =
-                    file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let name = file_name(&file);
                 if name.starts_with('.') || !file.is_file() {
                     continue;
                 }
@@ -108,27 +115,30 @@ impl Importer<'_> {
             }
         }
         for folder in sorted(path)? {
-            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if folder.join("cur").is_dir() && !matches!(name.as_str(), "cur" | "new" | "tmp") {
-                let below = name.trim_start_matches('.').split(if name.starts_with('.') { '.' } else { '/' });
-                let names: Vec<String> = names.iter().cloned().chain(below.map(str::to_owned)).collect();
-                self.maildirs(&folder, &names)?;
+            if folder.join("cur").is_dir() && !matches!(file_name(&folder).as_str(), "cur" | "new" | "tmp") {
+                self.maildirs(&folder, &maildir_names(names, &folder))?;
             }
         }
         Ok(())
     }
 
-    /// Each file is a message; folders are mailboxes.
-    fn files(&mut self, path: &Path, names: &[String]) -> io::Result<()> {
-        if !path.is_dir() {
-            return self.file(path, vec![names.to_vec()], Vec::new());
-        }
+    /// Each .eml is a message, each mbox a mailbox, and each folder the one above what is in it.
+    fn folder(&mut self, path: &Path, names: &[String]) -> io::Result<()> {
+        let wanted = |format| matches!(self.options.format, Format::Auto) || self.options.format == format;
+        let (takes_eml, takes_mbox, takes_maildirs) =
+            (wanted(Format::Eml), wanted(Format::Mbox), wanted(Format::Maildir));
         for one in sorted(path)? {
-            let name = one.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if one.is_dir() {
-                self.files(&one, &[names, &[name]].concat())?;
-            } else if name.to_lowercase().ends_with(".eml") {
+            let is_eml = file_name(&one).to_lowercase().ends_with(".eml");
+            if takes_maildirs && one.join("cur").is_dir() {
+                self.maildirs(&one, &maildir_names(names, &one))?;
+            } else if one.is_dir() {
+                self.folder(&one, &[names, &[file_name(&one)]].concat())?;
+            } else if takes_eml && is_eml && one.is_file() {
                 self.file(&one, vec![names.to_vec()], Vec::new())?;
+            } else if takes_mbox && !is_eml && one.is_file() && look(&one)? == Format::Mbox {
+                self.mbox(&one, names)?;
+            } else {
+                self.sum.skipped.push(one.display().to_string());
             }
         }
         Ok(())
@@ -145,43 +155,21 @@ impl Importer<'_> {
         self.message(&path.display().to_string(), &content, line)
     }
 
-    /// RFC 4155; lines that begin with `From ` are quoted by `>`, as in mboxrd.
-    fn mbox(&mut self, path: &Path) -> io::Result<()> {
+    /// A mailbox below these.
+    fn mbox(&mut self, path: &Path, above: &[String]) -> io::Result<()> {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = [above, &[stem]].concat();
         let mut reader = BufReader::new(File::open(path)?);
+        let Some(mut mbox) = Mbox::open(&mut reader)? else {
+            let why = "doesn't begin as an mbox does, with a line `From SENDER DATE`";
+            self.sum.left.push(format!("{} {why}", path.display()));
+            return Ok(());
+        };
         let mut number = 0;
-        let mut next = from_line(&read_line(&mut reader)?);
-        while let Some(received_at) = next {
+        while let Some(Found { content, keywords, received_at }) = mbox.message()? {
             number += 1;
-            let mut content = Vec::new();
-            next = loop {
-                let line = read_line(&mut reader)?;
-                if line.is_empty() {
-                    break None;
-                }
-                if line.starts_with(b"From ") {
-                    break from_line(&line);
-                }
-                let quotes = line.iter().take_while(|octet| **octet == b'>').count();
-                let quoted = quotes > 0 && line.get(quotes..).is_some_and(|rest| rest.starts_with(b"From "));
-                // Read on where it is too large, and keep no more than shows that it is.
-                if content.len() <= UPLOAD_SIZE_BYTES_MAX {
-                    content.extend_from_slice(line.get(usize::from(quoted)..).unwrap_or_default());
-                }
-            };
-            // The empty line before the next one is no part of the message.
-            for end in [b"\r\n\r\n".as_slice(), b"\n\n"] {
-                if content.ends_with(end) {
-                    content.truncate(content.len() - end.len() / 2);
-                    break;
-                }
-            }
-            let line = MessageLine {
-                content: String::new(),
-                folders: vec![vec![stem.clone()]],
-                keywords: status_keywords(&content),
-                received_at,
-            };
+            let (folders, received_at) = (vec![folder.clone()], Some(received_at));
+            let line = MessageLine { content: String::new(), folders, keywords, received_at };
             self.message(&format!("message {number} of {}", path.display()), &content, line)?;
         }
         Ok(())
@@ -235,16 +223,27 @@ fn told(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}; run it again to go on, what is there already is known", path.display())
 }
 
-/// What a path looks like.
+/// What a path looks like. An mbox is one by its name even where it is empty.
 fn look(path: &Path) -> io::Result<Format> {
     if path.is_dir() {
-        let is_maildir =
-            path.join("cur").is_dir() || sorted(path)?.iter().any(|folder| folder.join("cur").is_dir());
-        return Ok(if is_maildir { Format::Maildir } else { Format::Eml });
+        return Ok(if path.join("cur").is_dir() { Format::Maildir } else { Format::Auto });
     }
     let mut begin = Vec::new();
     File::open(path)?.take(5).read_to_end(&mut begin)?;
-    Ok(if begin == b"From " { Format::Mbox } else { Format::Eml })
+    let is_mbox = begin == b"From " || file_name(path).to_lowercase().ends_with(".mbox");
+    Ok(if is_mbox { Format::Mbox } else { Format::Eml })
+}
+
+/// The last name of a path.
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The mailbox that a Maildir in a folder is: `.A.B` is B below A.
+fn maildir_names(above: &[String], path: &Path) -> Vec<String> {
+    let name = file_name(path);
+    let below = name.trim_start_matches('.').split(if name.starts_with('.') { '.' } else { '/' });
+    above.iter().cloned().chain(below.map(str::to_owned)).collect()
 }
 
 /// What is in a folder, by name, so that each run reads it in the same order; nothing where there is none.
@@ -259,23 +258,6 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A line with its end, cut where it is longer than any message may be; empty at the end of the file.
-fn read_line(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let mut limited = reader.take(UPLOAD_SIZE_BYTES_MAX as u64 + 1);
-    limited.read_until(b'\n', &mut line)?;
-    Ok(line)
-}
-
-/// The line before a message of an mbox: `From sender Thu Nov 26 13:20:11 2026`. Gives the time, if it can
-/// be read; `None` where it is no such line.
-fn from_line(line: &[u8]) -> Option<Option<i64>> {
-    let text = String::from_utf8_lossy(line.strip_prefix(b"From ")?).into_owned();
-    let date = text.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
-    let civil = jiff::civil::DateTime::strptime("%a %b %d %H:%M:%S %Y", &date).ok();
-    Some(civil.and_then(|civil| jiff::tz::Offset::UTC.to_timestamp(civil).ok()).map(|at| at.as_second()))
-}
-
 /// The flags at the end of a Maildir's file name; and whether it is thrown away.
 fn flags(name: &str) -> (Vec<String>, bool) {
     let flags = name.rsplit_once(":2,").map_or("", |(_, flags)| flags);
@@ -288,26 +270,6 @@ fn flags(name: &str) -> (Vec<String>, bool) {
         _ => None,
     };
     (flags.chars().filter_map(keyword).map(str::to_owned).collect(), flags.contains('T'))
-}
-
-/// What `Status` and `X-Status` say in the header of a message from an mbox.
-fn status_keywords(content: &[u8]) -> Vec<String> {
-    let mut keywords = Vec::new();
-    for line in content.split(|octet| *octet == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            break;
-        }
-        let line = String::from_utf8_lossy(line).to_lowercase();
-        if let Some(flags) = line.strip_prefix("status:").or_else(|| line.strip_prefix("x-status:")) {
-            for (flag, keyword) in [('r', "$seen"), ('a', "$answered"), ('f', "$flagged"), ('t', "$draft")] {
-                if flags.contains(flag) && !keywords.iter().any(|known| known == keyword) {
-                    keywords.push(keyword.to_owned());
-                }
-            }
-        }
-    }
-    keywords
 }
 
 /// Lines end as in mail (RFC 5322 §2.3), however the file has them.
@@ -329,21 +291,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_before_a_message_tells_its_time() {
-        assert_eq!(from_line(b"From a@b.example Thu Jan  1 00:01:00 1970\n"), Some(Some(60)));
-        assert_eq!(from_line(b"From MAILER-DAEMON sometime\n"), Some(None));
-        assert_eq!(from_line(b"Subject: x\n"), None);
-    }
-
-    #[test]
     fn flags_are_keywords() {
         assert_eq!(flags("1.a:2,FRS").0, ["$flagged", "$answered", "$seen"]);
         assert_eq!(flags("1.a:2,ST"), (vec!["$seen".to_owned()], true));
         assert_eq!(flags("1.a"), (vec![], false));
-        assert_eq!(
-            status_keywords(b"Status: RO\r\nX-Status: AF\r\n\r\nStatus: T"),
-            ["$seen", "$answered", "$flagged"]
-        );
     }
 
     #[test]

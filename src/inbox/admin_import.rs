@@ -2,11 +2,14 @@
 //! dates, keywords and folders.
 //!
 //! A message is known by its content: what the account has already is not stored again, so that an import
-//! that was interrupted can be run again from its beginning. In an inbox old mail is recorded, and begins
-//! conversations that are closed (nothing is answered, nothing reopens).
+//! that was interrupted can be run again from its beginning. The trace header fields that deliveries put
+//! before it make no other message of it, and what went out in an export is known with ours. In an inbox old
+//! mail is recorded, and begins conversations that are closed (nothing is answered, nothing reopens).
+//!
+//! A request takes as many commits as its messages need: each has what one commit has room for.
 
 use super::admin::{self, AdminError, Office};
-use super::desk::Desk;
+use super::desk::{Desk, Staff};
 use super::intake::{self, Brought};
 use super::machine::Actor;
 use super::server;
@@ -17,7 +20,7 @@ use crate::store::blobs::{self, Referrer};
 use crate::store::rows::directory::AccountKind;
 use crate::store::rows::mail::{EmailRow, MailboxRow, Origin};
 use crate::store::rows::team::Cause;
-use crate::store::{Read, Txn, keys};
+use crate::store::{Read, Ticket, Txn, keys};
 use crate::types::*;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -26,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// Some messages to bring in, in one transaction.
+/// Some messages to bring in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportRequest {
@@ -78,57 +81,27 @@ pub struct ExportPage {
     pub total: u64,
 }
 
-/// Brings messages in.
+/// Brings messages in. Those before one that can't be taken may be there when it fails: the same request
+/// made again knows them.
 pub fn import(office: Office<'_>, request: &ImportRequest) -> Result<ImportReport, AdminError> {
     let account = admin::find_account(office, &request.into)?;
-    let mut all = Vec::with_capacity(request.messages.len());
-    for line in &request.messages {
-        let content = BASE64_STANDARD.decode(&line.content);
-        let content = content.map_err(|_| AdminError::Rule("a message isn't base64".to_owned()))?;
-        all.push((line, ingest::prepare(&content, false)?));
-    }
+    let coming = request.messages.iter().map(Coming::read).collect::<Result<Vec<_>, _>>()?;
     office.store.check_space()?;
     let view = office.directory.current();
     let is_inbox = view.account(account).is_some_and(|row| matches!(row.kind, AccountKind::Inbox(_)));
     let staff = server::staff(&view, account);
+    let into = Target { office, account, email: &request.into, is_inbox, staff: &staff };
     let locked = office.store.lock_blocking(&[account]);
-    let mut txn = office.store.begin(&locked);
-    let mut report = ImportReport::default();
-    for (line, prepared) in &all {
-        let folders = folders(&mut txn, account, is_inbox, &line.folders)?;
-        if known(&mut txn, account, is_inbox, prepared, &folders)? {
-            report.known += 1;
-            continue;
-        }
-        if quota::room(&txn, account, office.store.quotas(), u64::from(prepared.content.size))? == Room::None
-        {
-            return Err(AdminError::Rule(format!("{} is over its quota", request.into)));
-        }
-        let sent = || prepared.summary.sent_at.as_deref()?.parse::<Timestamp>().ok();
-        let received = line.received_at.map(UtcDate).or_else(|| headers::received_at(&prepared.message));
-        let received = received.or_else(|| sent().map(|at| UtcDate(at.as_second())));
-        let brought = Brought {
-            mailboxes: folders,
-            // What was a memo elsewhere is old mail here.
-            keywords: line
-                .keywords
-                .iter()
-                .filter_map(|keyword| Keyword::parse(keyword))
-                .filter(|keyword| keyword.as_str() != Keyword::MEMO)
-                .collect(),
-            received_at: received.unwrap_or_else(|| office.store.clock.now().date()),
-            trace: Vec::new(),
-        };
-        if is_inbox {
-            let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::User), &staff)?;
-            intake::bring_inbox(&mut desk, prepared, brought)?;
-        } else {
-            intake::bring_personal(&mut txn, account, prepared, brought)?;
-        }
-        report.added += 1;
+    let (mut report, mut ticket) = (ImportReport::default(), Ticket::default());
+    let mut rest = coming.as_slice();
+    while !rest.is_empty() {
+        let mut txn = office.store.begin(&locked);
+        let taken = take(&mut txn, into, rest, &mut report)?;
+        ticket = txn.commit()?.ticket;
+        rest = rest.get(taken..).unwrap_or_default();
     }
-    let ticket = txn.commit()?.ticket;
     drop(locked);
+    // What was committed last is durable last.
     office.store.durable_blocking(ticket)?;
     Ok(report)
 }
@@ -177,27 +150,137 @@ pub fn export(office: Office<'_>, request: &ExportRequest) -> Result<ExportPage,
     }
 }
 
+/// Where messages come in.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    office: Office<'a>,
+    account: AccountId,
+    /// Its address, as it was asked for.
+    email: &'a str,
+    is_inbox: bool,
+    staff: &'a Staff,
+}
+
+/// A message that comes in.
+struct Coming<'r> {
+    line: &'r MessageLine,
+    prepared: Prepared,
+    /// The contents that it is known by: its own, and what stands behind its first trace header fields.
+    known_by: Vec<BlobHash>,
+}
+
+impl<'r> Coming<'r> {
+    fn read(line: &'r MessageLine) -> Result<Self, AdminError> {
+        let content = BASE64_STANDARD.decode(&line.content);
+        let content = content.map_err(|_| AdminError::Rule("a message isn't base64".to_owned()))?;
+        let prepared = ingest::prepare(&content, false)?;
+        let behind = trace_ends(&content).into_iter().filter_map(|end| content.get(end..));
+        let known_by = std::iter::once(prepared.content.hash).chain(behind.map(BlobHash::of)).collect();
+        Ok(Self { line, prepared, known_by })
+    }
+}
+
+/// Takes in what one commit has room for, one message at least. Gives how many.
+fn take(
+    txn: &mut Txn<'_>,
+    into: Target<'_>,
+    coming: &[Coming<'_>],
+    report: &mut ImportReport,
+) -> Result<usize, AdminError> {
+    for (number, one) in coming.iter().enumerate() {
+        let savepoint = txn.savepoint();
+        let is_new = take_one(txn, into, one)?;
+        if number > 0 && !txn.fits() {
+            // A large one begins a commit of its own.
+            txn.rollback(savepoint);
+            return Ok(number);
+        }
+        report.added += u64::from(is_new);
+        report.known += u64::from(!is_new);
+        if !txn.has_room() {
+            return Ok(number + 1);
+        }
+    }
+    Ok(coming.len())
+}
+
+/// False where the account had it.
+fn take_one(txn: &mut Txn<'_>, into: Target<'_>, coming: &Coming<'_>) -> Result<bool, AdminError> {
+    let Target { office, account, email, is_inbox, staff } = into;
+    let Coming { line, prepared, .. } = coming;
+    let folders = folders(txn, account, is_inbox, &line.folders)?;
+    if known(txn, account, is_inbox, coming, &folders)? {
+        return Ok(false);
+    }
+    if quota::room(txn, account, office.store.quotas(), u64::from(prepared.content.size))? == Room::None {
+        return Err(AdminError::Rule(format!("{email} is over its quota")));
+    }
+    let sent = || prepared.summary.sent_at.as_deref()?.parse::<Timestamp>().ok();
+    let received = line.received_at.map(UtcDate).or_else(|| headers::received_at(&prepared.message));
+    let received = received.or_else(|| sent().map(|at| UtcDate(at.as_second())));
+    let brought = Brought {
+        mailboxes: folders,
+        // What was a memo elsewhere is old mail here.
+        keywords: line
+            .keywords
+            .iter()
+            .filter_map(|keyword| Keyword::parse(keyword))
+            .filter(|keyword| keyword.as_str() != Keyword::MEMO)
+            .collect(),
+        received_at: received.unwrap_or_else(|| office.store.clock.now().date()),
+        trace: Vec::new(),
+    };
+    if is_inbox {
+        let mut desk = Desk::open(txn, account, Actor::System(Cause::User), staff)?;
+        intake::bring_inbox(&mut desk, prepared, brought)?;
+    } else {
+        intake::bring_personal(txn, account, prepared, brought)?;
+    }
+    Ok(true)
+}
+
 /// Whether the account has a message of this content; if so, it is in these folders too, where it is a
 /// person's own. In an inbox it stays where its conversation has put it.
 fn known(
     txn: &mut Txn<'_>,
     account: AccountId,
     is_inbox: bool,
-    prepared: &Prepared,
+    coming: &Coming<'_>,
     folders: &BTreeSet<MailboxId>,
 ) -> Result<bool, AdminError> {
-    let Some(email) =
-        blobs::referrers(txn, account, &prepared.content.hash, Referrer::Email)?.first().copied()
-    else {
-        return Ok(false);
-    };
-    let email = EmailId(email);
+    let mut found = None;
+    for hash in &coming.known_by {
+        if found.is_none() {
+            found = blobs::referrers(txn, account, hash, Referrer::Email)?.first().copied();
+        }
+    }
+    let Some(email) = found.map(EmailId) else { return Ok(false) };
     if let Some(before) = (txn as &dyn Read).row::<EmailRow>(account, email)?.filter(|_| !is_inbox) {
         let all: BTreeSet<MailboxId> = before.mailboxes.iter().chain(folders).copied().collect();
         let after = EmailRow { mailboxes: all.into_iter().collect(), ..before.clone() };
         message::change(txn, account, email, &before, &after)?;
     }
     Ok(true)
+}
+
+/// Where each of the trace header fields ends that a message begins with (RFC 5321 §4.4, and what final
+/// deliveries add beside).
+fn trace_ends(content: &[u8]) -> Vec<usize> {
+    const NAMES: [&[u8]; 4] = [b"Return-Path:", b"Received:", b"Delivered-To:", b"X-Original-To:"];
+    let (mut ends, mut at) = (Vec::new(), 0);
+    while ends.len() < limits::KNOWN_BEHIND_FIELDS_MAX {
+        let rest = content.get(at..).unwrap_or_default();
+        let begins_with =
+            |name: &&[u8]| rest.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+        if !NAMES.iter().any(begins_with) {
+            break;
+        }
+        let is_last = |end: &usize| !matches!(rest.get(end + 1), Some(b' ' | b'\t'));
+        let Some(end) = memchr::memchr_iter(b'\n', rest).find(is_last) else { break };
+        at += end + 1;
+        ends.push(at);
+    }
+    ends
 }
 
 /// The mailboxes that folders of elsewhere are here; those that aren't there are made.
@@ -286,4 +369,30 @@ fn path(tree: &mailbox::Tree, mailbox: MailboxId) -> Vec<String> {
         at = row.parent.filter(|_| names.len() <= limits::MAILBOX_DEPTH_MAX);
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_header_fields_end_where_the_next_field_begins() {
+        for (content, behind) in [
+            (
+                "Return-Path: <>\r\nReceived: a\r\n\tb\r\nSubject: x\r\n",
+                vec!["Received: a\r\n\tb\r\nSubject: x\r\n", "Subject: x\r\n"],
+            ),
+            ("received: a\n b\n\nReceived: c\n", vec!["\nReceived: c\n"]),
+            ("Subject: x\r\nReceived: a\r\n", vec![]),
+            ("Received: a", vec![]),
+            ("Received: a\r\n", vec![""]),
+            ("", vec![]),
+        ] {
+            let found: Vec<&str> =
+                trace_ends(content.as_bytes()).iter().map(|end| &content[*end..]).collect();
+            assert_eq!(found, behind, "{content:?}");
+        }
+        let many = "Received: a\r\n".repeat(20);
+        assert_eq!(trace_ends(many.as_bytes()).len(), limits::KNOWN_BEHIND_FIELDS_MAX);
+    }
 }

@@ -15,6 +15,7 @@ pub mod admin_list;
 mod admin_member;
 pub mod admin_queue;
 pub mod admin_quota;
+pub mod admin_restore;
 pub mod admin_team;
 pub mod change;
 pub mod check;

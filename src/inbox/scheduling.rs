@@ -344,6 +344,8 @@ fn withdraw(
     }
     let scheduled = scheduled_row(txn, account, row.email, id)?;
     txn.delete_at(row_key(account, row.email, id));
+    // What a restore noted of it.
+    txn.delete_at(keys::row(account, keys::Kind::QueueMark, id.0));
     blobs::unrefer(txn, account, &row.blob, Referrer::Submission, id.0);
     after.relay = RelayState::Done;
     after.undo_status = UndoStatus::Canceled;

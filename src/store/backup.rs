@@ -31,8 +31,13 @@ pub fn backup(
     settle(&part, to)
 }
 
-/// Makes a data folder from a backup. `data` must be empty or not exist.
-pub fn restore(from: &Path, data: &Path) -> StoreResult<()> {
+/// Makes a data folder from a backup. `data` must be empty or not exist. `make_ready` gets the folder under its
+/// temporary name: what it does to the store is done before anybody can serve it.
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    make_ready: &mut dyn FnMut(&Path) -> StoreResult<()>,
+) -> StoreResult<()> {
     let manifest = fs::read_to_string(from.join(MANIFEST))
         .map_err(|error| StoreError::file(format!("{} is no backup", from.display()), &error))?;
     let (format, id) = read_manifest(&manifest)
@@ -51,6 +56,7 @@ pub fn restore(from: &Path, data: &Path) -> StoreResult<()> {
             "the backup's store isn't the one that its manifest names".to_owned(),
         ));
     }
+    make_ready(&part)?;
     settle(&part, data)
 }
 

@@ -228,8 +228,8 @@ fn a_backup_of_a_running_store_restores_into_an_empty_folder_only() {
     let (copy, back) = (dir.path().join("copy"), dir.path().join("back"));
     backup::backup(&store, &copy, &mut |_| Ok(())).unwrap();
     assert!(backup::backup(&store, &copy, &mut |_| Ok(())).is_err(), "the folder isn't empty");
-    backup::restore(&copy, &back).unwrap();
-    assert!(backup::restore(&copy, &back).is_err(), "the folder isn't empty");
+    backup::restore(&copy, &back, &mut |_| Ok(())).unwrap();
+    assert!(backup::restore(&copy, &back, &mut |_| Ok(())).is_err(), "the folder isn't empty");
     verify(&back, &acknowledged);
     assert_eq!(open(&back, None).unwrap().id(), store.id());
 }

@@ -348,6 +348,11 @@ pub const EMAIL_PUSH_PROPERTIES_MAX: usize = 64;
 pub const EMAIL_PUSH_FILTER_BYTES_MAX: usize = 4096;
 /// Octets of one request to the admin socket: the largest message in base64, and some.
 pub const ADMIN_REQUEST_BYTES_MAX: usize = 80 * 1024 * 1024;
+/// Trace header fields at the begin of a message that comes in again, behind each of which it may be known;
+/// our own delivery adds three.
+pub const KNOWN_BEHIND_FIELDS_MAX: usize = 8;
+/// The line before a message of an mbox; a longer one is a line of a letter.
+pub const MBOX_SEPARATOR_BYTES_MAX: usize = 1000;
 /// Octets of messages after which a page of an export ends.
 pub const EXPORT_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a blob that nothing refers to is kept.

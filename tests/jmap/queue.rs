@@ -1,9 +1,11 @@
 //! The relay queue: what is late, fails or is unknown, and what an operator sees of it and does.
 
 use crate::support::relay::{Hangup, Relay, Script};
-use crate::support::sending::{draft, made, submission, submit};
+use crate::support::sending::{draft, envelope, made, submission, submit};
+use crate::support::server::postroom;
 use crate::support::{Client, TEAM, TestServer, eventually, message};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 const MARTA: &str = "marta@customer.example";
@@ -146,6 +148,18 @@ impl Desk {
         let email = draft(&self.bob, new).await;
         made(&submit(&self.bob, TEAM, &email, json!({})).await)
     }
+
+    /// One that waits for so many seconds.
+    async fn answer_later(&self, seconds: u32) -> String {
+        let new = json!({
+            "from": [{"email": SUPPORT}], "to": [{"email": MARTA}], "subject": "Re: Hello",
+            "inReplyTo": ["q@customer.example"], "bodyValues": {"b": {"value": "One more thing"}}
+        });
+        let email = draft(&self.bob, new).await;
+        let hold = json!({"HOLDFOR": seconds.to_string()});
+        let hold = json!({"envelope": envelope(SUPPORT, &[MARTA], hold)});
+        made(&submit(&self.bob, TEAM, &email, hold).await)
+    }
 }
 
 #[tokio::test]
@@ -270,4 +284,65 @@ async fn a_death_before_during_and_after_the_relays_word_is_told_for_what_it_is(
         assert_eq!(it.conversation().await["status"], "pending", "{point}");
         it.server.check();
     }
+}
+
+/// Runs a command on a folder that nobody serves.
+#[track_caller]
+fn on(folder: &Path, arguments: &[&str]) -> Value {
+    let output = postroom().args(arguments).arg("--json").arg("--data").arg(folder).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn what_waited_in_a_backup_goes_out_a_second_time_only_once_somebody_says_so() {
+    let relay = Relay::start_with(later()).await;
+    let mut it = Desk::new(&relay, "").await;
+    let id = it.answer().await;
+    it.delivered(&id, "queued").await;
+    let scheduled = it.answer_later(6).await;
+    let [backup, restored, other] = ["backup", "restored", "other"].map(|name| it.server.beside(name));
+    it.server.json(&["backup", backup.to_str().unwrap()]);
+    relay.script(Script::default());
+    it.queue(&["retry", "--all"]);
+    relay.wait_for(2).await;
+    assert!(it.server.stop().await.success());
+
+    for folder in [&restored, &other] {
+        let told = on(folder, &["restore", backup.to_str().unwrap()]);
+        let queue = json!({"paused": true, "waiting": 1, "scheduled": 1});
+        assert_eq!(told, json!({"restored": folder.to_str(), "queue": queue}));
+        let told = on(folder, &["queue", "list"]);
+        let entry = &told["entries"][0];
+        assert_eq!(told["paused"], true);
+        assert_eq!(
+            (&entry["state"], &entry["uncertain"], &entry["perhapsAt"]),
+            (&json!("waiting"), &json!(1), &json!(null))
+        );
+        assert_eq!(on(folder, &["check"])["faults"], json!([]));
+    }
+    // What is held at its release, and so is sent by nobody, leaves nothing behind.
+    on(&other, &["inbox", "member", "remove", SUPPORT, "bob@x.example"]);
+    assert_eq!(on(&other, &["check"])["faults"], json!([]));
+
+    std::fs::remove_dir_all(it.server.data()).unwrap();
+    std::fs::rename(&restored, it.server.data()).unwrap();
+    it.server.start().await;
+    let both = eventually("the scheduled one in the queue", async || {
+        let entries = it.queue(&["list"])["entries"].clone();
+        (entries.as_array().unwrap().len() == 2).then_some(entries)
+    });
+    for entry in both.await.as_array().unwrap() {
+        assert_eq!((&entry["state"], &entry["uncertain"]), (&json!("waiting"), &json!(1)), "{entry}");
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(relay.deliveries(), 2, "it is paused");
+    it.server.check();
+    it.queue(&["cancel", &format!("{}-{scheduled}", it.bob.account)]);
+    assert_eq!(it.queue(&["resume"])["paused"], false);
+    relay.wait_for(3).await;
+    it.delivered(&id, "unknown").await;
+    assert_eq!(it.queue(&["list"])["entries"], json!([]));
+    assert_eq!(relay.deliveries(), 3, "what was taken out never goes");
+    it.server.check();
 }
