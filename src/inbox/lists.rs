@@ -185,20 +185,31 @@ pub fn came_back(
         (None, None) => Vec::new(),
     };
     if let Some(failed) = told.iter().find(|one| one.word == Word::Failed) {
-        note(txn, account, number, &failed.reply)?;
+        note(txn, account, number, Fate::Failed, &failed.reply)?;
     }
     intake::remember(txn, account, prepared, arrival, EmailId(number))?;
     Ok(EmailId(number))
 }
 
-/// Notes that a member can't be reached.
-pub fn note(txn: &mut Txn<'_>, account: AccountId, number: u32, reply: &str) -> StoreResult<()> {
+/// What became of a member's copy that they may not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// They will never get it.
+    Failed,
+    /// Nobody knows, and nothing more is tried.
+    Unsure,
+}
+
+/// Notes that a member can't be reached, or perhaps wasn't.
+pub fn note(txn: &mut Txn<'_>, account: AccountId, number: u32, fate: Fate, reply: &str) -> StoreResult<()> {
     let before = bounces(txn, account, number)?;
+    let (count, unsure) = before.map_or((0, 0), |row| (row.count, row.unsure));
     let end = reply.floor_char_boundary(limits::LIST_BOUNCE_REPLY_BYTES_MAX);
     let row = ListBounceRow {
-        count: before.map_or(0, |row| row.count).saturating_add(1),
+        count: count.saturating_add(u32::from(fate == Fate::Failed)),
         last_at: txn.store().clock.now(),
         last_reply: reply.get(..end).unwrap_or_default().to_owned(),
+        unsure: unsure.saturating_add(u32::from(fate == Fate::Unsure)),
     };
     txn.put_at(keys::row(account, keys::Kind::ListBounce, number), &row)
 }
@@ -211,19 +222,29 @@ pub fn bounces(read: &dyn Read, account: AccountId, number: u32) -> StoreResult<
     }
 }
 
-/// Notes whom the relay refused for good. Nobody else is told: the author wrote to the list, not to them.
+/// Notes whom the relay refused for good, and of whom nobody knows whether it took their copy: with the copy's
+/// row goes all else that tells of it. Nobody else is told: the author wrote to the list, not to them.
 pub fn tell(
     txn: &mut Txn<'_>,
     view: &View,
     account: AccountId,
     finished: &outbound::Finished,
 ) -> StoreResult<()> {
-    for failed in &finished.failed {
-        let reply = finished.row.iter().flat_map(|row| &row.recipients).find(|one| one.address == *failed);
+    let failed = finished.failed.iter().map(|address| (Fate::Failed, address));
+    let unsure = finished.unsure.iter().map(|address| (Fate::Unsure, address));
+    for (fate, address) in failed.chain(unsure) {
+        let reply = finished.row.iter().flat_map(|row| &row.recipients).find(|one| one.address == *address);
         let reply = reply.and_then(|one| one.smtp_reply.clone()).unwrap_or_default();
-        tracing::warn!(%account, %reply, "a member of a distribution list can't be reached");
-        if let Some(SubmissionId(number)) = returns_to(view, account, failed) {
-            note(txn, account, number, &reply)?;
+        match fate {
+            Fate::Failed => {
+                tracing::warn!(%account, %reply, "a member of a distribution list can't be reached");
+            }
+            Fate::Unsure => tracing::warn!(
+                %account, %reply, "nobody knows whether a member of a distribution list was reached"
+            ),
+        }
+        if let Some(SubmissionId(number)) = returns_to(view, account, address) {
+            note(txn, account, number, fate, &reply)?;
         }
     }
     Ok(())
@@ -232,14 +253,59 @@ pub fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::support::House;
+    use crate::inbox::admin::{AdminReply, AdminRequest};
+    use crate::inbox::admin_list::{ListRequest, SubscriberLine};
+    use crate::inbox::handover;
+    use crate::inbox::support::{House, address, ask};
     use crate::mail::ingest;
+    use crate::mail::outbound::{Handover, RelayReply, Verdict};
     use crate::store::rows::directory::{AccountKind, Subscriber};
+
+    const ALL: &str = "all@x.example";
+
+    /// The list all@, to which anybody may write, with one member.
+    fn list(house: &House, owner: Option<&str>) -> AccountId {
+        let (email, name, posting) = (ALL.to_owned(), "All".to_owned(), "anyone".to_owned());
+        let (owner, members) = (owner.map(str::to_owned), vec!["guest@partner.example".to_owned()]);
+        ask(&house.server, AdminRequest::List(ListRequest::Add { email, name, posting, owner, members }));
+        house.server.directory.current().account_by_address(&address(ALL)).unwrap()
+    }
+
+    /// What `list show` says of the member.
+    fn member(house: &House) -> SubscriberLine {
+        match ask(&house.server, AdminRequest::List(ListRequest::Show { email: ALL.to_owned() })) {
+            AdminReply::Lists { mut lists } => lists.remove(0).members.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_copy_of_which_nobody_knows_whether_it_arrived_is_noted_with_its_member() {
+        let house = House::new();
+        let account = list(&house, None);
+        house.deliver(&[ALL], "news", "");
+        let queued = outbound::all(&house.server.store.snapshot()).unwrap();
+        let [due] = queued[..] else { panic!("{queued:?}") };
+        assert_eq!(due.account, account);
+        let text = "451 4.4.2 the connection was lost".to_owned();
+        let replies = vec![RelayReply { verdict: Verdict::TryLater, text: text.clone() }];
+        let lost = Handover { replies, unknown: true, dsn: true };
+        for lost_before in [0, 1] {
+            assert_eq!(member(&house).unsure, 0, "after {lost_before}");
+            let finish = |txn: &mut Txn<'_>| {
+                handover::finish(&house.server, txn, account, due.submission, &lost).unwrap();
+            };
+            house.write(account, finish);
+        }
+        assert_eq!(outbound::all(&house.server.store.snapshot()).unwrap(), []);
+        let told = member(&house);
+        assert_eq!((told.bounces, told.unsure, told.last_reply), (0, 1, Some(text)));
+        assert!(told.last_bounce_at.is_some());
+    }
 
     #[test]
     fn a_list_takes_no_message_whose_header_was_not_read_whole() {
         let house = House::new();
-        let address = |text: &str| Address::parse(text).unwrap();
         let subscribers = vec![Subscriber { number: 1, address: address("ann@x.example"), since: Millis(0) }];
         let terms = ListTerms { posting: Posting::Anyone, owner: None, subscribers, last: 1 };
         let row = AccountRow {
