@@ -340,11 +340,8 @@ fn hooks(server: &Arc<Server>) -> SmtpHooks {
 fn answer(delivery: Delivery) -> DeliveryAnswer {
     match delivery {
         Delivery::Accepted(id) => DeliveryAnswer::Accepted { id },
-        Delivery::Unknown => DeliveryAnswer::Refused("there is no such recipient any more".to_owned()),
-        Delivery::Circling => {
-            DeliveryAnswer::Refused("the message runs in circles: it was delivered here before".to_owned())
-        }
         Delivery::Refused(why) => DeliveryAnswer::Refused(why),
+        Delivery::Told(why) => DeliveryAnswer::Told(why),
         Delivery::OverQuota => DeliveryAnswer::OverQuota,
         Delivery::NoSpace => DeliveryAnswer::NoSpace,
         Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),

@@ -6,12 +6,12 @@ use super::desk::{Desk, DeskError};
 use super::intake::{self, Arrival};
 use super::lists;
 use super::machine::{Actor, Entry, Value};
-use super::receipts;
+use super::receipts::{self, LeftOut};
 use super::server::{self, ReturnPath, Server};
 use super::siblings;
 use crate::auth::View;
 use crate::mail::date::MailDate;
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{Envelope, NotTaken};
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::Added;
 use crate::mail::quota::{self, Room};
@@ -40,11 +40,11 @@ pub enum Known {
 pub enum Delivery {
     /// Durable. The id names it in logs.
     Accepted(String),
-    Unknown,
-    /// It was delivered here so often that it runs in circles.
-    Circling,
     /// It isn't taken, for that reason.
-    Refused(String),
+    Refused(NotTaken),
+    /// The same, while others got it: the sender hears of it by a notification of ours, where anybody is to
+    /// hear of it at all.
+    Told(NotTaken),
     /// The account has no room for it.
     OverQuota,
     NoSpace,
@@ -93,6 +93,7 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let envelope = Arc::new(envelope);
     let mut outcome: Outcomes = BTreeMap::new();
     let mut refused = BTreeMap::new();
+    let mut are_told = false;
     match prepared {
         Ok((prepared, content)) => {
             let (prepared, content) = (Arc::new(prepared), Arc::new(content));
@@ -116,22 +117,75 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
                 );
             }
             // A delivery that is cut short here is tried again, and makes up for it then.
-            let met = match outcome.keys().any(|account| is_inbox(&view, *account)) {
-                true => siblings::meet(server, &prepared).await,
-                false => Ok(last),
+            let ending = async {
+                if outcome.keys().any(|account| is_inbox(&view, *account)) {
+                    last = last.max(siblings::meet(server, &prepared).await?);
+                }
+                let told = tell_left_out(server, &view, &prepared, &envelope, &outcome, &refused).await?;
+                // One shared sync for all accounts.
+                server.store.durable(last.max(told.unwrap_or_default())).await?;
+                Ok::<_, StoreError>(told.is_some())
             };
-            // One shared sync for all accounts.
-            let durable = match met {
-                Ok(ticket) => server.store.durable(last.max(ticket)).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = durable {
-                outcome.values_mut().for_each(|done| *done = Err(error.clone()));
+            let ended = ending.await;
+            match ended {
+                Ok(told) => are_told = told,
+                Err(error) => outcome.values_mut().for_each(|done| *done = Err(error.clone())),
             }
         }
         Err(error) => tracing::error!(%error, "a message could not be prepared"),
     }
-    answers(&view, &envelope, &outcome, &refused)
+    let answers = answers(&view, &envelope, &outcome, &refused).into_iter();
+    let told = |answer| match answer {
+        Delivery::Refused(why) if are_told => Delivery::Told(why),
+        answer => answer,
+    };
+    answers.map(told).collect()
+}
+
+/// Where SMTP's one reply takes the message for some and others are refused for good, the reply is "yes", or
+/// those would get it again by whoever tries again; and the sender hears from us who doesn't get it (RFC 5321
+/// §4.2.5, §6.1). `None` where that isn't so.
+async fn tell_left_out(
+    server: &Arc<Server>,
+    view: &View,
+    prepared: &Arc<Prepared>,
+    envelope: &Arc<Envelope>,
+    outcome: &Outcomes,
+    refused: &BTreeMap<AccountId, Delivery>,
+) -> StoreResult<Option<Ticket>> {
+    let Some(account) = outcome.keys().next().copied() else { return Ok(None) };
+    // Where somebody is to have it later all is tried again, and whoever has it recognises it.
+    if envelope.protocol.answers_each() || !outcome.values().all(|done| matches!(done, Ok(Some(_)))) {
+        return Ok(None);
+    }
+    let answers = answers(view, envelope, outcome, refused);
+    let wish = |number| envelope.reports.get(number).cloned().unwrap_or_default();
+    let all = envelope.recipients.iter().zip(answers).enumerate();
+    let left_out: Vec<LeftOut> = all
+        .filter_map(|(number, (address, answer))| match answer {
+            Delivery::Refused(why) => Some(LeftOut { address: address.clone(), wish: wish(number), why }),
+            _ => None,
+        })
+        .collect();
+    if left_out.is_empty() {
+        return Ok(None);
+    }
+    let locked = server.store.lock(&[account]).await;
+    let (prepared, envelope) = (Arc::clone(prepared), Arc::clone(envelope));
+    let hostname = server.settings.hostname.clone();
+    let queued = move |server: &Arc<Server>| {
+        let mut txn = server.store.begin(&locked);
+        match receipts::queue_left_out(&mut txn, account, &left_out, &envelope, &prepared, &hostname)? {
+            true => Ok(txn.commit()?.ticket),
+            false => Ok(server.store.ticket_of(account)),
+        }
+    };
+    server.blocking(queued).await.map(Some)
+}
+
+/// It was delivered here so often that it runs in circles.
+pub(super) fn circling() -> Delivery {
+    Delivery::Refused("the message runs in circles: it was delivered here before".into())
 }
 
 /// Why an account doesn't take a message, found out before anything is written.
@@ -143,7 +197,7 @@ fn refusal(
     null_path: bool,
 ) -> Option<Delivery> {
     if runs_in_circles(prepared, address) {
-        return Some(Delivery::Circling);
+        return Some(circling());
     }
     let terms = view.list(target.account).filter(|_| target.returned.is_none())?;
     lists::refusal(view, view.account(target.account)?, terms, prepared, null_path)
@@ -183,7 +237,7 @@ fn answers(
 ) -> Vec<Delivery> {
     let answer = |recipient: &Address| {
         let Some(Target { account, .. }) = addressing::resolve(view, recipient) else {
-            return Delivery::Unknown;
+            return Delivery::Refused("there is no such recipient any more".into());
         };
         match outcome.get(&account) {
             Some(Ok(Some(email))) => Delivery::Accepted(format!("{account}-{email}")),

@@ -410,6 +410,32 @@ fn seen_key(account: AccountId, prepared: &Prepared, arrival: &Arrival<'_>) -> k
     keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16])
 }
 
+/// Notes that the sender hears who doesn't get this delivery; false where they heard it before, since a
+/// gateway that lost our answer sends the same again.
+pub(super) fn tell_once(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    mail_from: &Address,
+    about: impl Iterator<Item = String>,
+) -> StoreResult<bool> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&prepared.content.hash.0).update(mail_from.key().as_bytes());
+    for address in about {
+        hasher.update(&[0]).update(address.as_bytes());
+    }
+    let key = keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16]);
+    let at = txn.store().clock.now();
+    if let Some(bytes) = txn.bytes(&key)? {
+        let row: SeenRow = crate::store::rows::decode(&bytes)?;
+        if at < row.at.after(Duration::from_secs(limits::DEDUP_SECONDS)) {
+            return Ok(false);
+        }
+    }
+    txn.put_at(key, &SeenRow { email: EmailId(0), at })?;
+    Ok(true)
+}
+
 /// A message that a client brings: imported, or made as a draft. It is never inbound.
 #[derive(Clone, Debug)]
 pub struct Brought {

@@ -5,7 +5,7 @@
 //! delivered comes back to the list, which notes it, and never to the author. A member here gets it through
 //! the relay like anybody else.
 
-use super::delivery::Delivery;
+use super::delivery::{self, Delivery};
 use super::intake::{self, Arrival};
 use crate::auth::View;
 use crate::mail::automatic::{self, AutomaticReason};
@@ -29,7 +29,7 @@ pub fn refusal(
     null_path: bool,
 ) -> Option<Delivery> {
     if row.addresses.iter().any(|own| list::came_through(&prepared.message, own)) {
-        return Some(Delivery::Circling);
+        return Some(delivery::circling());
     }
     let why = if !has_whole_header(prepared) {
         "a list takes no message with so long a header"
@@ -46,7 +46,7 @@ pub fn refusal(
     } else {
         return None;
     };
-    Some(Delivery::Refused(why.to_owned()))
+    Some(Delivery::Refused(why.into()))
 }
 
 /// Whether all of the message's own header was read: what stands beyond the limits may be what a list looks
@@ -326,7 +326,7 @@ mod tests {
         let most = limits::HEADER_FIELDS_MAX;
         assert_eq!(refused(most, 1), None);
         assert_eq!(refused(2, most + 1), None, "its own header is whole");
-        let why = "a list takes no message with so long a header".to_owned();
-        assert_eq!(refused(most + 1, 1), Some(Delivery::Refused(why)));
+        let why = "a list takes no message with so long a header";
+        assert_eq!(refused(most + 1, 1), Some(Delivery::Refused(why.into())));
     }
 }

@@ -5,7 +5,8 @@
 //! Invariants:
 //! - The actions are the same however the octets are cut into pieces, so pipelining
 //!   (RFC 2920) needs no code of its own.
-//! - A positive reply to a message is made only from the caller's `Accepted` for each recipient.
+//! - A positive reply to a message is made only from the caller's `Accepted` for each recipient, or `Told`
+//!   where the sender hears of it otherwise.
 //! - While an action waits for its answer nothing that follows in the input is looked at.
 //! - No more is held than one piece of input, one line and one message of the permitted size.
 //!
@@ -26,7 +27,7 @@ use self::replies::{delivery_reply, hops, joined_reply, no_space, over_quota, to
 use super::command::{self, Command, MailParameters, RcptParameters};
 use super::data::{DataFault, DataReceiver};
 use super::reply::Reply;
-use crate::mail::envelope::{Envelope, Protocol, ReportWish};
+use crate::mail::envelope::{Envelope, NotTaken, Protocol, ReportWish};
 use crate::types::Address;
 use crate::types::limits::{
     SMTP_COMMAND_BYTES_MAX, SMTP_ERRORS_MAX, SMTP_HOPS_MAX, SMTP_RECIPIENTS_MAX, SMTP_TRANSACTIONS_MAX,
@@ -112,7 +113,9 @@ pub enum DeliveryAnswer {
     /// The recipient's account has no room for it.
     OverQuota,
     NoSpace,
-    Refused(String),
+    Refused(NotTaken),
+    /// Refused, while others got it: the caller sees to it that the sender hears of it.
+    Told(NotTaken),
 }
 
 /// One connection.
@@ -504,8 +507,10 @@ impl Session {
             }
             Some(address) => {
                 self.pending.push_back(Action::CheckRecipient(address.clone()));
-                let RcptParameters { notify_success: success, original } = parameters;
-                self.state = State::Checking(envelope, refused, address, ReportWish { success, original });
+                let RcptParameters { notify_success: success, notify_no_failure: no_failure, original } =
+                    parameters;
+                let wish = ReportWish { success, no_failure, original };
+                self.state = State::Checking(envelope, refused, address, wish);
                 return;
             }
         };
@@ -625,6 +630,7 @@ mod tests {
         fn answer(recipient: &Address) -> DeliveryAnswer {
             match recipient.as_str().split('@').next() {
                 Some("refuse") => DeliveryAnswer::Refused("Not this one".into()),
+                Some("told") => DeliveryAnswer::Told("Nor this one".into()),
                 Some("defer") => DeliveryAnswer::TryLater("Later please".into()),
                 Some("nospace") => DeliveryAnswer::NoSpace,
                 _ => DeliveryAnswer::Accepted { id: format!("id-{}", recipient.as_str()) },
@@ -742,7 +748,11 @@ mod tests {
                 body_8bit: true,
                 return_full: true,
                 envelope_id: Some("a+b".into()),
-                reports: vec![ReportWish { success: true, original: Some("rfc822;help@x.example".into()) }],
+                reports: vec![ReportWish {
+                    success: true,
+                    no_failure: true,
+                    original: Some("rfc822;help@x.example".into())
+                }],
                 ..Envelope::new("gateway.example".into(), Protocol::Esmtp, Address::parse("a@b.example"))
             }
         );
@@ -903,6 +913,9 @@ mod tests {
             (["refuse", "defer"], "451 4.3.0 Later please"),
             (["refuse", "nospace"], "452 4.3.1 There is no room for the message now"),
             (["a", "refuse"], "554 5.3.0 Not this one"),
+            (["a", "told"], "250 2.0.0 Kept as id-a@x"),
+            (["told", "defer"], "451 4.3.0 Later please"),
+            (["told", "refuse"], "554 5.3.0 Not this one"),
         ] {
             smtp(&format!(
                 "C: MAIL FROM:<>

@@ -497,7 +497,7 @@ impl Connection {
         for answer in answers {
             let result = match answer {
                 DeliveryAnswer::Accepted { .. } => "accepted",
-                DeliveryAnswer::Refused(_) => "refused",
+                DeliveryAnswer::Refused(_) | DeliveryAnswer::Told(_) => "refused",
                 DeliveryAnswer::OverQuota => "over quota",
                 DeliveryAnswer::NoSpace => "no space",
                 DeliveryAnswer::TryLater(_) => "try later",
