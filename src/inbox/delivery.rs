@@ -199,8 +199,11 @@ fn refusal(
     if runs_in_circles(prepared, address) {
         return Some(circling());
     }
-    let terms = view.list(target.account).filter(|_| target.returned.is_none())?;
-    lists::refusal(view, view.account(target.account)?, terms, prepared, null_path)
+    let terms = view.list(target.account)?;
+    match target.returned {
+        Some(_) => lists::refusal_of_returned(terms, prepared),
+        None => lists::refusal(view, view.account(target.account)?, terms, prepared, null_path),
+    }
 }
 
 /// Whether a message was delivered to this address several times already: whoever passes it on says
@@ -341,8 +344,8 @@ fn acknowledge(
     Ok(())
 }
 
-/// Passes a message on to the members of a list, or notes what came back from one of them. It isn't
-/// durable yet: wait for the ticket.
+/// Passes a message on to the members of a list, or a letter to its owner, or notes what came back from one of
+/// them. It isn't durable yet: wait for the ticket.
 async fn pass_on(
     server: &Arc<Server>,
     target: Target,
@@ -359,8 +362,11 @@ async fn pass_on(
     let copy = server.blocking(move |server| {
         let view = server.directory.current();
         let trace = trace(server, &of, &recipient, now);
-        let list = view.account(account).zip(view.list(account)).filter(|_| returned.is_none());
-        list.map(|(row, terms)| lists::copy(row, terms, &known, &content, &trace)).transpose()
+        let list = view.account(account).zip(view.list(account));
+        match returned {
+            Some(_) => lists::letter(&known, &content, &trace),
+            None => list.map(|(row, terms)| lists::copy(row, terms, &known, &content, &trace)).transpose(),
+        }
     });
     let copy = copy.await?;
     let locked = server.store.lock(&[account]).await;
@@ -378,12 +384,10 @@ async fn pass_on(
             let gone = || StoreError::Corrupt(format!("account {account} is no list any more"));
             let (row, terms) = view.account(account).zip(view.list(account)).ok_or_else(gone)?;
             let named = match (returned, &copy) {
-                (Some(SubmissionId(number)), _) => {
+                (Some(SubmissionId(number)), None) => {
                     lists::came_back(&mut txn, account, terms, number, &prepared, &arrival)?
                 }
-                (None, Some(copy)) => {
-                    lists::pass_on(&mut txn, account, row, terms, copy, &prepared, &arrival)?
-                }
+                (_, Some(copy)) => lists::pass_on(&mut txn, account, row, terms, copy, &prepared, &arrival)?,
                 (None, None) => return Err(gone()),
             };
             if returned.is_none() {

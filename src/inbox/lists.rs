@@ -4,11 +4,15 @@
 //! Each member has a message of their own, with a return path that names list and member: what can't be
 //! delivered comes back to the list, which notes it, and never to the author. A member here gets it through
 //! the relay like anybody else.
+//!
+//! What else comes to such a return path: a letter by a person goes on to the list's owner, and is refused
+//! where there is none; what a program answers, such as that somebody is away, is dropped on purpose.
 
 use super::delivery::{self, Delivery};
 use super::intake::{self, Arrival};
 use crate::auth::View;
 use crate::mail::automatic::{self, AutomaticReason};
+use crate::mail::envelope::NotTaken;
 use crate::mail::ingest::Prepared;
 use crate::mail::list::{self, ListFields};
 use crate::mail::params::Structured;
@@ -109,7 +113,15 @@ pub fn copy(
     )
 }
 
-/// Queues the copy for every member. What it gives names the delivery in logs.
+/// A letter that came to the return path of a copy, as it goes to the owner; `None` where it is none.
+pub fn letter(prepared: &Prepared, content: &[u8], trace: &[u8]) -> StoreResult<Option<PreparedBlob>> {
+    if Returned::of(prepared) != Returned::Letter {
+        return Ok(None);
+    }
+    PreparedBlob::of(&[trace, content].concat()).map(Some)
+}
+
+/// Queues the copy for every member, or the letter for the owner. What it gives names the delivery in logs.
 pub fn pass_on(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -121,11 +133,15 @@ pub fn pass_on(
 ) -> StoreResult<EmailId> {
     txn.put_blob(copy)?;
     let mut first = None;
-    for subscriber in &terms.subscribers {
+    let to: Vec<&Address> = match arrival.returned {
+        Some(_) => terms.owner.iter().collect(),
+        None => terms.subscribers.iter().map(|one| &one.address).collect(),
+    };
+    for address in to {
         let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
         first = first.or(Some(EmailId(id.0)));
         blobs::refer(txn, account, &copy.hash, Referrer::Submission, id.0)?;
-        let mut submission = submission(row, subscriber.address.clone(), copy.hash, arrival.at);
+        let mut submission = submission(row, address.clone(), copy.hash, arrival.at);
         outbound::enqueue_detached(txn, account, id, &mut submission, arrival.at)?;
     }
     let first = first.unwrap_or(EmailId(0));
@@ -160,14 +176,49 @@ fn submission(row: &AccountRow, to: Address, blob: BlobHash, at: Millis) -> Subm
 }
 
 /// What the return path of a copy names in place of its submission, which is gone when a report comes: the
-/// member.
+/// member, or nobody's number where the recipient is none (any more). `None` where the account is no list.
 pub fn returns_to(view: &View, account: AccountId, recipient: &Address) -> Option<SubmissionId> {
-    let key = recipient.key();
-    let found = view.list(account)?.subscribers.iter().find(|one| one.address.key() == key)?;
-    Some(SubmissionId(found.number))
+    Some(SubmissionId(number_of(view.list(account)?, recipient).unwrap_or(NOBODY)))
 }
 
-/// Notes what came back to the return path of a member.
+/// Numbers of members begin with 1.
+const NOBODY: u32 = 0;
+
+fn number_of(terms: &ListTerms, address: &Address) -> Option<u32> {
+    let key = address.key();
+    Some(terms.subscribers.iter().find(|one| one.address.key() == key)?.number)
+}
+
+/// What came to the return path of a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Returned {
+    Report,
+    /// What a program answers, and no report.
+    Automatic,
+    Letter,
+}
+
+impl Returned {
+    fn of(prepared: &Prepared) -> Self {
+        match (&prepared.report, &prepared.notice, prepared.automatic) {
+            (None, None, true) => Self::Automatic,
+            (None, None, false) => Self::Letter,
+            _ => Self::Report,
+        }
+    }
+}
+
+/// Why the return path of a copy doesn't take a message; `None`: it does.
+pub fn refusal_of_returned(terms: &ListTerms, prepared: &Prepared) -> Option<Delivery> {
+    let why = match (Returned::of(prepared), &terms.owner) {
+        (Returned::Letter, None) => "this address takes reports of delivery alone",
+        (Returned::Letter, Some(_)) if prepared.trust.spam => "a list takes no spam",
+        _ => return None,
+    };
+    Some(Delivery::Refused(NotTaken { code: 550, enhanced: "5.7.1", why: why.to_owned() }))
+}
+
+/// Notes what came back to the return path of a member, where it is a report.
 pub fn came_back(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -176,6 +227,10 @@ pub fn came_back(
     prepared: &Prepared,
     arrival: &Arrival<'_>,
 ) -> StoreResult<EmailId> {
+    if Returned::of(prepared) == Returned::Automatic {
+        tracing::info!(%account, member = number, "an automatic answer to a list's copy is dropped");
+        return Ok(EmailId(number));
+    }
     let Some(member) = terms.subscribers.iter().find(|one| one.number == number) else {
         return Ok(EmailId(number));
     };
@@ -243,7 +298,7 @@ pub fn tell(
                 %account, %reply, "nobody knows whether a member of a distribution list was reached"
             ),
         }
-        if let Some(SubmissionId(number)) = returns_to(view, account, address) {
+        if let Some(number) = view.list(account).and_then(|terms| number_of(terms, address)) {
             note(txn, account, number, fate, &reply)?;
         }
     }

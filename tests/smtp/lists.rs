@@ -165,6 +165,40 @@ async fn lmtp_answers_for_a_list_and_an_inbox_apart_and_nobody_is_told_twice() {
 }
 
 #[tokio::test]
+async fn a_letter_to_the_return_path_of_a_copy_goes_to_the_owner_and_is_refused_where_there_is_none() {
+    let relay = Relay::start().await;
+    let server = office(&relay, "anyone", &["guest@partner.example"]).await;
+    assert!(write(&server, MARTA, &letter("news", MARTA, "")).await.starts_with("250"));
+    let path = relay.wait_for(1).await[0].return_path();
+    let guest = "guest@partner.example";
+    let text = message("thanks@partner.example", guest, &path, "Thanks", "Who are you?");
+    let refused = server.deliver(guest, &[&path], &text).await;
+    assert_eq!(refused, "550 5.7.1 this address takes reports of delivery alone");
+    let away = format!("Auto-Submitted: auto-replied\r\n{}", text.replace("thanks@", "away@"));
+    let dropped = server.deliver(guest, &[&path], &away).await;
+    assert!(dropped.starts_with("250"), "{dropped}");
+
+    server.json(&["list", "set", ALL, "--owner", "ann@x.example"]);
+    let first = server.deliver(guest, &[&path], &text).await;
+    assert!(first.starts_with("250"), "{first}");
+    assert_eq!(server.deliver(guest, &[&path], &text).await, first, "the gateway's retry");
+    let passed = relay.wait_for(2).await[1].clone();
+    assert_eq!(passed.rcpts, ["<ann@x.example>"]);
+    assert!(passed.text().ends_with(&text), "as it came: {}", passed.text());
+    assert!(passed.text().starts_with(&format!("Delivered-To: {path}\r\nReceived: ")), "{}", passed.text());
+    // That the owner can't be reached is noted with no member.
+    let bounce = "From: MAILER-DAEMON@mx.example\r\nSubject: failure notice\r\n\r\n\
+                  Hi. This is the qmail-send program at mx.example.\r\nThis is a permanent error; I've given up.\r\n\r\n\
+                  <ann@x.example>:\r\nSorry, no mailbox here by that name. (#5.1.1)\r\n";
+    let back = passed.return_path();
+    assert_ne!(back, path);
+    assert!(server.deliver("", &[&back], bounce).await.starts_with("250"));
+    settled(&server).await;
+    assert_eq!((relay.deliveries(), &list(&server)["members"][0]["bounces"]), (2, &json!(0)));
+    server.check();
+}
+
+#[tokio::test]
 async fn what_was_taken_in_goes_to_each_member_once_though_the_server_is_killed_and_the_relay_was_down() {
     let relay = Relay::start_with(Script { mail: Some("451 4.3.0 later".into()), ..Script::default() }).await;
     let members: Vec<String> = (0..20).map(|n| format!("m{n:02}@partner.example")).collect();
