@@ -15,7 +15,8 @@ use crate::mail::envelope::{Envelope, NotTaken};
 use crate::mail::ingest::{self, Prepared};
 use crate::mail::message::Added;
 use crate::mail::quota::{self, Room};
-use crate::mail::{reports, vacation, words};
+use crate::mail::vacation::{self, Path};
+use crate::mail::{reports, words};
 use crate::store::rows::directory::{AccountKind, Posting};
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
@@ -282,6 +283,7 @@ async fn deliver_to(
             prefix.extend(trace(server, &envelope, &recipient, now));
             let mail_from = envelope.mail_from.as_ref();
             let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned, tag: tag.as_deref() };
+            let path = Path { from: mail_from, to: std::slice::from_ref(&recipient) };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
                 return Ok((Some(email), server.store.ticket_of(account)));
             }
@@ -294,13 +296,13 @@ async fn deliver_to(
                 let staff = server::staff(&view, account);
                 let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
                 let added = intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(store_error)?;
-                acknowledge(&mut desk, &prepared, &arrival, &added, &server.settings.hostname)?;
+                acknowledge(&mut desk, &prepared, &arrival, path, &added, &server.settings.hostname)?;
                 added
             } else {
                 let added = intake::deliver_personal(&mut txn, account, &prepared, &arrival)?;
                 let hostname = &server.settings.hostname;
                 if !prepared.trust.spam {
-                    vacation::answer(&mut txn, account, &prepared, arrival.mail_from, &added, hostname)?;
+                    vacation::answer(&mut txn, account, &prepared, path, &added, hostname)?;
                 }
                 added
             };
@@ -322,6 +324,7 @@ fn acknowledge(
     desk: &mut Desk<'_, '_>,
     prepared: &Prepared,
     arrival: &Arrival<'_>,
+    path: Path<'_>,
     added: &Added,
     hostname: &str,
 ) -> StoreResult<()> {
@@ -336,7 +339,7 @@ fn acknowledge(
     }
     let account = desk.account;
     let about = (text.as_str(), id);
-    let sent = vacation::acknowledge(desk.txn, account, prepared, arrival.mail_from, added, hostname, about)?;
+    let sent = vacation::acknowledge(desk.txn, account, prepared, path, added, hostname, about)?;
     if let Some(submission) = sent {
         let before = ActivityValue::Submission(submission).into();
         desk.record(Some(id), &Entry::new(ActivityKind::AutomaticSent, before, Value::NONE))?;
