@@ -20,7 +20,7 @@ use crate::mail::{reports, words};
 use crate::store::rows::directory::{AccountKind, Posting};
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
-use crate::store::{Read, StoreError, StoreResult, Ticket};
+use crate::store::{Read, StoreError, StoreResult, Ticket, Txn};
 use crate::types::{AccountId, Address, EmailId, Millis, SubmissionId, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,9 +79,9 @@ pub fn recipient(server: &Server, address: &Address) -> Known {
 /// one Email, however many of its addresses were named.
 pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>) -> Vec<Delivery> {
     let view = server.directory.current();
-    let accounts = accounts(&view, &envelope);
+    let destinations = destinations(&view, &envelope);
     let (null_path, from_gateway) = (envelope.mail_from.is_none(), envelope.from_gateway);
-    let is_listed = accounts.iter().any(|(_, target)| view.list(target.account).is_some());
+    let is_listed = destinations.iter().any(|to| view.list(to.account).is_some());
     let prepared = server.blocking(move |server| {
         let trust = &server.settings.trust;
         let content = trust.strip(content, from_gateway);
@@ -99,15 +99,15 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
         Ok((prepared, content)) => {
             let (prepared, content) = (Arc::new(prepared), Arc::new(content));
             let mut last = Ticket::default();
-            for (address, target) in accounts {
-                let account = target.account;
-                if let Some(why) = refusal(&view, &target, &address, &prepared, null_path) {
+            for to in destinations {
+                let account = to.account;
+                if let Some(why) = refusal(&view, &to, &prepared, null_path) {
                     refused.insert(account, why);
                     continue;
                 }
                 let done = match view.list(account) {
-                    Some(_) => pass_on(server, target, &address, &prepared, &content, &envelope).await,
-                    None => deliver_to(server, target, &address, &prepared, &envelope).await,
+                    Some(_) => pass_on(server, to, &prepared, &content, &envelope).await,
+                    None => deliver_to(server, to, &prepared, &envelope).await,
                 };
                 outcome.insert(
                     account,
@@ -190,20 +190,14 @@ pub(super) fn circling() -> Delivery {
 }
 
 /// Why an account doesn't take a message, found out before anything is written.
-fn refusal(
-    view: &View,
-    target: &Target,
-    address: &Address,
-    prepared: &Prepared,
-    null_path: bool,
-) -> Option<Delivery> {
-    if runs_in_circles(prepared, address) {
+fn refusal(view: &View, to: &Destination, prepared: &Prepared, null_path: bool) -> Option<Delivery> {
+    if runs_in_circles(prepared, &to.recipient) {
         return Some(circling());
     }
-    let terms = view.list(target.account)?;
-    match target.returned {
+    let terms = view.list(to.account)?;
+    match to.returned {
         Some(_) => lists::refusal_of_returned(terms, prepared),
-        None => lists::refusal(view, view.account(target.account)?, terms, prepared, null_path),
+        None => lists::refusal(view, view.account(to.account)?, terms, prepared, null_path),
     }
 }
 
@@ -219,18 +213,41 @@ fn runs_in_circles(prepared: &Prepared, address: &Address) -> bool {
     named.count() >= limits::DELIVERED_TO_MAX
 }
 
-/// The accounts that a message is for, each once with the address by which it was named. That it
-/// came back to a return path says more than that it was sent to the account's address as well.
-fn accounts(view: &View, envelope: &Envelope) -> Vec<(Address, Target)> {
-    let mut accounts: BTreeMap<AccountId, (Address, Target)> = BTreeMap::new();
-    for recipient in &envelope.recipients {
-        let Some(target) = addressing::resolve(view, recipient) else { continue };
-        let known = accounts.get(&target.account);
-        if known.is_none_or(|(_, known)| known.returned.is_none() && target.returned.is_some()) {
-            accounts.insert(target.account, (recipient.clone(), target));
+/// An account that a message is for, with all by which the envelope names it.
+#[derive(Clone, Debug)]
+struct Destination {
+    account: AccountId,
+    /// It came back to the return path of this submission.
+    returned: Option<SubmissionId>,
+    /// What the trace header fields name.
+    recipient: Address,
+    /// All of the envelope's recipients that lead here.
+    recipients: Vec<Address>,
+    /// What stands behind the `+` of any of them, each once.
+    tags: Vec<String>,
+}
+
+/// The accounts that a message is for, each once, named as it was first. That it came back to a return path
+/// says more than that it was sent to the account's address as well.
+fn destinations(view: &View, envelope: &Envelope) -> Vec<Destination> {
+    let mut all: BTreeMap<AccountId, Destination> = BTreeMap::new();
+    for address in &envelope.recipients {
+        let Some(Target { account, returned, tag }) = addressing::resolve(view, address) else { continue };
+        let known = all.entry(account).or_insert_with(|| Destination {
+            account,
+            returned,
+            recipient: address.clone(),
+            recipients: Vec::new(),
+            tags: Vec::new(),
+        });
+        if known.returned.is_none() && returned.is_some() {
+            (known.returned, known.recipient) = (returned, address.clone());
         }
+        known.recipients.push(address.clone());
+        let tag = tag.filter(|tag| !known.tags.contains(tag));
+        known.tags.extend(tag);
     }
-    accounts.into_values().collect()
+    all.into_values().collect()
 }
 
 fn answers(
@@ -265,15 +282,14 @@ fn is_inbox(view: &View, account: AccountId) -> bool {
 /// for the ticket.
 async fn deliver_to(
     server: &Arc<Server>,
-    target: Target,
-    recipient: &Address,
+    to: Destination,
     prepared: &Arc<Prepared>,
     envelope: &Arc<Envelope>,
 ) -> StoreResult<(Option<EmailId>, Ticket)> {
     server.store.check_space()?;
-    let Target { account, returned, tag } = target;
+    let Destination { account, returned, recipient, recipients, tags } = to;
     let locked = server.store.lock(&[account]).await;
-    let (prepared, envelope, recipient) = (Arc::clone(prepared), Arc::clone(envelope), recipient.clone());
+    let (prepared, envelope) = (Arc::clone(prepared), Arc::clone(envelope));
     server
         .blocking(move |server| {
             let mut txn = server.store.begin(&locked);
@@ -282,10 +298,10 @@ async fn deliver_to(
             let mut prefix = format!("Return-Path: <{sender}>\r\n").into_bytes();
             prefix.extend(trace(server, &envelope, &recipient, now));
             let mail_from = envelope.mail_from.as_ref();
-            let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned, tag: tag.as_deref() };
-            let path = Path { from: mail_from, to: std::slice::from_ref(&recipient) };
+            let arrival = Arrival { mail_from, prefix: &prefix, at: now, returned, tags: &tags };
+            let path = Path { from: mail_from, to: &recipients };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
-                return Ok((Some(email), server.store.ticket_of(account)));
+                return Ok((Some(email), recognised(server, txn, account, email, &arrival)?));
             }
             let size = prefix.len() as u64 + u64::from(prepared.content.size);
             if quota::room(&txn, account, server.store.quotas(), size)? == Room::None {
@@ -316,6 +332,26 @@ async fn deliver_to(
             Ok((Some(added.email), txn.commit()?.ticket))
         })
         .await
+}
+
+/// A gateway may send a message apart to each address that leads here: what the addresses say is kept.
+fn recognised(
+    server: &Server,
+    mut txn: Txn<'_>,
+    account: AccountId,
+    email: EmailId,
+    arrival: &Arrival<'_>,
+) -> StoreResult<Ticket> {
+    let view = server.directory.current();
+    if arrival.returned.is_some() || arrival.tags.is_empty() || !is_inbox(&view, account) {
+        return Ok(server.store.ticket_of(account));
+    }
+    let staff = server::staff(&view, account);
+    let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
+    match intake::tag_again(&mut desk, email, arrival.tags).map_err(store_error)? {
+        true => Ok(txn.commit()?.ticket),
+        false => Ok(server.store.ticket_of(account)),
+    }
 }
 
 /// Answers a person who began a conversation, where the inbox has a text for that. It is on record, and moves
@@ -351,17 +387,16 @@ fn acknowledge(
 /// them. It isn't durable yet: wait for the ticket.
 async fn pass_on(
     server: &Arc<Server>,
-    target: Target,
-    recipient: &Address,
+    to: Destination,
     prepared: &Arc<Prepared>,
     content: &Arc<Vec<u8>>,
     envelope: &Arc<Envelope>,
 ) -> StoreResult<(Option<EmailId>, Ticket)> {
     server.store.check_space()?;
-    let Target { account, returned, .. } = target;
+    let Destination { account, returned, recipient, .. } = to;
     let now = server.store.clock.now();
     let (known, content) = (Arc::clone(prepared), Arc::clone(content));
-    let (of, recipient) = (Arc::clone(envelope), recipient.clone());
+    let of = Arc::clone(envelope);
     let copy = server.blocking(move |server| {
         let view = server.directory.current();
         let trace = trace(server, &of, &recipient, now);
@@ -378,7 +413,7 @@ async fn pass_on(
         .blocking(move |server| {
             let mut txn = server.store.begin(&locked);
             let mail_from = envelope.mail_from.as_ref();
-            let arrival = Arrival { mail_from, prefix: &[], at: now, returned, tag: None };
+            let arrival = Arrival { mail_from, prefix: &[], at: now, returned, tags: &[] };
             if let Some(email) = intake::seen(&txn as &dyn Read, account, &prepared, &arrival)? {
                 return Ok((Some(email), server.store.ticket_of(account)));
             }

@@ -133,7 +133,7 @@ impl World {
             prefix: b"",
             at: self.store.clock.now(),
             returned: None,
-            tag: None,
+            tags: &[],
         };
         intake::deliver_inbox(&mut desk, &prepared, &arrival).unwrap();
         txn.commit().unwrap();
