@@ -562,6 +562,7 @@ impl Session {
             Err(DataFault::TooLarge) => too_large(),
             Err(DataFault::NoRoom) => no_space(),
         };
+        tracing::info!(code = refusal.code, status = refusal.enhanced, "a message was refused");
         let replies = if self.dialect == Dialect::Lmtp { envelope.recipients.len() } else { 1 };
         self.pending.extend((0..replies).map(|_| Action::Reply(refusal.clone())));
     }

@@ -15,6 +15,7 @@ use super::client_roots::ClientRoots;
 use super::smtp_limits::{
     BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, TooMany, Turns,
 };
+use super::smtp_log;
 use crate::mail::envelope::Envelope;
 use crate::smtp::proxy::{self, ProxyHeader};
 use crate::smtp::session::{
@@ -40,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tracing::Instrument;
 
 /// How the listeners behave.
 #[derive(Clone)]
@@ -304,7 +306,8 @@ fn admit(
         Peer::Unix(stream) => (Box::new(stream), false),
     };
     let newcomer = Newcomer { stream, address, implicit_tls, dialect };
-    tasks.spawn(converse(newcomer, Arc::clone(server), shutdown.clone(), guard));
+    let session = converse(newcomer, Arc::clone(server), shutdown.clone(), guard);
+    tasks.spawn(session.instrument(smtp_log::session(address)));
 }
 
 /// A connection before its first octet.
@@ -350,6 +353,7 @@ async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection
     if address.is_some_and(|peer| server.config.peers.is_proxy(peer)) {
         let header = proxy_header(&mut stream);
         let told = timeout(server.config.reply_wait, header).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        told.iter().copied().for_each(smtp_log::speaks_for);
         address = told.or(address);
     }
     let mut vouched = false;
@@ -451,7 +455,7 @@ impl Connection {
                     self.session.recipient_answer(answer);
                 }
                 Action::Deliver { envelope, content } => {
-                    let begun = Instant::now();
+                    let (begun, size) = (Instant::now(), content.len());
                     let answers = match self.server.turns.take().await {
                         Some(_turn) => (self.server.hooks.deliver)(envelope, content).await,
                         None => {
@@ -459,7 +463,7 @@ impl Connection {
                             vec![busy; envelope.recipients.len()]
                         }
                     };
-                    self.count(&answers, begun);
+                    smtp_log::message(&self.server.metrics, size, &answers, begun);
                     self.session.delivery_answer(&answers);
                     self.message_ends = None;
                     // The share is given back by weigh_message, now that the content is gone.
@@ -489,21 +493,6 @@ impl Connection {
         }
         self.flush().await?;
         Ok(true)
-    }
-
-    fn count(&self, answers: &[DeliveryAnswer], begun: Instant) {
-        let metrics = &self.server.metrics;
-        metrics.smtp_delivery_seconds.observe(begun.elapsed().as_secs_f64());
-        for answer in answers {
-            let result = match answer {
-                DeliveryAnswer::Accepted { .. } => "accepted",
-                DeliveryAnswer::Refused(_) | DeliveryAnswer::Told(_) => "refused",
-                DeliveryAnswer::OverQuota => "over quota",
-                DeliveryAnswer::NoSpace => "no space",
-                DeliveryAnswer::TryLater(_) => "try later",
-            };
-            count(&metrics.smtp_deliveries, "result", result);
-        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
