@@ -21,6 +21,7 @@ use crate::store::rows::directory::{AccountKind, Posting};
 use crate::store::rows::mail::EmailRow;
 use crate::store::rows::team::{ActivityKind, ActivityValue, Cause};
 use crate::store::{Read, StoreError, StoreResult, Ticket, Txn};
+use crate::types::metrics::count;
 use crate::types::{AccountId, Address, EmailId, Millis, SubmissionId, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let mut are_told = false;
     match prepared {
         Ok((prepared, content)) => {
+            note_unparsed(server, &prepared);
             let (prepared, content) = (Arc::new(prepared), Arc::new(content));
             let mut last = Ticket::default();
             for to in destinations {
@@ -141,6 +143,14 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
         answer => answer,
     };
     answers.map(told).collect()
+}
+
+/// What can't be parsed is taken and shown raw: whoever runs the server hears of it.
+fn note_unparsed(server: &Server, prepared: &Prepared) {
+    if let Some(why) = prepared.message.unparsed {
+        count(&server.store.metrics.unparsed, "why", why.name());
+        tracing::warn!(why = why.name(), blob = ?prepared.content.hash, "a message is kept without its structure");
+    }
 }
 
 /// Where SMTP's one reply takes the message for some and others are refused for good, the reply is "yes", or
