@@ -295,6 +295,9 @@ fn smtp_config(
     if let Some(max) = config.smtp_connections_per_address_max {
         smtp.limits.connections_per_address_max = max;
     }
+    if let Some(max) = config.smtp_messages_per_minute {
+        smtp.limits.messages_per_minute = Some(max).filter(|max| *max > 0);
+    }
     if let Some(gateways) = &config.gateways {
         smtp.limits.gateways.clone_from(gateways);
     }

@@ -75,6 +75,9 @@ impl SessionSettings {
 pub enum Action {
     /// Send this.
     Reply(Reply),
+    /// Find out whether whoever is at this address sends no faster than they may, then call
+    /// [`Session::pace_answer`].
+    CheckPace(Option<IpAddr>),
     /// Find out whether we take mail for it, then call [`Session::recipient_answer`].
     CheckRecipient(Address),
     /// Keep the message durably, then call [`Session::delivery_answer`].
@@ -152,6 +155,8 @@ enum State {
     Idle,
     /// After MAIL; the flag tells that some RCPT was refused.
     Open(Envelope, bool),
+    /// [`Action::CheckPace`] waits for its answer.
+    Pacing(Envelope),
     /// [`Action::CheckRecipient`] waits for its answer.
     Checking(Envelope, bool, Address, ReportWish),
     /// After DATA.
@@ -245,7 +250,8 @@ impl Session {
                         return None;
                     }
                 }
-                State::Checking(..)
+                State::Pacing(_)
+                | State::Checking(..)
                 | State::Delivering(_)
                 | State::Encrypting
                 | State::Verifying(_)
@@ -483,8 +489,12 @@ impl Session {
             ..Envelope::new(told.helo.unwrap_or_else(|| hello.name.clone()), protocol, from)
         };
         self.transactions += 1;
-        self.state = State::Open(envelope, false);
-        self.reply(Reply::new(250, "2.1.0", "Sender ok"));
+        if self.rights.paced {
+            self.pending.push_back(Action::CheckPace(envelope.peer));
+            self.state = State::Pacing(envelope);
+            return;
+        }
+        self.opened(envelope);
     }
 
     fn rcpt(&mut self, to: Option<Address>, parameters: RcptParameters) {
@@ -592,12 +602,15 @@ mod tests {
     pub(super) struct Server {
         pub(super) session: Session,
         pub(super) delivered: Vec<(Envelope, Vec<u8>)>,
+        /// Whose pace was asked for; the third time is once too often.
+        pub(super) paced: Vec<Option<IpAddr>>,
         pub(super) closed: bool,
     }
 
     impl Server {
         pub(super) fn new(dialect: Dialect) -> Self {
-            Self { session: Session::new(settings(), dialect, None), delivered: Vec::new(), closed: false }
+            let session = Session::new(settings(), dialect, None);
+            Self { session, delivered: Vec::new(), paced: Vec::new(), closed: false }
         }
 
         pub(super) fn run(&mut self) -> String {
@@ -617,6 +630,10 @@ mod tests {
                         let answers: Vec<_> = envelope.recipients.iter().map(Self::answer).collect();
                         self.delivered.push((envelope, content));
                         self.session.delivery_answer(&answers);
+                    }
+                    Action::CheckPace(peer) => {
+                        self.paced.push(peer);
+                        self.session.pace_answer(self.paced.len() <= 2);
                     }
                     Action::StartTls => self.session.tls_ready(),
                     Action::Login { name, password } => {

@@ -13,7 +13,8 @@
 
 use super::client_roots::ClientRoots;
 use super::smtp_limits::{
-    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, TooMany, Turns,
+    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, Pace, TooMany,
+    Turns,
 };
 use super::smtp_log;
 use crate::mail::envelope::Envelope;
@@ -110,6 +111,7 @@ impl PeerRules {
             xclient: within(&self.xclient),
             // A unix socket is the gateway's.
             gateway: peer.is_none() || within(gateways),
+            paced: true,
         }
     }
 
@@ -194,6 +196,7 @@ struct Server {
     settings: Arc<SessionSettings>,
     hooks: SmtpHooks,
     connections: Arc<ConnectionCount>,
+    pace: Pace,
     budget: MessageBudget,
     turns: Turns,
     metrics: Arc<Metrics>,
@@ -219,6 +222,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         settings: Arc::new(config.session.clone()),
         connections: ConnectionCount::new(config.limits.clone()),
+        pace: Pace::new(&config.limits),
         budget: MessageBudget::new(&config.limits),
         turns: Turns::new(&config.limits),
         config,
@@ -289,7 +293,9 @@ fn admit(
         Peer::Tcp(_, address, _) => Some(*address),
         Peer::Unix(_) => None,
     };
-    let guard = match server.connections.enter(address) {
+    // A proxy's connection counts for whom it speaks, which it says first.
+    let counted = address.filter(|peer| !server.config.peers.is_proxy(*peer));
+    let guard = match server.connections.enter(counted) {
         Ok(guard) => guard,
         Err(why) => {
             count(&server.metrics.smtp_connections, "result", "turned away");
@@ -318,13 +324,18 @@ struct Newcomer {
     dialect: Dialect,
 }
 
-/// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting. A fresh socket has room for a line.
-fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
+/// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting.
+fn too_many(why: TooMany, hostname: &str) -> String {
     let why = match why {
         TooMany::InAll => "4.3.2 Too many connections",
         TooMany::FromAddress => "4.7.0 Too many connections from your address",
     };
-    let line = format!("421 {why} at {hostname}, try again later\r\n");
+    format!("421 {why} at {hostname}, try again later\r\n")
+}
+
+/// A fresh socket has room for a line.
+fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
+    let line = too_many(why, hostname);
     let _ = match peer {
         Peer::Tcp(stream, ..) => stream.try_write(line.as_bytes()),
         Peer::Unix(stream) => stream.try_write(line.as_bytes()),
@@ -335,11 +346,11 @@ async fn converse(
     newcomer: Newcomer,
     server: Arc<Server>,
     shutdown: watch::Receiver<bool>,
-    _guard: ConnectionGuard,
+    guard: ConnectionGuard,
 ) {
     let _open = Raised::new(&server.metrics.smtp_open);
     let ended = async {
-        let mut connection = begin(newcomer, server).await?;
+        let mut connection = begin(newcomer, server, guard).await?;
         connection.run(shutdown).await
     };
     if let Err(error) = ended.await {
@@ -348,12 +359,24 @@ async fn converse(
 }
 
 /// Everything before the greeting: the proxy's header, then TLS where it begins at once.
-async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection> {
+async fn begin(
+    newcomer: Newcomer,
+    server: Arc<Server>,
+    mut guard: ConnectionGuard,
+) -> io::Result<Connection> {
     let Newcomer { mut stream, mut address, implicit_tls, dialect } = newcomer;
     if address.is_some_and(|peer| server.config.peers.is_proxy(peer)) {
         let header = proxy_header(&mut stream);
         let told = timeout(server.config.reply_wait, header).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        told.iter().copied().for_each(smtp_log::speaks_for);
+        if let Some(told) = told {
+            smtp_log::speaks_for(told);
+            if let Err(why) = guard.speaks_for(told) {
+                count(&server.metrics.smtp_connections, "result", "turned away");
+                let line = too_many(why, &server.settings.hostname);
+                let _ = timeout(server.config.reply_wait, stream.write_all(line.as_bytes())).await;
+                return Err(io::Error::other("too many connections from one address behind a proxy"));
+            }
+        }
         address = told.or(address);
     }
     let mut vouched = false;
@@ -367,7 +390,8 @@ async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection
         session.vouched();
     }
     let share = server.budget.share();
-    Ok(Connection { stream, address, session, server, share, out: Vec::new(), message_ends: None })
+    let (out, message_ends) = (Vec::new(), None);
+    Ok(Connection { stream, address, told: None, guard, session, server, share, out, message_ends })
 }
 
 /// Reads the header octet by octet, so that nothing behind it is taken: it is short, and a TLS
@@ -402,6 +426,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 struct Connection {
     stream: Box<dyn Stream>,
     address: Option<IpAddr>,
+    /// For whom the client speaks by XCLIENT.
+    told: Option<IpAddr>,
+    guard: ConnectionGuard,
     session: Session,
     server: Arc<Server>,
     share: BudgetShare,
@@ -426,6 +453,10 @@ impl Connection {
             if !self.act().await? {
                 return self.linger(&mut buffer).await;
             }
+            if self.is_one_too_many() {
+                self.session.close("4.7.0", "Too many connections from your address");
+                continue;
+            }
             self.weigh_message().await;
             match self.hear(&mut buffer, &mut shutdown).await? {
                 Heard::Octets(count) => self.session.receive(buffer.get(..count).unwrap_or_default()),
@@ -434,6 +465,15 @@ impl Connection {
                 Heard::Shutdown => self.session.close("4.3.2", "The server stops"),
             }
         }
+    }
+
+    /// Whether the connection is one too many of the address that the client speaks for since a moment ago.
+    fn is_one_too_many(&mut self) -> bool {
+        let told = self.session.speaks_for();
+        let Some(address) = told.filter(|_| told != self.told) else { return false };
+        self.told = told;
+        smtp_log::speaks_for(address);
+        self.guard.speaks_for(address).is_err()
     }
 
     /// Carries out all actions that there are; false once the connection is to be closed.
@@ -446,6 +486,9 @@ impl Connection {
                     if self.out.len() >= REPLIES_BYTES {
                         self.flush().await?;
                     }
+                }
+                Action::CheckPace(peer) => {
+                    self.session.pace_answer(self.server.pace.allows(peer, Instant::now()));
                 }
                 Action::CheckRecipient(address) => {
                     let answer = match self.server.turns.are_many_waiting() {
