@@ -13,6 +13,7 @@ use crate::auth::View;
 use crate::mail::date::MailDate;
 use crate::mail::envelope::{Envelope, NotTaken};
 use crate::mail::ingest::{self, Prepared};
+use crate::mail::list;
 use crate::mail::message::Added;
 use crate::mail::quota::{self, Room};
 use crate::mail::vacation::{self, Path};
@@ -82,14 +83,16 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let view = server.directory.current();
     let destinations = destinations(&view, &envelope);
     let (null_path, from_gateway) = (envelope.mail_from.is_none(), envelope.from_gateway);
+    let binary = envelope.binary;
     let is_listed = destinations.iter().any(|to| view.list(to.account).is_some());
     let prepared = server.blocking(move |server| {
         let trust = &server.settings.trust;
         let content = trust.strip(content, from_gateway);
         let mut prepared = ingest::prepare(&content, null_path)?;
         prepared.trust = trust.read(&prepared.message, from_gateway);
+        let binary = binary && is_listed && !list::goes_by_data(&content);
         // A list passes the octets on; nobody else needs them any more.
-        Ok::<_, StoreError>((prepared, if is_listed { content } else { Vec::new() }))
+        Ok::<_, StoreError>((prepared, if is_listed { content } else { Vec::new() }, binary))
     });
     let prepared = prepared.await;
     let envelope = Arc::new(envelope);
@@ -97,13 +100,13 @@ pub async fn deliver(server: &Arc<Server>, envelope: Envelope, content: Vec<u8>)
     let mut refused = BTreeMap::new();
     let mut are_told = false;
     match prepared {
-        Ok((prepared, content)) => {
+        Ok((prepared, content, binary)) => {
             note_unparsed(server, &prepared);
             let (prepared, content) = (Arc::new(prepared), Arc::new(content));
             let mut last = Ticket::default();
             for to in destinations {
                 let account = to.account;
-                if let Some(why) = refusal(&view, &to, &prepared, null_path) {
+                if let Some(why) = refusal(&view, &to, &prepared, null_path, binary) {
                     refused.insert(account, why);
                     continue;
                 }
@@ -200,15 +203,22 @@ pub(super) fn circling() -> Delivery {
 }
 
 /// Why an account doesn't take a message, found out before anything is written.
-fn refusal(view: &View, to: &Destination, prepared: &Prepared, null_path: bool) -> Option<Delivery> {
+fn refusal(
+    view: &View,
+    to: &Destination,
+    prepared: &Prepared,
+    null_path: bool,
+    binary: bool,
+) -> Option<Delivery> {
     if runs_in_circles(prepared, &to.recipient) {
         return Some(circling());
     }
     let terms = view.list(to.account)?;
-    match to.returned {
+    let refused = match to.returned {
         Some(_) => lists::refusal_of_returned(terms, prepared),
         None => lists::refusal(view, view.account(to.account)?, terms, prepared, null_path),
-    }
+    };
+    refused.or_else(|| binary.then(lists::no_binary))
 }
 
 /// Whether a message was delivered to this address several times already: whoever passes it on says

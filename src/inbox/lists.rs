@@ -53,6 +53,12 @@ pub fn refusal(
     Some(Delivery::Refused(why.into()))
 }
 
+/// RFC 3030 §3: the copies go by DATA, which would change such a message. Its author's client can encode it.
+pub fn no_binary() -> Delivery {
+    let why = "a list passes on no binary message: it has octets that DATA can't carry".to_owned();
+    Delivery::Refused(NotTaken { code: 554, enhanced: "5.6.1", why })
+}
+
 /// Whether all of the message's own header was read: what stands beyond the limits may be what a list looks
 /// for.
 fn has_whole_header(prepared: &Prepared) -> bool {

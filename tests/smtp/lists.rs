@@ -199,6 +199,33 @@ async fn a_letter_to_the_return_path_of_a_copy_goes_to_the_owner_and_is_refused_
 }
 
 #[tokio::test]
+async fn a_list_takes_no_binary_message_and_an_inbox_beside_it_does() {
+    let relay = Relay::start().await;
+    let server = office(&relay, "anyone", &["guest@partner.example"]).await;
+    let send = async |to: &[&str], content: String| {
+        let mut gateway = server.gateway().await;
+        let mut lines = vec![format!("MAIL FROM:<{MARTA}> BODY=BINARYMIME")];
+        lines.extend(to.iter().map(|to| format!("RCPT TO:<{to}>")));
+        for line in lines {
+            assert!(gateway.say(&line).await.starts_with("250"), "{line}");
+        }
+        gateway.send(format!("BDAT {} LAST\r\n{content}", content.len()).as_bytes()).await.unwrap();
+        gateway.reply().await
+    };
+    let binary = |id: &str| letter(id, MARTA, "Content-Transfer-Encoding: binary\r\n") + "a\nb\rc\0d";
+    let refused = "554 5.6.1 a list passes on no binary message: it has octets that DATA can't carry";
+    assert_eq!(send(&[ALL], binary("one")).await, refused);
+    let both = send(&[ALL, "support@x.example"], binary("two")).await;
+    assert!(both.starts_with("250 2.0.0 Kept as "), "{both}");
+    let told = relay.wait_for(1).await[0].clone();
+    assert!(told.text().contains(&format!("Diagnostic-Code: smtp; {refused}\r\n")), "{}", told.text());
+    // What only says so goes on.
+    assert!(send(&[ALL], letter("three", MARTA, "")).await.starts_with("250"));
+    assert_eq!(relay.wait_for(2).await[1].rcpts, ["<guest@partner.example>"]);
+    server.check();
+}
+
+#[tokio::test]
 async fn what_was_taken_in_goes_to_each_member_once_though_the_server_is_killed_and_the_relay_was_down() {
     let relay = Relay::start_with(Script { mail: Some("451 4.3.0 later".into()), ..Script::default() }).await;
     let members: Vec<String> = (0..20).map(|n| format!("m{n:02}@partner.example")).collect();
