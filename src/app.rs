@@ -295,6 +295,9 @@ fn smtp_config(
     if let Some(max) = config.smtp_connections_per_address_max {
         smtp.limits.connections_per_address_max = max;
     }
+    if let Some(max) = config.smtp_messages_per_minute {
+        smtp.limits.messages_per_minute = Some(max).filter(|max| *max > 0);
+    }
     if let Some(gateways) = &config.gateways {
         smtp.limits.gateways.clone_from(gateways);
     }
@@ -340,11 +343,8 @@ fn hooks(server: &Arc<Server>) -> SmtpHooks {
 fn answer(delivery: Delivery) -> DeliveryAnswer {
     match delivery {
         Delivery::Accepted(id) => DeliveryAnswer::Accepted { id },
-        Delivery::Unknown => DeliveryAnswer::Refused("there is no such recipient any more".to_owned()),
-        Delivery::Circling => {
-            DeliveryAnswer::Refused("the message runs in circles: it was delivered here before".to_owned())
-        }
         Delivery::Refused(why) => DeliveryAnswer::Refused(why),
+        Delivery::Told(why) => DeliveryAnswer::Told(why),
         Delivery::OverQuota => DeliveryAnswer::OverQuota,
         Delivery::NoSpace => DeliveryAnswer::NoSpace,
         Delivery::TryLater => DeliveryAnswer::TryLater("the message could not be stored".to_owned()),

@@ -85,7 +85,8 @@ pub struct RawConfig {
     pub push_roots: Option<PathBuf>,
     /// How push services reach whoever runs this server: a `mailto:` or `https:` URL.
     pub push_contact: Option<String>,
-    /// Networks of gateways, which the limit of connections per address doesn't count. Default: loopback.
+    /// Networks of gateways, which the limits of connections and of messages per address don't count. Default:
+    /// loopback.
     pub gateways: Option<Vec<String>>,
     /// Networks that may deliver without a login. Default: everybody who connects.
     pub deliver_from: Option<Vec<String>>,
@@ -111,6 +112,9 @@ pub struct RawConfig {
     pub smtp_connections_max: Option<usize>,
     /// Those of one address that is no gateway's. Default 20.
     pub smtp_connections_per_address_max: Option<usize>,
+    /// How many messages one address that is no gateway's may send in a minute by SMTP and LMTP, in bursts of that
+    /// size; beyond it MAIL is answered 450. 0: as many as it likes. Default 600.
+    pub smtp_messages_per_minute: Option<u32>,
     /// Memory for writes that aren't in files yet, in octets. Default 33554432.
     pub write_buffer_bytes: Option<usize>,
     /// Memory for blocks read from files, in octets. Default 33554432.
@@ -205,6 +209,7 @@ pub struct Config {
     pub trust: TrustRules,
     pub smtp_connections_max: Option<usize>,
     pub smtp_connections_per_address_max: Option<usize>,
+    pub smtp_messages_per_minute: Option<u32>,
     pub write_buffer_bytes: Option<usize>,
     pub block_cache_bytes: Option<usize>,
     pub disk_free_bytes_min: Option<u64>,
@@ -321,6 +326,7 @@ impl RawConfig {
             },
             smtp_connections_max: self.smtp_connections_max,
             smtp_connections_per_address_max: self.smtp_connections_per_address_max,
+            smtp_messages_per_minute: self.smtp_messages_per_minute,
             write_buffer_bytes: self.write_buffer_bytes,
             block_cache_bytes: self.block_cache_bytes,
             disk_free_bytes_min: self.disk_free_bytes_min,

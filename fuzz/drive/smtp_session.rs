@@ -15,7 +15,7 @@ pub fn drive(octets: &[u8]) {
 
 fn actions(dialect: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<String> {
     let settings = Arc::new(SessionSettings::new("mx.harbour.example"));
-    let rights = Rights { encrypted: true, login: true, xclient: true, ..Rights::default() };
+    let rights = Rights { encrypted: true, login: true, xclient: true, paced: true, ..Rights::default() };
     let mut session = Session::new(settings, dialect, None).with_rights(rights);
     let mut seen = Vec::new();
     loop {
@@ -28,6 +28,7 @@ fn actions(dialect: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<Str
                     let accepted = DeliveryAnswer::Accepted { id: "m1".into() };
                     session.delivery_answer(&vec![accepted; envelope.recipients.len()]);
                 }
+                Action::CheckPace(_) => session.pace_answer(true),
                 Action::StartTls => session.tls_ready(),
                 Action::Login { .. } => session.login_answer(true),
                 Action::Close => return seen,

@@ -93,8 +93,8 @@ pub fn print(lists: &[ListLine]) {
             match (&member.last_bounce_at, &member.last_reply) {
                 (Some(at), Some(reply)) => {
                     println!(
-                        "\tmember\t{}\tcame back {} times, last {at}: {reply}",
-                        member.email, member.bounces
+                        "\tmember\t{}\tcame back {} times, perhaps not delivered {} times, last {at}: {reply}",
+                        member.email, member.bounces, member.unsure
                     );
                 }
                 _ => println!("\tmember\t{}", member.email),

@@ -41,7 +41,9 @@ pub struct SubscriberLine {
     pub email: String,
     /// How often their mail came back, or was refused.
     pub bounces: u32,
-    /// When it last did (RFC 3339).
+    /// How often nobody knows whether the relay took it: perhaps it wasn't delivered.
+    pub unsure: u32,
+    /// When either was so last (RFC 3339).
     pub last_bounce_at: Option<String>,
     pub last_reply: Option<String>,
 }
@@ -119,6 +121,7 @@ fn line(
         members.push(SubscriberLine {
             email: one.address.to_string(),
             bounces: bounces.as_ref().map_or(0, |row| row.count),
+            unsure: bounces.as_ref().map_or(0, |row| row.unsure),
             last_bounce_at: bounces.as_ref().map(|row| row.last_at.date().to_string()),
             last_reply: bounces.map(|row| row.last_reply),
         });

@@ -36,8 +36,8 @@ pub struct Arrival<'a> {
     pub at: Millis,
     /// It came back to the keyed return path of this submission.
     pub returned: Option<SubmissionId>,
-    /// What stands behind the `+` of the address that it was sent to.
-    pub tag: Option<&'a str>,
+    /// What stands behind the `+` of the addresses that it was sent to.
+    pub tags: &'a [String],
 }
 
 /// The Email that this delivery made before, if it did within [`limits::DEDUP_SECONDS`].
@@ -116,7 +116,7 @@ pub fn deliver_inbox(
         if spam && began {
             desk.apply(id, &Event::InboundGone(Gone::Spam), Vec::new())?;
         }
-        tag(desk, id, arrival.tag)?;
+        tag(desk, id, arrival.tags)?;
     }
     remember(desk.txn, account, prepared, arrival, added.email)?;
     Ok(added)
@@ -244,22 +244,31 @@ pub(super) fn join(
     Ok((id, true))
 }
 
-/// Keeps what stands behind the `+` of an address as a tag of the conversation. One that doesn't fit
-/// is left out: a tag is no reason to refuse mail.
-fn tag(desk: &mut Desk<'_, '_>, id: ConversationId, tag: Option<&str>) -> DeskResult<()> {
-    let (Some(tag), Some(row)) = (tag, desk.conversation(id)?) else { return Ok(()) };
-    if row.tags.iter().any(|known| known == tag) {
-        return Ok(());
-    }
-    let tags = row.tags.iter().cloned().chain([tag.to_owned()]).collect();
-    let change = Change { tags: Some(tags), ..Change::default() };
-    match desk.apply(id, &Event::Set { change, expect: Expect::default() }, Vec::new()) {
-        Err(DeskError::Refused(refusal)) => {
-            tracing::debug!(%refusal, "a tag by address doesn't fit");
-            Ok(())
+/// Keeps what stands behind the `+` of addresses as tags of the conversation. One that doesn't fit is left
+/// out: a tag is no reason to refuse mail.
+fn tag(desk: &mut Desk<'_, '_>, id: ConversationId, tags: &[String]) -> DeskResult<()> {
+    for tag in tags {
+        let Some(row) = desk.conversation(id)?.filter(|row| !row.tags.contains(tag)) else { continue };
+        let tags = row.tags.iter().cloned().chain([tag.clone()]).collect();
+        let change = Change { tags: Some(tags), ..Change::default() };
+        match desk.apply(id, &Event::Set { change, expect: Expect::default() }, Vec::new()) {
+            Err(DeskError::Refused(refusal)) => tracing::debug!(%refusal, "a tag by address doesn't fit"),
+            done => drop(done?),
         }
-        done => done.map(|_| ()),
     }
+    Ok(())
+}
+
+/// Keeps the tags of a delivery that was recognised, where the Email that it made is now; true where there are
+/// any that the conversation lacks.
+pub fn tag_again(desk: &mut Desk<'_, '_>, email: EmailId, tags: &[String]) -> DeskResult<bool> {
+    let row: Option<EmailRow> = desk.read().row(desk.account, email)?;
+    let found = follow(desk.read(), desk.account, row.and_then(|row| row.conversation))?;
+    let Some((id, _)) = found.filter(|(_, row)| tags.iter().any(|tag| !row.tags.contains(tag))) else {
+        return Ok(false);
+    };
+    tag(desk, id, tags)?;
+    Ok(true)
 }
 
 /// The conversation that a message belongs to: that of the newest message that it references, else
@@ -408,6 +417,32 @@ fn seen_key(account: AccountId, prepared: &Prepared, arrival: &Arrival<'_>) -> k
         hasher.update(&[0]).update(submission.to_string().as_bytes());
     }
     keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16])
+}
+
+/// Notes that the sender hears who doesn't get this delivery; false where they heard it before, since a
+/// gateway that lost our answer sends the same again.
+pub(super) fn tell_once(
+    txn: &mut Txn<'_>,
+    account: AccountId,
+    prepared: &Prepared,
+    mail_from: &Address,
+    about: impl Iterator<Item = String>,
+) -> StoreResult<bool> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&prepared.content.hash.0).update(mail_from.key().as_bytes());
+    for address in about {
+        hasher.update(&[0]).update(address.as_bytes());
+    }
+    let key = keys::named(account, keys::Kind::DeliverySeen, &hasher.finalize().as_bytes()[..16]);
+    let at = txn.store().clock.now();
+    if let Some(bytes) = txn.bytes(&key)? {
+        let row: SeenRow = crate::store::rows::decode(&bytes)?;
+        if at < row.at.after(Duration::from_secs(limits::DEDUP_SECONDS)) {
+            return Ok(false);
+        }
+    }
+    txn.put_at(key, &SeenRow { email: EmailId(0), at })?;
+    Ok(true)
 }
 
 /// A message that a client brings: imported, or made as a draft. It is never inbound.

@@ -4,11 +4,15 @@
 //! Each member has a message of their own, with a return path that names list and member: what can't be
 //! delivered comes back to the list, which notes it, and never to the author. A member here gets it through
 //! the relay like anybody else.
+//!
+//! What else comes to such a return path: a letter by a person goes on to the list's owner, and is refused
+//! where there is none; what a program answers, such as that somebody is away, is dropped on purpose.
 
-use super::delivery::Delivery;
+use super::delivery::{self, Delivery};
 use super::intake::{self, Arrival};
 use crate::auth::View;
 use crate::mail::automatic::{self, AutomaticReason};
+use crate::mail::envelope::NotTaken;
 use crate::mail::ingest::Prepared;
 use crate::mail::list::{self, ListFields};
 use crate::mail::params::Structured;
@@ -29,7 +33,7 @@ pub fn refusal(
     null_path: bool,
 ) -> Option<Delivery> {
     if row.addresses.iter().any(|own| list::came_through(&prepared.message, own)) {
-        return Some(Delivery::Circling);
+        return Some(delivery::circling());
     }
     let why = if !has_whole_header(prepared) {
         "a list takes no message with so long a header"
@@ -46,7 +50,13 @@ pub fn refusal(
     } else {
         return None;
     };
-    Some(Delivery::Refused(why.to_owned()))
+    Some(Delivery::Refused(why.into()))
+}
+
+/// RFC 3030 §3: the copies go by DATA, which would change such a message. Its author's client can encode it.
+pub fn no_binary() -> Delivery {
+    let why = "a list passes on no binary message: it has octets that DATA can't carry".to_owned();
+    Delivery::Refused(NotTaken { code: 554, enhanced: "5.6.1", why })
 }
 
 /// Whether all of the message's own header was read: what stands beyond the limits may be what a list looks
@@ -109,7 +119,15 @@ pub fn copy(
     )
 }
 
-/// Queues the copy for every member. What it gives names the delivery in logs.
+/// A letter that came to the return path of a copy, as it goes to the owner; `None` where it is none.
+pub fn letter(prepared: &Prepared, content: &[u8], trace: &[u8]) -> StoreResult<Option<PreparedBlob>> {
+    if Returned::of(prepared) != Returned::Letter {
+        return Ok(None);
+    }
+    PreparedBlob::of(&[trace, content].concat()).map(Some)
+}
+
+/// Queues the copy for every member, or the letter for the owner. What it gives names the delivery in logs.
 pub fn pass_on(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -121,11 +139,15 @@ pub fn pass_on(
 ) -> StoreResult<EmailId> {
     txn.put_blob(copy)?;
     let mut first = None;
-    for subscriber in &terms.subscribers {
+    let to: Vec<&Address> = match arrival.returned {
+        Some(_) => terms.owner.iter().collect(),
+        None => terms.subscribers.iter().map(|one| &one.address).collect(),
+    };
+    for address in to {
         let id = SubmissionId(txn.allot(account, |next| &mut next.submission)?);
         first = first.or(Some(EmailId(id.0)));
         blobs::refer(txn, account, &copy.hash, Referrer::Submission, id.0)?;
-        let mut submission = submission(row, subscriber.address.clone(), copy.hash, arrival.at);
+        let mut submission = submission(row, address.clone(), copy.hash, arrival.at);
         outbound::enqueue_detached(txn, account, id, &mut submission, arrival.at)?;
     }
     let first = first.unwrap_or(EmailId(0));
@@ -160,14 +182,49 @@ fn submission(row: &AccountRow, to: Address, blob: BlobHash, at: Millis) -> Subm
 }
 
 /// What the return path of a copy names in place of its submission, which is gone when a report comes: the
-/// member.
+/// member, or nobody's number where the recipient is none (any more). `None` where the account is no list.
 pub fn returns_to(view: &View, account: AccountId, recipient: &Address) -> Option<SubmissionId> {
-    let key = recipient.key();
-    let found = view.list(account)?.subscribers.iter().find(|one| one.address.key() == key)?;
-    Some(SubmissionId(found.number))
+    Some(SubmissionId(number_of(view.list(account)?, recipient).unwrap_or(NOBODY)))
 }
 
-/// Notes what came back to the return path of a member.
+/// Numbers of members begin with 1.
+const NOBODY: u32 = 0;
+
+fn number_of(terms: &ListTerms, address: &Address) -> Option<u32> {
+    let key = address.key();
+    Some(terms.subscribers.iter().find(|one| one.address.key() == key)?.number)
+}
+
+/// What came to the return path of a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Returned {
+    Report,
+    /// What a program answers, and no report.
+    Automatic,
+    Letter,
+}
+
+impl Returned {
+    fn of(prepared: &Prepared) -> Self {
+        match (&prepared.report, &prepared.notice, prepared.automatic) {
+            (None, None, true) => Self::Automatic,
+            (None, None, false) => Self::Letter,
+            _ => Self::Report,
+        }
+    }
+}
+
+/// Why the return path of a copy doesn't take a message; `None`: it does.
+pub fn refusal_of_returned(terms: &ListTerms, prepared: &Prepared) -> Option<Delivery> {
+    let why = match (Returned::of(prepared), &terms.owner) {
+        (Returned::Letter, None) => "this address takes reports of delivery alone",
+        (Returned::Letter, Some(_)) if prepared.trust.spam => "a list takes no spam",
+        _ => return None,
+    };
+    Some(Delivery::Refused(NotTaken { code: 550, enhanced: "5.7.1", why: why.to_owned() }))
+}
+
+/// Notes what came back to the return path of a member, where it is a report.
 pub fn came_back(
     txn: &mut Txn<'_>,
     account: AccountId,
@@ -176,6 +233,10 @@ pub fn came_back(
     prepared: &Prepared,
     arrival: &Arrival<'_>,
 ) -> StoreResult<EmailId> {
+    if Returned::of(prepared) == Returned::Automatic {
+        tracing::info!(%account, member = number, "an automatic answer to a list's copy is dropped");
+        return Ok(EmailId(number));
+    }
     let Some(member) = terms.subscribers.iter().find(|one| one.number == number) else {
         return Ok(EmailId(number));
     };
@@ -185,20 +246,31 @@ pub fn came_back(
         (None, None) => Vec::new(),
     };
     if let Some(failed) = told.iter().find(|one| one.word == Word::Failed) {
-        note(txn, account, number, &failed.reply)?;
+        note(txn, account, number, Fate::Failed, &failed.reply)?;
     }
     intake::remember(txn, account, prepared, arrival, EmailId(number))?;
     Ok(EmailId(number))
 }
 
-/// Notes that a member can't be reached.
-pub fn note(txn: &mut Txn<'_>, account: AccountId, number: u32, reply: &str) -> StoreResult<()> {
+/// What became of a member's copy that they may not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// They will never get it.
+    Failed,
+    /// Nobody knows, and nothing more is tried.
+    Unsure,
+}
+
+/// Notes that a member can't be reached, or perhaps wasn't.
+pub fn note(txn: &mut Txn<'_>, account: AccountId, number: u32, fate: Fate, reply: &str) -> StoreResult<()> {
     let before = bounces(txn, account, number)?;
+    let (count, unsure) = before.map_or((0, 0), |row| (row.count, row.unsure));
     let end = reply.floor_char_boundary(limits::LIST_BOUNCE_REPLY_BYTES_MAX);
     let row = ListBounceRow {
-        count: before.map_or(0, |row| row.count).saturating_add(1),
+        count: count.saturating_add(u32::from(fate == Fate::Failed)),
         last_at: txn.store().clock.now(),
         last_reply: reply.get(..end).unwrap_or_default().to_owned(),
+        unsure: unsure.saturating_add(u32::from(fate == Fate::Unsure)),
     };
     txn.put_at(keys::row(account, keys::Kind::ListBounce, number), &row)
 }
@@ -211,19 +283,29 @@ pub fn bounces(read: &dyn Read, account: AccountId, number: u32) -> StoreResult<
     }
 }
 
-/// Notes whom the relay refused for good. Nobody else is told: the author wrote to the list, not to them.
+/// Notes whom the relay refused for good, and of whom nobody knows whether it took their copy: with the copy's
+/// row goes all else that tells of it. Nobody else is told: the author wrote to the list, not to them.
 pub fn tell(
     txn: &mut Txn<'_>,
     view: &View,
     account: AccountId,
     finished: &outbound::Finished,
 ) -> StoreResult<()> {
-    for failed in &finished.failed {
-        let reply = finished.row.iter().flat_map(|row| &row.recipients).find(|one| one.address == *failed);
+    let failed = finished.failed.iter().map(|address| (Fate::Failed, address));
+    let unsure = finished.unsure.iter().map(|address| (Fate::Unsure, address));
+    for (fate, address) in failed.chain(unsure) {
+        let reply = finished.row.iter().flat_map(|row| &row.recipients).find(|one| one.address == *address);
         let reply = reply.and_then(|one| one.smtp_reply.clone()).unwrap_or_default();
-        tracing::warn!(%account, %reply, "a member of a distribution list can't be reached");
-        if let Some(SubmissionId(number)) = returns_to(view, account, failed) {
-            note(txn, account, number, &reply)?;
+        match fate {
+            Fate::Failed => {
+                tracing::warn!(%account, %reply, "a member of a distribution list can't be reached");
+            }
+            Fate::Unsure => tracing::warn!(
+                %account, %reply, "nobody knows whether a member of a distribution list was reached"
+            ),
+        }
+        if let Some(number) = view.list(account).and_then(|terms| number_of(terms, address)) {
+            note(txn, account, number, fate, &reply)?;
         }
     }
     Ok(())
@@ -232,14 +314,59 @@ pub fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::support::House;
+    use crate::inbox::admin::{AdminReply, AdminRequest};
+    use crate::inbox::admin_list::{ListRequest, SubscriberLine};
+    use crate::inbox::handover;
+    use crate::inbox::support::{House, address, ask};
     use crate::mail::ingest;
+    use crate::mail::outbound::{Handover, RelayReply, Verdict};
     use crate::store::rows::directory::{AccountKind, Subscriber};
+
+    const ALL: &str = "all@x.example";
+
+    /// The list all@, to which anybody may write, with one member.
+    fn list(house: &House, owner: Option<&str>) -> AccountId {
+        let (email, name, posting) = (ALL.to_owned(), "All".to_owned(), "anyone".to_owned());
+        let (owner, members) = (owner.map(str::to_owned), vec!["guest@partner.example".to_owned()]);
+        ask(&house.server, AdminRequest::List(ListRequest::Add { email, name, posting, owner, members }));
+        house.server.directory.current().account_by_address(&address(ALL)).unwrap()
+    }
+
+    /// What `list show` says of the member.
+    fn member(house: &House) -> SubscriberLine {
+        match ask(&house.server, AdminRequest::List(ListRequest::Show { email: ALL.to_owned() })) {
+            AdminReply::Lists { mut lists } => lists.remove(0).members.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_copy_of_which_nobody_knows_whether_it_arrived_is_noted_with_its_member() {
+        let house = House::new();
+        let account = list(&house, None);
+        house.deliver(&[ALL], "news", "");
+        let queued = outbound::all(&house.server.store.snapshot()).unwrap();
+        let [due] = queued[..] else { panic!("{queued:?}") };
+        assert_eq!(due.account, account);
+        let text = "451 4.4.2 the connection was lost".to_owned();
+        let replies = vec![RelayReply { verdict: Verdict::TryLater, text: text.clone() }];
+        let lost = Handover { replies, unknown: true, dsn: true };
+        for lost_before in [0, 1] {
+            assert_eq!(member(&house).unsure, 0, "after {lost_before}");
+            let finish = |txn: &mut Txn<'_>| {
+                handover::finish(&house.server, txn, account, due.submission, &lost).unwrap();
+            };
+            house.write(account, finish);
+        }
+        assert_eq!(outbound::all(&house.server.store.snapshot()).unwrap(), []);
+        let told = member(&house);
+        assert_eq!((told.bounces, told.unsure, told.last_reply), (0, 1, Some(text)));
+        assert!(told.last_bounce_at.is_some());
+    }
 
     #[test]
     fn a_list_takes_no_message_whose_header_was_not_read_whole() {
         let house = House::new();
-        let address = |text: &str| Address::parse(text).unwrap();
         let subscribers = vec![Subscriber { number: 1, address: address("ann@x.example"), since: Millis(0) }];
         let terms = ListTerms { posting: Posting::Anyone, owner: None, subscribers, last: 1 };
         let row = AccountRow {
@@ -260,7 +387,7 @@ mod tests {
         let most = limits::HEADER_FIELDS_MAX;
         assert_eq!(refused(most, 1), None);
         assert_eq!(refused(2, most + 1), None, "its own header is whole");
-        let why = "a list takes no message with so long a header".to_owned();
-        assert_eq!(refused(most + 1, 1), Some(Delivery::Refused(why)));
+        let why = "a list takes no message with so long a header";
+        assert_eq!(refused(most + 1, 1), Some(Delivery::Refused(why.into())));
     }
 }

@@ -330,9 +330,11 @@ impl Office {
         let email = match parts[0] {
             "in" => {
                 let from = address(parts[1]);
-                let tag = more.split_whitespace().find_map(|word| word.strip_prefix("tag:"));
+                let tags = more.split_whitespace().filter_map(|word| word.strip_prefix("tag:"));
+                let tags: Vec<String> = tags.map(str::to_owned).collect();
                 let at = desk.now;
-                let arrival = Arrival { mail_from: Some(&from), prefix: b"", at, returned: None, tag };
+                let arrival =
+                    Arrival { mail_from: Some(&from), prefix: b"", at, returned: None, tags: &tags };
                 intake::deliver_inbox(&mut desk, &prepared, &arrival).unwrap().email
             }
             "old" => bring(&mut desk, &prepared, &[]),

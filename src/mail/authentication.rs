@@ -4,7 +4,7 @@
 //! Only a gateway of ours is believed, by its name in Authentication-Results. Fields of others with
 //! that name are taken out of the header before the message is kept: a client might believe them.
 //! A gateway that lets a forged field with its name pass still writes its own above it (RFC 8601 §5), so the
-//! topmost field that names a method decides on that method.
+//! topmost field that names a method decides on that method, and one that decides on none is taken out, too.
 
 use super::words;
 use crate::store::rows::mail::AuthenticationRow;
@@ -53,29 +53,37 @@ impl TrustRules {
         Trust { authentication: topmost(believed), spam }
     }
 
-    /// The message without what others say in our gateway's field. `from_gateway` says whether it
-    /// came from one: else no such field is believed.
+    /// The message without the fields of which nothing is believed: those of others, and those with our
+    /// gateway's name that stand where it doesn't write, or below what it says. `from_gateway` says whether
+    /// the message came from one: else no such field is believed.
     pub fn strip(&self, content: Vec<u8>, from_gateway: bool) -> Vec<u8> {
         if self.authserv_ids.is_empty() {
             return content;
         }
-        let foreign = |field: &[u8]| {
-            let text = String::from_utf8_lossy(field);
-            let Some((name, value)) = text.split_once(':') else { return false };
-            name.trim_end().eq_ignore_ascii_case(FIELD)
-                && !(from_gateway
-                    && results(&unfolded(value)).is_some_and(|one| self.is_own(&one.authserv_id)))
-        };
         let header = fields(&content);
-        if !header.iter().any(|(from, to)| foreign(&content[*from..*to])) {
+        let (mut received, mut decided) = (0, Decided::default());
+        let believed: Vec<bool> = header
+            .iter()
+            .map(|(from, to)| {
+                let text = String::from_utf8_lossy(&content[*from..*to]);
+                let Some((name, value)) = text.split_once(':') else { return true };
+                received += usize::from(name.trim_end().eq_ignore_ascii_case("Received"));
+                if !name.trim_end().eq_ignore_ascii_case(FIELD) {
+                    return true;
+                }
+                // As `read` has it.
+                let found = results(&unfolded(value)).filter(|_| from_gateway && received < 2);
+                found.is_some_and(|found| self.is_own(&found.authserv_id) && decided.by(found).is_some())
+            })
+            .collect();
+        if believed.iter().all(|believed| *believed) {
             return content;
         }
         let end = header.last().map_or(0, |(_, to)| *to);
         let mut out = Vec::with_capacity(content.len());
-        for (from, to) in header {
-            if !foreign(&content[from..to]) {
-                out.extend_from_slice(&content[from..to]);
-            }
+        for (from, to) in header.into_iter().zip(believed).filter_map(|(field, stays)| stays.then_some(field))
+        {
+            out.extend_from_slice(&content[from..to]);
         }
         out.extend_from_slice(&content[end..]);
         out
@@ -108,15 +116,27 @@ impl AuthenticationRow {
 
 /// What the fields say together, in their order: on each method what the topmost says that names it (RFC 8601
 /// §7.1: what stands below may be forged).
-fn topmost(mut believed: impl Iterator<Item = AuthenticationRow>) -> Option<AuthenticationRow> {
-    let mut all = believed.next()?;
-    let mut decided: BTreeSet<String> = all.results.iter().map(|(method, _)| method.clone()).collect();
-    for below in believed {
-        let new: Vec<_> = below.results.into_iter().filter(|(method, _)| !decided.contains(method)).collect();
-        decided.extend(new.iter().map(|(method, _)| method.clone()));
-        all.results.extend(new);
+fn topmost(believed: impl Iterator<Item = AuthenticationRow>) -> Option<AuthenticationRow> {
+    let mut decided = Decided::default();
+    let mut all = believed.filter_map(|field| decided.by(field));
+    let mut first = all.next()?;
+    all.for_each(|below| first.results.extend(below.results));
+    Some(first)
+}
+
+/// The methods on which fields have decided so far, from the top; `None` before the first field.
+#[derive(Default)]
+struct Decided(Option<BTreeSet<String>>);
+
+impl Decided {
+    /// What the next field says that none above it did; `None` where that is nothing.
+    fn by(&mut self, mut field: AuthenticationRow) -> Option<AuthenticationRow> {
+        let is_first = self.0.is_none();
+        let known = self.0.get_or_insert_default();
+        field.results.retain(|(method, _)| !known.contains(method));
+        known.extend(field.results.iter().map(|(method, _)| method.clone()));
+        (is_first || !field.results.is_empty()).then_some(field)
     }
-    Some(all)
 }
 
 /// Where each field of the header begins and ends, line end included.
@@ -258,6 +278,29 @@ mod tests {
         ] {
             let header: String = values.iter().map(|value| format!("{field} {value}\r\n")).collect();
             assert_eq!(told(&header), Some(expected), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_forged_field_with_our_gateways_name_is_taken_out_below_the_gateways_own() {
+        let field = |value: &str| format!("Authentication-Results: gw.example; {value}\r\n");
+        let (spf, dkim, forged) = (field("spf=fail"), field("dkim=none"), field("dkim=pass; spf=pass"));
+        let received = |number: u32| format!("Received: {number}\r\n");
+        for (header, kept) in [
+            (format!("{spf}{}{dkim}{forged}", received(1)), format!("{spf}{}{dkim}", received(1))),
+            (format!("{spf}{}{forged}", received(1)), format!("{spf}{}{forged}", received(1))),
+            (
+                format!("{}{spf}{}{dkim}{forged}", received(1), received(2)),
+                format!("{}{spf}{}", received(1), received(2)),
+            ),
+            (format!("{}{}{forged}", received(1), received(2)), format!("{}{}", received(1), received(2))),
+            (format!("{}{}", field("none"), field("none")), field("none")),
+        ] {
+            let raw = |header: &str| format!("{header}From: a@b\r\n\r\nx");
+            let stripped = rules().strip(raw(&header).into_bytes(), true);
+            assert_eq!(String::from_utf8_lossy(&stripped), raw(&kept), "{header}");
+            let of = |raw: &[u8]| rules().read(&parse(raw), true);
+            assert_eq!(of(&stripped), of(raw(&header).as_bytes()), "what is believed stays the same");
         }
     }
 

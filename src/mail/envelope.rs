@@ -45,8 +45,32 @@ pub struct Envelope {
 pub struct ReportWish {
     /// NOTIFY has SUCCESS.
     pub success: bool,
+    /// NOTIFY is there, and has no FAILURE.
+    pub no_failure: bool,
     /// ORCPT, decoded: `rfc822;somebody@example.com`.
     pub original: Option<String>,
+}
+
+/// Why a recipient never gets a message, as the client is told (RFC 5321 §4.2, RFC 3463).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotTaken {
+    /// 550 or 554.
+    pub code: u16,
+    pub enhanced: &'static str,
+    pub why: String,
+}
+
+impl From<&str> for NotTaken {
+    /// What has no code of its own: the mail system doesn't take it.
+    fn from(why: &str) -> Self {
+        Self { code: 554, enhanced: "5.3.0", why: why.to_owned() }
+    }
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.code, self.enhanced, self.why)
+    }
 }
 
 impl Envelope {
@@ -92,6 +116,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// It has a reply for each recipient (RFC 2033 §4.2), where SMTP has one for all.
+    pub fn answers_each(self) -> bool {
+        matches!(self, Protocol::Lmtp | Protocol::Utf8Lmtp)
+    }
+
     /// The registered name (RFC 3848; RFC 6531 §4.3).
     pub fn name(self) -> &'static str {
         match self {

@@ -116,6 +116,17 @@ pub fn came_through(message: &MessageRow, address: &Address) -> bool {
     })
 }
 
+/// Whether DATA carries the octets as they are: it has no bare CR or LF, and no NUL (RFC 5321 §2.3.8, §4.5.2;
+/// RFC 3030 §3).
+pub fn goes_by_data(content: &[u8]) -> bool {
+    let mut before = 0;
+    let fits = |octet: u8| {
+        let after_cr = std::mem::replace(&mut before, octet) == b'\r';
+        octet != 0 && after_cr == (octet == b'\n')
+    };
+    content.iter().copied().all(fits) && content.last() != Some(&b'\r')
+}
+
 /// RFC 2919 §2: the list's address with a point for the `@`, as addresses compare.
 fn identifier(address: &Address) -> String {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '+' | '=');
@@ -187,6 +198,16 @@ mod tests {
 
     const OWN: &str =
         "Received: trace\nList-Id: All of us\n <all.example.com>\nList-Post: <mailto:All@Example.com>\n";
+
+    #[test]
+    fn data_carries_no_bare_line_break_and_no_nul() {
+        for fits in [&b""[..], b"a", b"a\r\n", b"\r\n\r\nb\x7f\xff"] {
+            assert!(goes_by_data(fits), "{}", fits.escape_ascii());
+        }
+        for binary in [&b"\n"[..], b"a\nb", b"\r", b"a\rb", b"a\r\r\nb", b"a\r\n\n", b"a\0b", b"\r\n\r"] {
+            assert!(!goes_by_data(binary), "{}", binary.escape_ascii());
+        }
+    }
 
     #[test]
     fn a_signed_message_keeps_all_that_is_signed_and_loses_another_lists_fields() {

@@ -1,14 +1,17 @@
 //! Answering in somebody's absence (RFC 8621 §8), and telling a customer that an inbox got their mail, by the
 //! rules of RFC 3834: never automatic mail,
-//! never ourselves, only what was sent to an address of the account, each sender once a day and
+//! never ourselves, only what names an address that led to the account, each sender once a day and
 //! nobody beyond a limit, with a null return path. The answer is queued in the transaction that
 //! delivers the message: both or neither.
+//!
+//! It goes to the return path (RFC 3834 §4). Where that is the keyed one of a server like this, which is another
+//! for each message, who wrote is who stands in From.
 
 use super::compose::{self, ComposeDefaults, Draft, DraftContent, DraftHeader, DraftPart, DraftValue};
 use super::compose_headers::is_writable_id;
 use super::date::MailDate;
 use super::ingest::Prepared;
-use super::keyed::WireKeys;
+use super::keyed::{self, WireKeys};
 use super::message::Added;
 use super::outbound::{self, Automatic};
 use super::{headers, html, identity, memo, parse};
@@ -23,6 +26,16 @@ use std::time::Duration;
 /// The fields that may name an address of ours (RFC 3834 §2, RFC 5230 §4.5).
 const RECIPIENT_FIELDS: [&str; 6] = ["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"];
 
+/// Who sent a message and what they named, by its envelope.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<'a> {
+    /// `None` is the null path.
+    pub from: Option<&'a Address>,
+    /// The recipients that led to the account: one with a detail behind its `+`, one of a domain all of which is
+    /// the account's.
+    pub to: &'a [Address],
+}
+
 /// The account's VacationResponse.
 pub fn row(read: &dyn Read, account: AccountId) -> StoreResult<VacationRow> {
     Ok(read.row(account, ())?.unwrap_or_default())
@@ -33,7 +46,7 @@ pub fn answer(
     txn: &mut Txn<'_>,
     account: AccountId,
     prepared: &Prepared,
-    mail_from: Option<&Address>,
+    path: Path<'_>,
     added: &Added,
     hostname: &str,
 ) -> StoreResult<()> {
@@ -41,7 +54,7 @@ pub fn answer(
     if !is_active(&vacation, txn.store().clock.now()) {
         return Ok(());
     }
-    respond(txn, account, prepared, mail_from, added, hostname, &vacation).map(|_| ())
+    respond(txn, account, prepared, path, added, hostname, &vacation).map(|_| ())
 }
 
 /// Tells whoever began a conversation in an inbox that their message is there: the inbox's own text, by the
@@ -51,7 +64,7 @@ pub fn acknowledge(
     txn: &mut Txn<'_>,
     account: AccountId,
     prepared: &Prepared,
-    mail_from: Option<&Address>,
+    path: Path<'_>,
     added: &Added,
     hostname: &str,
     (text, conversation): (&str, ConversationId),
@@ -59,23 +72,29 @@ pub fn acknowledge(
     let filled = text.replace("{number}", &conversation.0.to_string());
     let text = Some(filled.replace("{subject}", &prepared.summary.subject));
     let answer = VacationRow { is_enabled: true, text, ..VacationRow::default() };
-    respond(txn, account, prepared, mail_from, added, hostname, &answer)
+    respond(txn, account, prepared, path, added, hostname, &answer)
 }
 
 fn respond(
     txn: &mut Txn<'_>,
     account: AccountId,
     prepared: &Prepared,
-    mail_from: Option<&Address>,
+    path: Path<'_>,
     added: &Added,
     hostname: &str,
     vacation: &VacationRow,
 ) -> StoreResult<Option<SubmissionId>> {
     let now = txn.store().clock.now();
-    let Some(sender) = mail_from.filter(|sender| may_answer(prepared, sender)) else { return Ok(None) };
+    let Some((sender, author)) = path.from.and_then(|from| Some((from, author(prepared, from)?))) else {
+        return Ok(None);
+    };
     let own = identity::addresses(txn, account)?;
-    let Some(addressed) = addressed(prepared, &own) else { return Ok(None) };
-    if is_ours(txn, sender)? || !take_turn(txn, account, sender, now)? {
+    let Some(addressed) = addressed(prepared, &own, path.to).filter(|_| may_answer(prepared, &author)) else {
+        return Ok(None);
+    };
+    let keys = WireKeys::load(txn)?;
+    let is_ours = is_ours(txn, sender)? || is_ours(txn, &author)? || keys.read_return_path(sender).is_some();
+    if is_ours || !take_turn(txn, account, &author, now)? {
         return Ok(None);
     }
     let identities = identity::all(txn, account)?;
@@ -83,7 +102,6 @@ fn respond(
     let (identity, name) = name.map_or((IdentityId(0), String::new()), |(id, row)| (id, row.name));
     let from = MailAddress { name: Some(name).filter(|name| !name.is_empty()), email: addressed.to_string() };
     let random: [u8; 16] = txn.store().random.bytes();
-    let keys = WireKeys::load(txn)?;
     let defaults = ComposeDefaults {
         message_id: keys.message_id(&txn.store().random, hostname),
         date: MailDate::utc(now),
@@ -122,32 +140,53 @@ fn is_active(vacation: &VacationRow, now: Millis) -> bool {
         && vacation.to.is_none_or(|to| date < to)
 }
 
-/// RFC 3834 §2: what no program may answer, by the message and by who sent it.
-fn may_answer(prepared: &Prepared, sender: &Address) -> bool {
+/// Who wrote a message that came with that return path; `None` where nobody can tell.
+fn author(prepared: &Prepared, sender: &Address) -> Option<Address> {
+    if !keyed::is_return_path(sender) {
+        return Some(sender.clone());
+    }
+    prepared.summary.from.first().and_then(|one| Address::parse(&one.email))
+}
+
+/// RFC 3834 §2: what no program may answer, by the message and by who wrote it.
+fn may_answer(prepared: &Prepared, author: &Address) -> bool {
     let fields = prepared.message.fields();
     let listed = fields.iter().any(|field| {
         field.name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("list-"))
             || field.name.eq_ignore_ascii_case("X-Auto-Response-Suppress")
     });
-    let key = sender.key();
+    let key = author.key();
     let local = key.rsplit_once('@').map_or("", |(local, _)| local);
     let machine =
         ["mailer-daemon", "postmaster", "listserv", "majordomo", "noreply", "no-reply", "donotreply"]
             .contains(&local)
             || local.starts_with("owner-")
-            || local.starts_with("bounce")
+            || is_bounce(local)
             || local.ends_with("-request")
             || local.ends_with("-bounces")
             || local.ends_with("-owner");
     !prepared.automatic && !listed && !machine
 }
 
-/// The account's address that the message was sent to by name.
-fn addressed(prepared: &Prepared, own: &[Address]) -> Option<Address> {
+/// `bounce`, and what systems put a number behind (`bounces+7=you`); not `bouncer`.
+fn is_bounce(local: &str) -> bool {
+    let Some(rest) = local.strip_prefix("bounce") else { return false };
+    matches!(rest.strip_prefix('s').unwrap_or(rest).chars().next(), None | Some('+' | '-' | '_' | '.' | '='))
+}
+
+/// The account's address that the message was sent to by name. Where it names another that led here (RFC 5230
+/// §4.5 lets a server know more of them), that is the one before its `+`, else the account's first.
+fn addressed(prepared: &Prepared, own: &[Address], led_here: &[Address]) -> Option<Address> {
     let named = RECIPIENT_FIELDS.iter().flat_map(|field| headers::addresses(&prepared.message, field));
     let keys: Vec<String> =
         named.filter_map(|one| Address::parse(&one.email)).map(|address| address.key()).collect();
-    own.iter().find(|address| keys.contains(&address.key())).cloned()
+    if let Some(address) = own.iter().find(|address| keys.contains(&address.key())) {
+        return Some(address.clone());
+    }
+    let key = led_here.iter().map(Address::key).find(|key| keys.contains(key))?;
+    let (local, domain) = key.rsplit_once('@')?;
+    let base = local.split_once('+').map(|(base, _)| format!("{base}@{domain}"));
+    own.iter().find(|address| Some(address.key()) == base).or(own.first()).cloned()
 }
 
 /// Whether the sender may have an answer now; notes it, and forgets whoever may have one again. So
@@ -245,4 +284,57 @@ fn enqueue(
     let to = std::slice::from_ref(to);
     let message = Automatic { identity, email: added.email, thread: added.thread, author, to, raw };
     outbound::enqueue_automatic(txn, account, &message, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::ingest;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    fn letter(from: &str, to: &str) -> Prepared {
+        ingest::prepare(format!("From: {from}\r\nTo: {to}\r\n\r\nHello\r\n").as_bytes(), false).unwrap()
+    }
+
+    #[test]
+    fn a_bounce_address_is_told_from_a_person_whose_name_begins_so() {
+        let keyed = format!("bounce+{}@other.example", "a".repeat(32));
+        for (sender, from, answered) in [
+            ("bounce@c.example", "carl@c.example", false),
+            ("bounces@c.example", "carl@c.example", false),
+            ("bounces+7-you=x@c.example", "carl@c.example", false),
+            ("bounce-7@c.example", "carl@c.example", false),
+            ("bouncer@c.example", "bouncer@c.example", true),
+            ("bouncesson@c.example", "carl@c.example", true),
+            // Another Postroom's return path says nothing of who wrote.
+            (&keyed, "carl@other.example", true),
+            (&keyed, "no-reply@other.example", false),
+            (&keyed, "bounce@other.example", false),
+            (&keyed, "nobody", false),
+        ] {
+            let prepared = letter(from, "bob@x.example");
+            let author = author(&prepared, &address(sender));
+            let told = author.as_ref().is_some_and(|author| may_answer(&prepared, author));
+            assert_eq!(told, answered, "{sender} {from}");
+        }
+    }
+
+    #[test]
+    fn mail_to_an_address_that_led_here_is_answered_by_the_accounts_own() {
+        let own = [address("all@y.example"), address("support@x.example")];
+        for (to, led_here, expected) in [
+            ("Support@x.example", "support@x.example", Some("support@x.example")),
+            ("support+Billing@x.example", "support+billing@x.example", Some("support@x.example")),
+            ("whoever@y.example", "whoever@y.example", Some("all@y.example")),
+            ("whoever@y.example", "support@x.example", None),
+            ("undisclosed@c.example", "support@x.example", None),
+        ] {
+            let prepared = letter("carl@c.example", to);
+            let found = addressed(&prepared, &own, &[address("x@x.example"), address(led_here)]);
+            assert_eq!(found, expected.map(address), "{to} by {led_here}");
+        }
+    }
 }

@@ -72,8 +72,10 @@ pub struct MailParameters {
 /// The parameters of RCPT that we offer (RFC 3461 §4.1, §4.2).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RcptParameters {
-    /// NOTIFY has SUCCESS. Failures and delays are the client's to report: we refuse at once.
+    /// NOTIFY has SUCCESS.
     pub notify_success: bool,
+    /// NOTIFY is there, and has no FAILURE. Most failures are the client's to report: we refuse at once.
+    pub notify_no_failure: bool,
     /// ORCPT=, decoded.
     pub original: Option<String>,
 }
@@ -293,6 +295,7 @@ fn rcpt_parameter(parameters: &mut RcptParameters, keyword: &str, value: Option<
                 return Err(syntax("NOTIFY=NEVER or NOTIFY=SUCCESS,FAILURE,DELAY"));
             }
             parameters.notify_success = words.iter().any(|word| word == "SUCCESS");
+            parameters.notify_no_failure = words.iter().all(|word| word != "FAILURE");
         }
         ("NOTIFY", None) => return Err(syntax("NOTIFY=NEVER or NOTIFY=SUCCESS,FAILURE,DELAY")),
         ("ORCPT", Some(original)) if original.len() <= DSN_ORCPT_CHARS_MAX => {
@@ -579,18 +582,20 @@ mod tests {
     #[test]
     fn what_is_to_be_reported_of_a_recipient_is_read_by_the_grammar() {
         let of = |line: &str| match parse(format!("RCPT TO:<a@b> {line}").as_bytes()) {
-            Ok(Command::Rcpt { parameters, .. }) => (parameters.notify_success, parameters.original),
+            Ok(Command::Rcpt { parameters, .. }) => {
+                (parameters.notify_success, !parameters.notify_no_failure, parameters.original)
+            }
             other => panic!("{line}: {other:?}"),
         };
-        for (line, success, original) in [
-            ("", false, None),
-            ("NOTIFY=NEVER", false, None),
-            ("NOTIFY=failure,DELAY", false, None),
-            ("notify=SUCCESS", true, None),
-            ("NOTIFY=FAILURE,Success ORCPT=rfc822;Bob+2Bx@y", true, Some("rfc822;Bob+x@y")),
-            ("ORCPT=utf-8;j", false, Some("utf-8;j")),
+        for (line, success, failure, original) in [
+            ("", false, true, None),
+            ("NOTIFY=NEVER", false, false, None),
+            ("NOTIFY=failure,DELAY", false, true, None),
+            ("notify=SUCCESS", true, false, None),
+            ("NOTIFY=FAILURE,Success ORCPT=rfc822;Bob+2Bx@y", true, true, Some("rfc822;Bob+x@y")),
+            ("ORCPT=utf-8;j", false, true, Some("utf-8;j")),
         ] {
-            assert_eq!(of(line), (success, original.map(str::to_owned)), "{line}");
+            assert_eq!(of(line), (success, failure, original.map(str::to_owned)), "{line}");
         }
         for line in [
             "NOTIFY",

@@ -5,7 +5,8 @@
 //! Invariants:
 //! - The actions are the same however the octets are cut into pieces, so pipelining
 //!   (RFC 2920) needs no code of its own.
-//! - A positive reply to a message is made only from the caller's `Accepted` for each recipient.
+//! - A positive reply to a message is made only from the caller's `Accepted` for each recipient, or `Told`
+//!   where the sender hears of it otherwise.
 //! - While an action waits for its answer nothing that follows in the input is looked at.
 //! - No more is held than one piece of input, one line and one message of the permitted size.
 //!
@@ -26,7 +27,7 @@ use self::replies::{delivery_reply, hops, joined_reply, no_space, over_quota, to
 use super::command::{self, Command, MailParameters, RcptParameters};
 use super::data::{DataFault, DataReceiver};
 use super::reply::Reply;
-use crate::mail::envelope::{Envelope, Protocol, ReportWish};
+use crate::mail::envelope::{Envelope, NotTaken, Protocol, ReportWish};
 use crate::types::Address;
 use crate::types::limits::{
     SMTP_COMMAND_BYTES_MAX, SMTP_ERRORS_MAX, SMTP_HOPS_MAX, SMTP_RECIPIENTS_MAX, SMTP_TRANSACTIONS_MAX,
@@ -74,6 +75,9 @@ impl SessionSettings {
 pub enum Action {
     /// Send this.
     Reply(Reply),
+    /// Find out whether whoever is at this address sends no faster than they may, then call
+    /// [`Session::pace_answer`].
+    CheckPace(Option<IpAddr>),
     /// Find out whether we take mail for it, then call [`Session::recipient_answer`].
     CheckRecipient(Address),
     /// Keep the message durably, then call [`Session::delivery_answer`].
@@ -112,7 +116,9 @@ pub enum DeliveryAnswer {
     /// The recipient's account has no room for it.
     OverQuota,
     NoSpace,
-    Refused(String),
+    Refused(NotTaken),
+    /// Refused, while others got it: the caller sees to it that the sender hears of it.
+    Told(NotTaken),
 }
 
 /// One connection.
@@ -149,6 +155,8 @@ enum State {
     Idle,
     /// After MAIL; the flag tells that some RCPT was refused.
     Open(Envelope, bool),
+    /// [`Action::CheckPace`] waits for its answer.
+    Pacing(Envelope),
     /// [`Action::CheckRecipient`] waits for its answer.
     Checking(Envelope, bool, Address, ReportWish),
     /// After DATA.
@@ -242,7 +250,8 @@ impl Session {
                         return None;
                     }
                 }
-                State::Checking(..)
+                State::Pacing(_)
+                | State::Checking(..)
                 | State::Delivering(_)
                 | State::Encrypting
                 | State::Verifying(_)
@@ -480,8 +489,12 @@ impl Session {
             ..Envelope::new(told.helo.unwrap_or_else(|| hello.name.clone()), protocol, from)
         };
         self.transactions += 1;
-        self.state = State::Open(envelope, false);
-        self.reply(Reply::new(250, "2.1.0", "Sender ok"));
+        if self.rights.paced {
+            self.pending.push_back(Action::CheckPace(envelope.peer));
+            self.state = State::Pacing(envelope);
+            return;
+        }
+        self.opened(envelope);
     }
 
     fn rcpt(&mut self, to: Option<Address>, parameters: RcptParameters) {
@@ -504,8 +517,10 @@ impl Session {
             }
             Some(address) => {
                 self.pending.push_back(Action::CheckRecipient(address.clone()));
-                let RcptParameters { notify_success: success, original } = parameters;
-                self.state = State::Checking(envelope, refused, address, ReportWish { success, original });
+                let RcptParameters { notify_success: success, notify_no_failure: no_failure, original } =
+                    parameters;
+                let wish = ReportWish { success, no_failure, original };
+                self.state = State::Checking(envelope, refused, address, wish);
                 return;
             }
         };
@@ -557,6 +572,7 @@ impl Session {
             Err(DataFault::TooLarge) => too_large(),
             Err(DataFault::NoRoom) => no_space(),
         };
+        tracing::info!(code = refusal.code, status = refusal.enhanced, "a message was refused");
         let replies = if self.dialect == Dialect::Lmtp { envelope.recipients.len() } else { 1 };
         self.pending.extend((0..replies).map(|_| Action::Reply(refusal.clone())));
     }
@@ -586,12 +602,15 @@ mod tests {
     pub(super) struct Server {
         pub(super) session: Session,
         pub(super) delivered: Vec<(Envelope, Vec<u8>)>,
+        /// Whose pace was asked for; the third time is once too often.
+        pub(super) paced: Vec<Option<IpAddr>>,
         pub(super) closed: bool,
     }
 
     impl Server {
         pub(super) fn new(dialect: Dialect) -> Self {
-            Self { session: Session::new(settings(), dialect, None), delivered: Vec::new(), closed: false }
+            let session = Session::new(settings(), dialect, None);
+            Self { session, delivered: Vec::new(), paced: Vec::new(), closed: false }
         }
 
         pub(super) fn run(&mut self) -> String {
@@ -612,6 +631,10 @@ mod tests {
                         self.delivered.push((envelope, content));
                         self.session.delivery_answer(&answers);
                     }
+                    Action::CheckPace(peer) => {
+                        self.paced.push(peer);
+                        self.session.pace_answer(self.paced.len() <= 2);
+                    }
                     Action::StartTls => self.session.tls_ready(),
                     Action::Login { name, password } => {
                         self.session.login_answer(name == "ann" && password == "secret");
@@ -625,6 +648,7 @@ mod tests {
         fn answer(recipient: &Address) -> DeliveryAnswer {
             match recipient.as_str().split('@').next() {
                 Some("refuse") => DeliveryAnswer::Refused("Not this one".into()),
+                Some("told") => DeliveryAnswer::Told("Nor this one".into()),
                 Some("defer") => DeliveryAnswer::TryLater("Later please".into()),
                 Some("nospace") => DeliveryAnswer::NoSpace,
                 _ => DeliveryAnswer::Accepted { id: format!("id-{}", recipient.as_str()) },
@@ -742,7 +766,11 @@ mod tests {
                 body_8bit: true,
                 return_full: true,
                 envelope_id: Some("a+b".into()),
-                reports: vec![ReportWish { success: true, original: Some("rfc822;help@x.example".into()) }],
+                reports: vec![ReportWish {
+                    success: true,
+                    no_failure: true,
+                    original: Some("rfc822;help@x.example".into())
+                }],
                 ..Envelope::new("gateway.example".into(), Protocol::Esmtp, Address::parse("a@b.example"))
             }
         );
@@ -903,6 +931,9 @@ mod tests {
             (["refuse", "defer"], "451 4.3.0 Later please"),
             (["refuse", "nospace"], "452 4.3.1 There is no room for the message now"),
             (["a", "refuse"], "554 5.3.0 Not this one"),
+            (["a", "told"], "250 2.0.0 Kept as id-a@x"),
+            (["told", "defer"], "451 4.3.0 Later please"),
+            (["told", "refuse"], "554 5.3.0 Not this one"),
         ] {
             smtp(&format!(
                 "C: MAIL FROM:<>

@@ -95,6 +95,11 @@ pub const SMTP_COMMAND_BYTES_MAX: usize = 2048;
 pub const SMTP_CONNECTIONS_MAX: usize = 1000;
 /// Connections from one address that isn't a configured gateway.
 pub const SMTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 20;
+/// Messages in a minute from one address that isn't a configured gateway, unless the configuration says
+/// otherwise.
+pub const SMTP_MESSAGES_PER_MINUTE_DEFAULT: u32 = 600;
+/// Addresses whose pace is known; beyond it all begin anew.
+pub const SMTP_PACED_ADDRESSES_MAX: usize = 100_000;
 /// Bad commands in one session before it is closed.
 pub const SMTP_ERRORS_MAX: usize = 20;
 /// Transactions in one session before it is asked to reconnect.

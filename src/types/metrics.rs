@@ -29,6 +29,8 @@ pub struct Metrics {
     pub smtp_replies: Family<[(&'static str, u32); 1], Counter>,
     /// What became of messages, by recipient.
     pub smtp_deliveries: Counts,
+    /// Messages that were taken in whose structure can't be told, by `why`.
+    pub unparsed: Counts,
     /// From the last octet of a message until it is durable.
     pub smtp_delivery_seconds: Histogram,
     /// What relays said, by recipient.
@@ -81,6 +83,7 @@ impl Default for Metrics {
             smtp_open: Gauge::default(),
             smtp_replies: Family::default(),
             smtp_deliveries: Family::default(),
+            unparsed: Family::default(),
             smtp_delivery_seconds: seconds(),
             relay_replies: Family::default(),
             relay_seconds: seconds(),
@@ -109,6 +112,8 @@ impl Metrics {
         all.register("smtp_connections_open", "those that are open", self.smtp_open.clone());
         all.register("smtp_replies", "SMTP and LMTP replies by code", self.smtp_replies.clone());
         all.register("smtp_deliveries", "Messages taken or not, by recipient", self.smtp_deliveries.clone());
+        let help = "Messages taken in whose structure can't be told";
+        all.register("messages_unparsed", help, self.unparsed.clone());
         let help = "From a message's last octet until it is durable";
         all.register_with_unit("smtp_delivery", help, Unit::Seconds, self.smtp_delivery_seconds.clone());
         all.register("relay_replies", "What relays said, by recipient", self.relay_replies.clone());

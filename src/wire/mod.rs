@@ -20,6 +20,7 @@ pub mod relay;
 mod relay_waiting;
 pub mod smtp_in;
 pub mod smtp_limits;
+pub mod smtp_log;
 pub mod smtp_out;
 pub mod supervisor;
 pub mod tls;

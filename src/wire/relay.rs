@@ -162,7 +162,7 @@ async fn hand_over(
     let Some((row, raw)) = begun else { return Ok(()) };
     let envelope = envelope(server, due, &row);
     let begun = Instant::now();
-    let outcome = match raw {
+    let (outcome, relay) = match raw {
         Some(raw) => {
             let raw = fit_to_send(server, keys, raw).await;
             carry(server, links, route, due, &envelope, &raw).await
@@ -170,11 +170,11 @@ async fn hand_over(
         None => {
             // A damaged store: it is tried again, and given up in its time as everything is.
             tracing::error!(submission = %due.submission, account = %due.account, "the message's content is missing");
-            Outcome::unasked(&envelope, "the message's content is missing")
+            (Outcome::unasked(&envelope, "the message's content is missing"), "")
         }
     };
     server.store.metrics.relay_seconds.observe(begun.elapsed().as_secs_f64());
-    tracing::info!(submission = %due.submission, account = %due.account, outcome = ?outcome.verdict, "handed over");
+    tracing::info!(submission = %due.submission, account = %due.account, relay, outcome = ?outcome.verdict, "handed over");
     let handover = outcome.handover();
     note(server, &handover);
     step(server, due, move |server, locked| finish(server, &locked, due, &handover)).await
@@ -190,15 +190,16 @@ async fn fit_to_send(server: &Arc<Server>, keys: &Arc<DkimKeys>, raw: Vec<u8>) -
     server.blocking(work).await
 }
 
-/// Asks the relays of a route one after another, until one has said something of the message.
-async fn carry(
-    server: &Arc<Server>,
+/// Asks the relays of a route one after another, until one has said something of the message; the last one's
+/// name goes with it.
+async fn carry<'s>(
+    server: &'s Arc<Server>,
     links: &[RelayLink],
     route: &[usize],
     due: Due,
     envelope: &RelayEnvelope,
     raw: &[u8],
-) -> Outcome {
+) -> (Outcome, &'s str) {
     let ends = tokio::time::Instant::now() + Duration::from_secs(limits::RELAY_HANDOVER_SECONDS_MAX);
     let relays = &server.relays;
     let now = || server.store.clock.now();
@@ -225,12 +226,13 @@ async fn carry(
         }
         // Once its octets are on their way the message goes nowhere else in this handover.
         let goes_on = outcome.relay_failed && !handed.load(Ordering::Relaxed);
-        last = Some(outcome);
+        last = Some((outcome, rule.name.as_str()));
         if !goes_on {
             break;
         }
     }
-    last.unwrap_or_else(|| Outcome::unasked(envelope, "no relay that is configured may carry this message"))
+    let none = "no relay that is configured may carry this message";
+    last.unwrap_or_else(|| (Outcome::unasked(envelope, none), ""))
 }
 
 /// Puts on record that a message's octets are about to go out to this relay.

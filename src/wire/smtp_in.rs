@@ -13,8 +13,10 @@
 
 use super::client_roots::ClientRoots;
 use super::smtp_limits::{
-    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, TooMany, Turns,
+    BudgetShare, ConnectionCount, ConnectionGuard, IntakeLimits, IpNetwork, MessageBudget, Pace, TooMany,
+    Turns,
 };
+use super::smtp_log;
 use crate::mail::envelope::Envelope;
 use crate::smtp::proxy::{self, ProxyHeader};
 use crate::smtp::session::{
@@ -40,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tracing::Instrument;
 
 /// How the listeners behave.
 #[derive(Clone)]
@@ -108,6 +111,7 @@ impl PeerRules {
             xclient: within(&self.xclient),
             // A unix socket is the gateway's.
             gateway: peer.is_none() || within(gateways),
+            paced: true,
         }
     }
 
@@ -192,6 +196,7 @@ struct Server {
     settings: Arc<SessionSettings>,
     hooks: SmtpHooks,
     connections: Arc<ConnectionCount>,
+    pace: Pace,
     budget: MessageBudget,
     turns: Turns,
     metrics: Arc<Metrics>,
@@ -217,6 +222,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         settings: Arc::new(config.session.clone()),
         connections: ConnectionCount::new(config.limits.clone()),
+        pace: Pace::new(&config.limits),
         budget: MessageBudget::new(&config.limits),
         turns: Turns::new(&config.limits),
         config,
@@ -287,7 +293,9 @@ fn admit(
         Peer::Tcp(_, address, _) => Some(*address),
         Peer::Unix(_) => None,
     };
-    let guard = match server.connections.enter(address) {
+    // A proxy's connection counts for whom it speaks, which it says first.
+    let counted = address.filter(|peer| !server.config.peers.is_proxy(*peer));
+    let guard = match server.connections.enter(counted) {
         Ok(guard) => guard,
         Err(why) => {
             count(&server.metrics.smtp_connections, "result", "turned away");
@@ -304,7 +312,8 @@ fn admit(
         Peer::Unix(stream) => (Box::new(stream), false),
     };
     let newcomer = Newcomer { stream, address, implicit_tls, dialect };
-    tasks.spawn(converse(newcomer, Arc::clone(server), shutdown.clone(), guard));
+    let session = converse(newcomer, Arc::clone(server), shutdown.clone(), guard);
+    tasks.spawn(session.instrument(smtp_log::session(address)));
 }
 
 /// A connection before its first octet.
@@ -315,13 +324,18 @@ struct Newcomer {
     dialect: Dialect,
 }
 
-/// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting. A fresh socket has room for a line.
-fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
+/// RFC 5321 §3.1 and §4.2.2: 421 in place of the greeting.
+fn too_many(why: TooMany, hostname: &str) -> String {
     let why = match why {
         TooMany::InAll => "4.3.2 Too many connections",
         TooMany::FromAddress => "4.7.0 Too many connections from your address",
     };
-    let line = format!("421 {why} at {hostname}, try again later\r\n");
+    format!("421 {why} at {hostname}, try again later\r\n")
+}
+
+/// A fresh socket has room for a line.
+fn turn_away(peer: &Peer, why: TooMany, hostname: &str) {
+    let line = too_many(why, hostname);
     let _ = match peer {
         Peer::Tcp(stream, ..) => stream.try_write(line.as_bytes()),
         Peer::Unix(stream) => stream.try_write(line.as_bytes()),
@@ -332,11 +346,11 @@ async fn converse(
     newcomer: Newcomer,
     server: Arc<Server>,
     shutdown: watch::Receiver<bool>,
-    _guard: ConnectionGuard,
+    guard: ConnectionGuard,
 ) {
     let _open = Raised::new(&server.metrics.smtp_open);
     let ended = async {
-        let mut connection = begin(newcomer, server).await?;
+        let mut connection = begin(newcomer, server, guard).await?;
         connection.run(shutdown).await
     };
     if let Err(error) = ended.await {
@@ -345,11 +359,24 @@ async fn converse(
 }
 
 /// Everything before the greeting: the proxy's header, then TLS where it begins at once.
-async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection> {
+async fn begin(
+    newcomer: Newcomer,
+    server: Arc<Server>,
+    mut guard: ConnectionGuard,
+) -> io::Result<Connection> {
     let Newcomer { mut stream, mut address, implicit_tls, dialect } = newcomer;
     if address.is_some_and(|peer| server.config.peers.is_proxy(peer)) {
         let header = proxy_header(&mut stream);
         let told = timeout(server.config.reply_wait, header).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if let Some(told) = told {
+            smtp_log::speaks_for(told);
+            if let Err(why) = guard.speaks_for(told) {
+                count(&server.metrics.smtp_connections, "result", "turned away");
+                let line = too_many(why, &server.settings.hostname);
+                let _ = timeout(server.config.reply_wait, stream.write_all(line.as_bytes())).await;
+                return Err(io::Error::other("too many connections from one address behind a proxy"));
+            }
+        }
         address = told.or(address);
     }
     let mut vouched = false;
@@ -363,7 +390,8 @@ async fn begin(newcomer: Newcomer, server: Arc<Server>) -> io::Result<Connection
         session.vouched();
     }
     let share = server.budget.share();
-    Ok(Connection { stream, address, session, server, share, out: Vec::new(), message_ends: None })
+    let (out, message_ends) = (Vec::new(), None);
+    Ok(Connection { stream, address, told: None, guard, session, server, share, out, message_ends })
 }
 
 /// Reads the header octet by octet, so that nothing behind it is taken: it is short, and a TLS
@@ -398,6 +426,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 struct Connection {
     stream: Box<dyn Stream>,
     address: Option<IpAddr>,
+    /// For whom the client speaks by XCLIENT.
+    told: Option<IpAddr>,
+    guard: ConnectionGuard,
     session: Session,
     server: Arc<Server>,
     share: BudgetShare,
@@ -422,6 +453,10 @@ impl Connection {
             if !self.act().await? {
                 return self.linger(&mut buffer).await;
             }
+            if self.is_one_too_many() {
+                self.session.close("4.7.0", "Too many connections from your address");
+                continue;
+            }
             self.weigh_message().await;
             match self.hear(&mut buffer, &mut shutdown).await? {
                 Heard::Octets(count) => self.session.receive(buffer.get(..count).unwrap_or_default()),
@@ -430,6 +465,15 @@ impl Connection {
                 Heard::Shutdown => self.session.close("4.3.2", "The server stops"),
             }
         }
+    }
+
+    /// Whether the connection is one too many of the address that the client speaks for since a moment ago.
+    fn is_one_too_many(&mut self) -> bool {
+        let told = self.session.speaks_for();
+        let Some(address) = told.filter(|_| told != self.told) else { return false };
+        self.told = told;
+        smtp_log::speaks_for(address);
+        self.guard.speaks_for(address).is_err()
     }
 
     /// Carries out all actions that there are; false once the connection is to be closed.
@@ -443,6 +487,9 @@ impl Connection {
                         self.flush().await?;
                     }
                 }
+                Action::CheckPace(peer) => {
+                    self.session.pace_answer(self.server.pace.allows(peer, Instant::now()));
+                }
                 Action::CheckRecipient(address) => {
                     let answer = match self.server.turns.are_many_waiting() {
                         true => RecipientAnswer::Busy,
@@ -451,7 +498,7 @@ impl Connection {
                     self.session.recipient_answer(answer);
                 }
                 Action::Deliver { envelope, content } => {
-                    let begun = Instant::now();
+                    let (begun, size) = (Instant::now(), content.len());
                     let answers = match self.server.turns.take().await {
                         Some(_turn) => (self.server.hooks.deliver)(envelope, content).await,
                         None => {
@@ -459,7 +506,7 @@ impl Connection {
                             vec![busy; envelope.recipients.len()]
                         }
                     };
-                    self.count(&answers, begun);
+                    smtp_log::message(&self.server.metrics, size, &answers, begun);
                     self.session.delivery_answer(&answers);
                     self.message_ends = None;
                     // The share is given back by weigh_message, now that the content is gone.
@@ -489,21 +536,6 @@ impl Connection {
         }
         self.flush().await?;
         Ok(true)
-    }
-
-    fn count(&self, answers: &[DeliveryAnswer], begun: Instant) {
-        let metrics = &self.server.metrics;
-        metrics.smtp_delivery_seconds.observe(begun.elapsed().as_secs_f64());
-        for answer in answers {
-            let result = match answer {
-                DeliveryAnswer::Accepted { .. } => "accepted",
-                DeliveryAnswer::Refused(_) => "refused",
-                DeliveryAnswer::OverQuota => "over quota",
-                DeliveryAnswer::NoSpace => "no space",
-                DeliveryAnswer::TryLater(_) => "try later",
-            };
-            count(&metrics.smtp_deliveries, "result", result);
-        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -1,19 +1,21 @@
-//! How many SMTP connections and message octets there may be at one moment.
+//! How many SMTP connections and message octets there may be at one moment, and how fast messages may come.
 //!
 //! Invariants: a connection and a share of memory are given back when their guard is dropped,
 //! however the connection ends.
 
 use crate::types::limits::{
     SMTP_BUDGET_SECONDS_MAX, SMTP_CONNECTIONS_MAX, SMTP_CONNECTIONS_PER_ADDRESS_MAX, SMTP_DELIVERIES_MAX,
-    SMTP_DELIVERIES_WAITING_MAX, SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
+    SMTP_DELIVERIES_WAITING_MAX, SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX, SMTP_MESSAGES_PER_MINUTE_DEFAULT,
+    SMTP_PACED_ADDRESSES_MAX,
 };
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// A network in CIDR notation (RFC 4632 §3.1); a bare address is a network of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +81,9 @@ impl fmt::Display for IpNetwork {
 pub struct IntakeLimits {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
-    /// From these networks an address may use all connections there are.
+    /// How many messages an address may send in a minute, in bursts of that size; `None`: as many as it likes.
+    pub messages_per_minute: Option<u32>,
+    /// From these networks an address may use all connections there are, and send as fast as it likes.
     pub gateways: Vec<IpNetwork>,
     /// Memory for messages being received and delivered.
     pub in_flight_bytes_max: usize,
@@ -96,6 +100,7 @@ impl Default for IntakeLimits {
         Self {
             connections_max: SMTP_CONNECTIONS_MAX,
             connections_per_address_max: SMTP_CONNECTIONS_PER_ADDRESS_MAX,
+            messages_per_minute: Some(SMTP_MESSAGES_PER_MINUTE_DEFAULT),
             gateways: IpNetwork::loopback(),
             in_flight_bytes_max: SMTP_MESSAGES_IN_FLIGHT_BYTES_MAX,
             budget_wait: Duration::from_secs(SMTP_BUDGET_SECONDS_MAX),
@@ -174,38 +179,116 @@ impl ConnectionCount {
         Arc::new(Self { limits, open: Mutex::default() })
     }
 
-    /// Counts a connection from `peer` (`None`: a unix socket) or says why it is one too many.
+    /// Counts a connection from `peer` (`None`: a unix socket, or a proxy that has yet to say for whom it
+    /// speaks) or says why it is one too many.
     pub fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<ConnectionGuard, TooMany> {
-        let gateway = |peer: &IpAddr| self.limits.gateways.iter().any(|network| network.contains(*peer));
-        let address = peer.map(|peer| peer.to_canonical()).filter(|peer| !gateway(peer));
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = peer.and_then(|peer| counted(&self.limits.gateways, peer));
+        let mut open = self.lock();
         if open.all >= self.limits.connections_max {
             return Err(TooMany::InAll);
         }
-        if let Some(address) = address {
-            let of_address = open.by_address.entry(address).or_default();
-            if *of_address >= self.limits.connections_per_address_max {
-                return Err(TooMany::FromAddress);
-            }
-            *of_address += 1;
-        }
+        open.enter(address, self.limits.connections_per_address_max)?;
         open.all += 1;
         Ok(ConnectionGuard { count: Arc::clone(self), address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn enter(&mut self, address: Option<IpAddr>, max: usize) -> Result<(), TooMany> {
+        let Some(address) = address else { return Ok(()) };
+        let of_address = self.by_address.entry(address).or_default();
+        if *of_address >= max {
+            return Err(TooMany::FromAddress);
+        }
+        *of_address += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let left = self.by_address.get(&address).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            self.by_address.remove(&address);
+        } else {
+            self.by_address.insert(address, left);
+        }
+    }
+}
+
+/// The address that limits count for; `None` of a gateway.
+fn counted(gateways: &[IpNetwork], peer: IpAddr) -> Option<IpAddr> {
+    Some(peer.to_canonical()).filter(|peer| !gateways.iter().any(|network| network.contains(*peer)))
+}
+
+impl ConnectionGuard {
+    /// Counts the connection for the address that its peer speaks for, or says that it is one too many there;
+    /// then it counts as before.
+    pub fn speaks_for(&mut self, address: IpAddr) -> Result<(), TooMany> {
+        let address = counted(&self.count.limits.gateways, address);
+        if address != self.address {
+            let mut open = self.count.lock();
+            open.enter(address, self.count.limits.connections_per_address_max)?;
+            open.leave(self.address);
+            drop(open);
+            self.address = address;
+        }
+        Ok(())
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let mut open = self.count.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.count.lock();
         open.all = open.all.saturating_sub(1);
-        if let Some(address) = self.address {
-            let left = open.by_address.get(&address).map_or(0, |count| count.saturating_sub(1));
-            if left == 0 {
-                open.by_address.remove(&address);
-            } else {
-                open.by_address.insert(address, left);
+        open.leave(self.address);
+    }
+}
+
+/// How fast messages come, by address; of IPv6 by the /64, which one host has to itself.
+#[derive(Debug)]
+pub struct Pace {
+    gateways: Vec<IpNetwork>,
+    a_minute: Option<u32>,
+    /// When all that an address sent so far would be through at the steady rate.
+    paid_until: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Pace {
+    /// Nobody has sent anything yet.
+    pub fn new(limits: &IntakeLimits) -> Self {
+        let (gateways, a_minute) = (limits.gateways.clone(), limits.messages_per_minute);
+        Self { gateways, a_minute, paid_until: Mutex::default() }
+    }
+
+    /// Counts one message from `peer` (`None`: a unix socket); false where it is one too many.
+    pub fn allows(&self, peer: Option<IpAddr>, now: Instant) -> bool {
+        let host = peer.and_then(|peer| counted(&self.gateways, peer)).map(host);
+        let (Some(host), Some(a_minute)) = (host, self.a_minute) else { return true };
+        let minute = Duration::from_secs(60);
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = paid_until.get(&host).map_or(now, |until| now.max(*until)) + minute / a_minute.max(1);
+        if until - now > minute {
+            return false;
+        }
+        if paid_until.len() >= SMTP_PACED_ADDRESSES_MAX && !paid_until.contains_key(&host) {
+            paid_until.retain(|_, until| *until > now);
+            if paid_until.len() >= SMTP_PACED_ADDRESSES_MAX {
+                paid_until.clear();
             }
         }
+        paid_until.insert(host, until);
+        true
+    }
+}
+
+fn host(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -314,6 +397,40 @@ mod tests {
         assert_eq!(count.enter(Some(ip("127.0.0.1"))).unwrap_err(), TooMany::InAll);
         drop(one);
         let _again = count.enter(Some(ip("192.0.2.1"))).unwrap();
+    }
+
+    #[test]
+    fn a_connection_counts_for_whom_its_peer_speaks() {
+        let limits = IntakeLimits { connections_per_address_max: 1, ..IntakeLimits::default() };
+        let count = ConnectionCount::new(limits);
+        let (mut one, mut two) = (count.enter(None).unwrap(), count.enter(None).unwrap());
+        one.speaks_for(ip("192.0.2.1")).unwrap();
+        one.speaks_for(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(two.speaks_for(ip("192.0.2.1")), Err(TooMany::FromAddress));
+        assert_eq!(count.enter(Some(ip("192.0.2.1"))).unwrap_err(), TooMany::FromAddress);
+        two.speaks_for(ip("192.0.2.2")).unwrap();
+        one.speaks_for(ip("127.0.0.1")).unwrap();
+        two.speaks_for(ip("192.0.2.1")).unwrap();
+        drop(count.enter(Some(ip("192.0.2.2"))).unwrap());
+        drop((one, two));
+        drop(count.enter(Some(ip("192.0.2.1"))).unwrap());
+    }
+
+    #[test]
+    fn an_address_sends_so_many_messages_a_minute_in_bursts_and_a_gateway_as_many_as_it_likes() {
+        let pace = Pace::new(&IntakeLimits { messages_per_minute: Some(3), ..IntakeLimits::default() });
+        let begun = Instant::now();
+        let sends =
+            |peer: &str, seconds: u64| pace.allows(Some(ip(peer)), begun + Duration::from_secs(seconds));
+        assert_eq!([0; 4].map(|at| sends("192.0.2.1", at)), [true, true, true, false]);
+        assert_eq!([19, 20, 20].map(|at| sends("192.0.2.1", at)), [false, true, false]);
+        assert!(sends("192.0.2.2", 20), "each for itself");
+        assert_eq!([200; 4].map(|at| sends("192.0.2.1", at)), [true, true, true, false]);
+        let hosts = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8:0:1::1"];
+        assert_eq!(hosts.map(|peer| sends(peer, 0)), [true, true, true, false, true]);
+        assert!([0; 9].iter().all(|at| sends("127.0.0.1", *at) && pace.allows(None, begun)));
+        let free = Pace::new(&IntakeLimits { messages_per_minute: None, ..IntakeLimits::default() });
+        assert!([(); 9].iter().all(|()| free.allows(Some(ip("192.0.2.1")), begun)));
     }
 
     #[tokio::test]

@@ -151,3 +151,44 @@ async fn a_request_has_an_id_that_its_lines_and_its_answer_have() {
     }
     assert!(!log.contains("two words") && !log.contains('\x1b'), "no colours but for a terminal: {log}");
 }
+
+#[tokio::test]
+async fn each_message_that_comes_in_and_goes_out_has_a_line_with_its_result_and_without_what_it_says() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    server.json(&["list", "add", "all@x.example", "--name", "All", "--member", "bob@x.example"]);
+    let customer = "marta@customer.example";
+    let letter = message("one@customer.example", customer, "support@x.example", "SUBJECTIN", "BODYIN");
+    let to = ["support@x.example", "bob@x.example", "all@x.example"];
+    let reply = server.deliver(customer, &to, &letter).await;
+    let kept = reply.strip_prefix("250 2.0.0 Kept as ").unwrap_or_else(|| panic!("{reply}")).to_owned();
+    let circles = format!("{}{letter}", "Received: again\r\n".repeat(101));
+    assert!(server.deliver(customer, &["bob@x.example"], &circles).await.starts_with("554 5.4.6"));
+    relay.wait_for(1).await;
+    let log = eventually("the handover's line", async || {
+        Some(server.log()).filter(|log| log.contains("handed over"))
+    })
+    .await;
+    let line = |what: &str| {
+        let found = log.lines().find(|line| line.contains(what));
+        found.unwrap_or_else(|| panic!("no line says {what}: {log}")).to_owned()
+    };
+    let came = line("a message came in");
+    for part in [
+        "INFO smtp{id=\"s",
+        " peer=127.0.0.1",
+        " result=\"accepted 2, refused 1\"",
+        &format!(" size_bytes={}", letter.len()),
+        &format!(" kept=\"{kept}\""),
+    ] {
+        assert!(came.contains(part), "{part}: {came}");
+    }
+    let refused = line("a message was refused");
+    assert!(refused.contains("smtp{id=\"s") && refused.contains("code=554 status=\"5.4.6\""), "{refused}");
+    let handed = line("handed over");
+    let name = format!(":{}\" outcome=Accepted", relay.address.port());
+    assert!(handed.contains(" relay=\"") && handed.contains(&name), "{handed}");
+    for secret in ["SUBJECTIN", "BODYIN", customer, "bob@x.example"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What operators ask of a running server.
 
-use crate::support::client::Client;
+use crate::support::client::{Client, PLAIN};
 use crate::support::server::start_with;
 use crate::support::{TestServer, message};
 use serde_json::json;
@@ -12,6 +12,32 @@ async fn office_with(config: &str) -> (TestServer, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), config).unwrap();
     (TestServer::office(&["--config", &file.path().to_string_lossy()]).await, file)
+}
+
+#[tokio::test]
+async fn a_message_whose_structure_cannot_be_told_is_kept_and_said_to_be_so() {
+    let (server, _config) = office_with("metrics = \"127.0.0.1:0\"\n").await;
+    let letter = message("one@c.example", "m@c.example", "support@x.example", "Hello", "Help, please.");
+    let odd = format!("{}{}", "X-Odd: 1\r\n".repeat(1_001), letter.replace("one@", "two@"));
+    for text in [&letter, &odd] {
+        assert!(server.deliver("m@c.example", &["support@x.example"], text).await.starts_with("250 "));
+    }
+    let ann = server.client("ann@x.example").await;
+    let arguments = json!({"ids": null, "properties": ["unparsed"]});
+    let told = ann.call("Email/get", arguments.clone()).await;
+    let mut told: Vec<&serde_json::Value> =
+        told["list"].as_array().unwrap().iter().map(|email| &email["unparsed"]).collect();
+    told.sort_by_key(|value| value.as_bool());
+    assert_eq!(told, [&json!(false), &json!(true)]);
+    let plain = ann.call_with(PLAIN, "Email/get", arguments).await;
+    assert_eq!(plain["type"], "invalidArguments", "{plain}");
+    let operators = Client::stranger(server.metrics.as_ref().unwrap(), String::new());
+    let text = String::from_utf8(operators.get("/metrics").await.body).unwrap();
+    let name = "postroom_messages_unparsed_total{why=\"too many fields\"}";
+    assert_eq!(figure(&text, name), Some(1.0), "{text}");
+    let log = server.log();
+    let warned = log.lines().find(|line| line.contains("kept without its structure"));
+    assert!(warned.is_some_and(|line| line.contains("WARN") && line.contains("too many fields")), "{log}");
 }
 
 /// The value of one line of OpenMetrics.

@@ -164,6 +164,24 @@ async fn an_addresss_detail_is_a_tag_and_a_domain_may_have_one_inbox_for_all() {
 }
 
 #[tokio::test]
+async fn the_tags_of_all_addresses_by_which_a_message_comes_to_an_inbox_are_kept_however_it_comes() {
+    let (server, bob, _config) = office("", &[]).await;
+    let to = [SUPPORT, "support+billing@x.example", "support+Urgent@x.example", "support+billing@x.example"];
+    let text = text("", "1@c", "x");
+    let first = server.deliver(MARTA, &to, &text).await;
+    assert!(first.starts_with("250"), "{first}");
+    let tags = conversations(&bob).await[0]["tags"].clone();
+    assert_eq!(tags, json!({"billing": true, "urgent": true}));
+    // A gateway that sends to each apart.
+    let second = server.deliver(MARTA, &["support+vip@x.example"], &text).await;
+    assert_eq!(second.split(' ').nth(4), first.split(' ').nth(4), "{second}: the same Email");
+    let now = conversations(&bob).await;
+    assert_eq!((now.len(), &now[0]["messageCount"]), (1, &json!(1)));
+    assert_eq!(now[0]["tags"], json!({"billing": true, "urgent": true, "vip": true}));
+    server.check();
+}
+
+#[tokio::test]
 async fn a_message_that_was_delivered_here_again_and_again_is_refused() {
     let (server, bob, _config) = office("", &[]).await;
     let times = |count: usize| "Delivered-To: Support@x.example\r\n".repeat(count);

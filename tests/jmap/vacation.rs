@@ -157,3 +157,27 @@ async fn without_a_body_there_is_a_text_of_ours() {
     assert!(text.contains("Subject: Gone") && text.contains("This answer was sent by a program."), "{text}");
     assert_eq!(relay.messages()[0].rcpts, ["<marta@customer.example>"]);
 }
+
+#[tokio::test]
+async fn mail_to_an_address_with_a_detail_is_answered_and_so_is_whoever_writes_from_another_postroom() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url()]).await;
+    let bob = server.client(BOB).await.own();
+    set(&bob, json!({"isEnabled": true, "textBody": "Away."})).await;
+    let shop = "bob+shop@x.example";
+    let text = message("q@customer.example", "marta@customer.example", shop, "A question", "Hello?");
+    assert!(server.deliver("marta@customer.example", &[shop], &text).await.starts_with("250"));
+    let taken = relay.wait_for(1).await;
+    assert_eq!(taken[0].rcpts, ["<marta@customer.example>"]);
+    assert!(taken[0].text().contains("From: Bob <bob@x.example>\r\n"), "{}", taken[0].text());
+    // Another return path for each message, and one answer for their author.
+    let path = |digit: &str| format!("bounce+{}@other.example", digit.repeat(32));
+    for digit in ["a", "b"] {
+        deliver(&server, "sven@other.example", &path(digit), BOB, "").await;
+    }
+    let taken = relay.wait_for(2).await;
+    assert_eq!(taken[1].rcpts, [format!("<{}>", path("a"))]);
+    deliver(&server, "last@customer.example", "last@customer.example", BOB, "").await;
+    assert_eq!(relay.wait_for(3).await[2].rcpts, ["<last@customer.example>"]);
+    server.check();
+}

@@ -577,6 +577,48 @@ async fn a_proxy_names_its_client_and_nobody_else_may() {
 }
 
 #[tokio::test]
+async fn connections_and_messages_count_for_whom_a_proxy_or_xclient_speaks_and_not_for_the_proxy() {
+    let of = |last: u8| {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\0\x19\0\x19".to_vec();
+        header[19] = last;
+        header
+    };
+    let mut limited = config();
+    limited.limits.gateways = Vec::new();
+    limited.limits.connections_per_address_max = 1;
+    limited.limits.messages_per_minute = Some(1);
+    limited.peers = PeerRules { proxies: here(), ..PeerRules::default() };
+    let intake = Intake::start(limited.clone()).await;
+    let (mut one, mut two, mut three) = (intake.client().await, intake.client().await, intake.client().await);
+    for (client, last) in [(&mut one, 7), (&mut two, 8)] {
+        client.stream.write_all(&of(last)).await.expect("the server reads");
+        client.hello().await;
+    }
+    three.stream.write_all(&of(7)).await.expect("the server reads");
+    three.expect("421 4.7.0 Too many connections from your address at mx.test, try again later\r\n").await;
+    for client in [&mut one, &mut two] {
+        client.send("MAIL FROM:<a@b>\r\nRSET\r\nMAIL FROM:<a@b>\r\n").await;
+        client.expect("250 2.1.0 Sender ok\r\n250 2.0.0 Ok\r\n").await;
+        client.expect("450 4.7.1 You send faster than you may, try again in a minute\r\n").await;
+    }
+    limited.peers = PeerRules { xclient: here(), ..PeerRules::default() };
+    limited.limits.connections_per_address_max = 2;
+    let intake = Intake::start(limited).await;
+    let (mut one, mut two) = (intake.client().await, intake.client().await);
+    for client in [&mut one, &mut two] {
+        client.hello().await;
+        client.send("XCLIENT ADDR=192.0.2.7\r\n").await;
+        client.expect("220 mx.test ESMTP Postroom\r\n").await;
+    }
+    let mut three = intake.client().await;
+    three.hello().await;
+    three.send("XCLIENT ADDR=192.0.2.7\r\n").await;
+    three.expect("220 mx.test ESMTP Postroom\r\n").await;
+    three.expect("421 4.7.0 mx.test Too many connections from your address\r\n").await;
+    three.expect_end().await;
+}
+
+#[tokio::test]
 async fn a_message_that_waits_too_long_for_its_turn_is_refused_for_now() {
     let mut slow = config();
     slow.limits.deliveries_max = 1;

@@ -1,7 +1,7 @@
 //! Distribution lists: from the gateway through the queue to each member.
 
 use crate::support::relay::{Relay, Script, Taken};
-use crate::support::{TestServer, eventually, message};
+use crate::support::{Gateway, TestServer, eventually, message};
 use serde_json::{Value, json};
 
 const MARTA: &str = "marta@customer.example";
@@ -94,6 +94,134 @@ async fn each_member_gets_the_message_once_however_often_the_gateway_sends_it_an
     assert_eq!(list(&server)["members"].as_array().map(Vec::len), Some(1));
     let again = server.deliver("", &[&guest.return_path()], &bounce.replace("Hi.", "Hello.")).await;
     assert!(again.starts_with("250"), "{again}");
+    server.check();
+}
+
+#[tokio::test]
+async fn whoever_writes_to_an_inbox_and_to_a_list_that_refuses_them_is_told_once_and_sends_nothing_again() {
+    let relay = Relay::start().await;
+    let server = office(&relay, "members", &["guest@partner.example"]).await;
+    let both = [ALL, "support@x.example"];
+    let text = letter("news", MARTA, "");
+    let first = server.deliver(MARTA, &both, &text).await;
+    assert!(first.starts_with("250 2.0.0 Kept as "), "{first}");
+    assert_eq!(server.deliver(MARTA, &both, &text).await, first, "the gateway's retry");
+    let told = relay.wait_for(1).await[0].clone();
+    assert!(told.mail.starts_with("<> "), "{}", told.mail);
+    assert_eq!(told.rcpts, ["<marta@customer.example>"]);
+    for line in [
+        "To: <marta@customer.example>\r\nSubject: Not delivered: news\r\n",
+        "Auto-Submitted: auto-replied\r\n",
+        "Final-Recipient: rfc822; all@x.example\r\nAction: failed\r\nStatus: 5.3.0\r\n",
+        "Diagnostic-Code: smtp; 554 5.3.0 the list takes no mail from that sender\r\n",
+        "\r\nMessage-ID: <news@customer.example>\r\n",
+    ] {
+        assert!(told.text().contains(line), "{line}\n{}", told.text());
+    }
+    assert!(!told.text().contains("support@x.example\r\nAction"), "{}", told.text());
+
+    // Whoever wants to hear nothing hears nothing, and nobody hears of a report.
+    let mut gateway = server.gateway().await;
+    for line in [
+        format!("MAIL FROM:<{MARTA}>"),
+        format!("RCPT TO:<{ALL}> NOTIFY=NEVER"),
+        "RCPT TO:<support@x.example>".to_owned(),
+    ] {
+        assert!(gateway.say(&line).await.starts_with("250"), "{line}");
+    }
+    assert!(gateway.say("DATA").await.starts_with("354"));
+    gateway.send(format!("{}.\r\n", letter("quiet", MARTA, "")).as_bytes()).await.unwrap();
+    assert!(gateway.reply().await.starts_with("250 2.0.0"));
+    gateway.quit().await;
+    assert!(server.deliver("", &both, &letter("report", MARTA, "")).await.starts_with("250"));
+    // With nobody else to take it the client reports it.
+    let alone = write(&server, MARTA, &letter("alone", MARTA, "")).await;
+    assert_eq!(alone, "554 5.3.0 the list takes no mail from that sender");
+    settled(&server).await;
+    assert_eq!(relay.deliveries(), 1);
+    let ann = server.client("ann@x.example").await;
+    let found = ann.call("Email/query", json!({})).await;
+    assert_eq!(found["ids"].as_array().map(Vec::len), Some(3), "{found}");
+    server.check();
+}
+
+#[tokio::test]
+async fn lmtp_answers_for_a_list_and_an_inbox_apart_and_nobody_is_told_twice() {
+    let relay = Relay::start().await;
+    let server = TestServer::office(&["--relay", &relay.url(), "--lmtp", "127.0.0.1:0"]).await;
+    server.json(&["list", "add", ALL, "--name", "All of us", "--member", "guest@partner.example"]);
+    let mut lmtp = Gateway::raw(server.lmtp.as_ref().unwrap()).await;
+    assert!(lmtp.reply().await.starts_with("220 "));
+    for line in ["LHLO g", "MAIL FROM:<marta@customer.example>", "RCPT TO:<all@x.example>"] {
+        assert!(lmtp.say(line).await.starts_with("250"), "{line}");
+    }
+    assert!(lmtp.say("RCPT TO:<support@x.example>").await.starts_with("250"));
+    assert!(lmtp.say("DATA").await.starts_with("354"));
+    lmtp.send(format!("{}.\r\n", letter("news", MARTA, "")).as_bytes()).await.unwrap();
+    assert_eq!(lmtp.reply().await, "554 5.3.0 the list takes no mail from that sender");
+    assert!(lmtp.reply().await.starts_with("250 2.0.0 Kept as "));
+    settled(&server).await;
+    assert_eq!(relay.deliveries(), 0);
+}
+
+#[tokio::test]
+async fn a_letter_to_the_return_path_of_a_copy_goes_to_the_owner_and_is_refused_where_there_is_none() {
+    let relay = Relay::start().await;
+    let server = office(&relay, "anyone", &["guest@partner.example"]).await;
+    assert!(write(&server, MARTA, &letter("news", MARTA, "")).await.starts_with("250"));
+    let path = relay.wait_for(1).await[0].return_path();
+    let guest = "guest@partner.example";
+    let text = message("thanks@partner.example", guest, &path, "Thanks", "Who are you?");
+    let refused = server.deliver(guest, &[&path], &text).await;
+    assert_eq!(refused, "550 5.7.1 this address takes reports of delivery alone");
+    let away = format!("Auto-Submitted: auto-replied\r\n{}", text.replace("thanks@", "away@"));
+    let dropped = server.deliver(guest, &[&path], &away).await;
+    assert!(dropped.starts_with("250"), "{dropped}");
+
+    server.json(&["list", "set", ALL, "--owner", "ann@x.example"]);
+    let first = server.deliver(guest, &[&path], &text).await;
+    assert!(first.starts_with("250"), "{first}");
+    assert_eq!(server.deliver(guest, &[&path], &text).await, first, "the gateway's retry");
+    let passed = relay.wait_for(2).await[1].clone();
+    assert_eq!(passed.rcpts, ["<ann@x.example>"]);
+    assert!(passed.text().ends_with(&text), "as it came: {}", passed.text());
+    assert!(passed.text().starts_with(&format!("Delivered-To: {path}\r\nReceived: ")), "{}", passed.text());
+    // That the owner can't be reached is noted with no member.
+    let bounce = "From: MAILER-DAEMON@mx.example\r\nSubject: failure notice\r\n\r\n\
+                  Hi. This is the qmail-send program at mx.example.\r\nThis is a permanent error; I've given up.\r\n\r\n\
+                  <ann@x.example>:\r\nSorry, no mailbox here by that name. (#5.1.1)\r\n";
+    let back = passed.return_path();
+    assert_ne!(back, path);
+    assert!(server.deliver("", &[&back], bounce).await.starts_with("250"));
+    settled(&server).await;
+    assert_eq!((relay.deliveries(), &list(&server)["members"][0]["bounces"]), (2, &json!(0)));
+    server.check();
+}
+
+#[tokio::test]
+async fn a_list_takes_no_binary_message_and_an_inbox_beside_it_does() {
+    let relay = Relay::start().await;
+    let server = office(&relay, "anyone", &["guest@partner.example"]).await;
+    let send = async |to: &[&str], content: String| {
+        let mut gateway = server.gateway().await;
+        let mut lines = vec![format!("MAIL FROM:<{MARTA}> BODY=BINARYMIME")];
+        lines.extend(to.iter().map(|to| format!("RCPT TO:<{to}>")));
+        for line in lines {
+            assert!(gateway.say(&line).await.starts_with("250"), "{line}");
+        }
+        gateway.send(format!("BDAT {} LAST\r\n{content}", content.len()).as_bytes()).await.unwrap();
+        gateway.reply().await
+    };
+    let binary = |id: &str| letter(id, MARTA, "Content-Transfer-Encoding: binary\r\n") + "a\nb\rc\0d";
+    let refused = "554 5.6.1 a list passes on no binary message: it has octets that DATA can't carry";
+    assert_eq!(send(&[ALL], binary("one")).await, refused);
+    let both = send(&[ALL, "support@x.example"], binary("two")).await;
+    assert!(both.starts_with("250 2.0.0 Kept as "), "{both}");
+    let told = relay.wait_for(1).await[0].clone();
+    assert!(told.text().contains(&format!("Diagnostic-Code: smtp; {refused}\r\n")), "{}", told.text());
+    // What only says so goes on.
+    assert!(send(&[ALL], letter("three", MARTA, "")).await.starts_with("250"));
+    assert_eq!(relay.wait_for(2).await[1].rcpts, ["<guest@partner.example>"]);
     server.check();
 }
 

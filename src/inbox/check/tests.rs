@@ -174,7 +174,7 @@ fn directory_by_hand(house: &House) -> AccountId {
     let list = view.account_by_address(&address("all@x.example")).unwrap();
     house.write(list, |txn| {
         txn.allot(list, |next| &mut next.submission).unwrap();
-        lists::note(txn, list, 1, "550 5.1.1 nobody").unwrap();
+        lists::note(txn, list, 1, lists::Fate::Failed, "550 5.1.1 nobody").unwrap();
     });
     list
 }
@@ -1002,7 +1002,7 @@ fn a_list_whose_members_do_not_add_up_is_told_of() {
             terms.subscribers.insert(0, one);
         });
         txn.put_at(keys::row(list, Kind::ListBounce, 7), &1u8).unwrap();
-        lists::note(txn, list, 8, "").unwrap();
+        lists::note(txn, list, 8, lists::Fate::Failed, "").unwrap();
     });
     assert_eq!(
         told,

@@ -68,6 +68,7 @@ static TABLE: TypeTable = TypeTable {
         Property::server("conversationId", Kind::Id).or_null().on_request(),
         Property::server("authentication", Kind::Object).or_null().on_request(),
         Property::server("threading", Kind::Object).or_null().on_request(),
+        Property::server("unparsed", Kind::Boolean).on_request(),
     ],
     write_role: MemberRole::Observer,
     singleton: false,
@@ -185,12 +186,13 @@ impl Object for Email {
     }
 }
 
-/// Refuses `conversationId` where no capability of ours is in use.
+/// Refuses `conversationId` and what else is ours where no capability of ours is in use.
 pub(super) fn check_visible<'n>(
     ctx: &Ctx,
     mut names: impl Iterator<Item = &'n str>,
 ) -> Result<(), MethodError> {
-    let ours = names.find(|name| ["conversationId", "authentication", "threading"].contains(name));
+    const OURS: [&str; 4] = ["conversationId", "authentication", "threading", "unparsed"];
+    let ours = names.find(|name| OURS.contains(name));
     match ours.filter(|_| !ctx.using.knows_us()) {
         Some(name) => Err(MethodError::argument("properties", &format!("there is no property '{name}'"))),
         None => Ok(()),

@@ -37,6 +37,7 @@ pub enum EmailProperty {
     ConversationId,
     Authentication,
     Threading,
+    Unparsed,
     From,
     To,
     Subject,
@@ -66,6 +67,7 @@ impl EmailProperty {
             "conversationId" => Self::ConversationId,
             "authentication" => Self::Authentication,
             "threading" => Self::Threading,
+            "unparsed" => Self::Unparsed,
             "from" => Self::From,
             "to" => Self::To,
             "subject" => Self::Subject,
@@ -132,6 +134,7 @@ impl EmailProperty {
         !matches!(
             self,
             Self::Header(_)
+                | Self::Unparsed
                 | Self::Headers
                 | Self::BodyStructure
                 | Self::BodyValues
@@ -313,6 +316,7 @@ impl<'m> Message<'m> {
             EmailProperty::SentAt => convenience("sentAt"),
             EmailProperty::Header(header) => header.value(self.body.fields()),
             EmailProperty::Headers => headers_json(self.body.fields()),
+            EmailProperty::Unparsed => self.body.message().unparsed.is_some().into(),
             EmailProperty::BodyStructure => self.body.structure(args),
             EmailProperty::BodyValues => self.body.values(args, lists(), budget)?,
             EmailProperty::TextBody => self.body.list(args, &lists().text),

@@ -5,6 +5,7 @@
 //! STARTTLS before it; a password is never asked for in the clear.
 
 use super::{Action, Reply, Session, State};
+use crate::mail::envelope::Envelope;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::net::IpAddr;
@@ -26,6 +27,8 @@ pub struct Rights {
     pub xclient: bool,
     /// The peer is a gateway of ours.
     pub gateway: bool,
+    /// How fast messages come is asked for at each MAIL.
+    pub paced: bool,
 }
 
 /// Whom a proxy speaks for.
@@ -164,6 +167,26 @@ impl Session {
         self.mistake(Reply::new(535, "5.7.8", "The name or the password is wrong"));
     }
 
+    /// For whom the client speaks, as it said by XCLIENT.
+    pub fn speaks_for(&self) -> Option<IpAddr> {
+        self.forwarded.as_ref()?.address
+    }
+
+    /// The answer to [`Action::CheckPace`].
+    pub fn pace_answer(&mut self, keeps_it: bool) {
+        let State::Pacing(envelope) = self.take_state() else { return };
+        if keeps_it {
+            return self.opened(envelope);
+        }
+        self.reply(Reply::new(450, "4.7.1", "You send faster than you may, try again in a minute"));
+    }
+
+    /// The transaction has begun.
+    pub(super) fn opened(&mut self, envelope: Envelope) {
+        self.state = State::Open(envelope, false);
+        self.reply(Reply::new(250, "2.1.0", "Sender ok"));
+    }
+
     pub(super) fn xclient(&mut self, attributes: Vec<(String, Option<String>)>) {
         if !self.rights.xclient {
             return self.mistake(Reply::new(550, "5.7.0", "You may not say whom you speak for"));
@@ -265,6 +288,38 @@ mod tests {
                 ),
             );
         }
+    }
+
+    #[test]
+    fn who_sends_faster_than_they_may_is_told_so_at_mail_by_the_address_that_is_spoken_for() {
+        let server = script_with(
+            Rights { paced: true, xclient: true, ..Rights::default() },
+            "S: 220 mx.example ESMTP Postroom
+            C: HELO c
+            S: 250 mx.example
+            C: MAIL FROM:<a@b>
+            C: RCPT TO:<a@x>
+            S: 250 2.1.0 Sender ok
+            S: 250 2.1.5 Recipient ok
+            C: RSET
+            S: 250 2.0.0 Ok
+            C: XCLIENT ADDR=192.0.2.1
+            S: 220 mx.example ESMTP Postroom
+            C: HELO c
+            S: 250 mx.example
+            C: MAIL FROM:<a@b> SIZE=101
+            S: 552 5.3.4 The message is larger than SIZE in the reply to EHLO says
+            C: MAIL FROM:<a@b>
+            S: 250 2.1.0 Sender ok
+            C: RSET
+            S: 250 2.0.0 Ok
+            C: MAIL FROM:<a@b>
+            C: RCPT TO:<a@x>
+            S: 450 4.7.1 You send faster than you may, try again in a minute
+            S: 503 5.5.1 MAIL comes before RCPT",
+        );
+        let told = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(server.paced, [None, told, told]);
     }
 
     #[test]

@@ -21,13 +21,15 @@ pub(super) fn delivery_reply(answer: &DeliveryAnswer) -> Reply {
         DeliveryAnswer::TryLater(reason) => Reply::new(451, "4.3.0", reason.as_str()),
         DeliveryAnswer::OverQuota => over_quota(),
         DeliveryAnswer::NoSpace => no_space(),
-        DeliveryAnswer::Refused(reason) => Reply::new(554, "5.3.0", reason.as_str()),
+        DeliveryAnswer::Refused(not_taken) | DeliveryAnswer::Told(not_taken) => {
+            Reply::new(not_taken.code, not_taken.enhanced, not_taken.why.as_str())
+        }
     }
 }
 
 /// The one reply that SMTP has for all recipients. Whoever kept the message recognises it when it
 /// is repeated, so "try later" for one is "try later" for all; a refusal is told where nothing is
-/// left to try, since the sender must learn that somebody doesn't get it.
+/// left to try, since the sender must learn that somebody doesn't get it, unless they do already.
 pub(super) fn joined_reply<'a>(answers: impl Iterator<Item = &'a DeliveryAnswer> + Clone) -> Reply {
     let later = |answer: &&DeliveryAnswer| {
         matches!(answer, DeliveryAnswer::TryLater(_) | DeliveryAnswer::NoSpace | DeliveryAnswer::OverQuota)

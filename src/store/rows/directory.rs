@@ -102,13 +102,15 @@ impl Posting {
     }
 }
 
-/// What came back from a subscriber of a list, by (list, number).
+/// What came back from a subscriber of a list, or perhaps never reached them, by (list, number).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ListBounceRow {
     pub count: u32,
     pub last_at: Millis,
     /// What the last report said, in the form of RFC 8621 §7, `smtpReply`.
     pub last_reply: String,
+    /// How often nobody knows whether the relay took their mail, and nothing more is tried.
+    pub unsure: u32,
 }
 
 /// A person's place in an inbox.

@@ -54,6 +54,19 @@ pub enum Unparsed {
     Failed,
 }
 
+impl Unparsed {
+    /// The reason in words, for operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unparsed::TooDeep => "too deep",
+            Unparsed::TooManyParts => "too many parts",
+            Unparsed::TooManyFields => "too many fields",
+            Unparsed::TooLarge => "too large",
+            Unparsed::Failed => "failed",
+        }
+    }
+}
+
 /// A part of a message (RFC 8621 §4.1.4). Its id within the Email is its index.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PartRow {
