@@ -37,7 +37,7 @@ pub trait Row: Serialize + DeserializeOwned {
 }
 
 /// The version that rows are written in. It rises with the release that adds fields.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// The first version; the structs of all before the present one may have fewer fields.
 const FIRST_VERSION: u8 = 1;
 /// What stands for the fields that an earlier version lacks: postcard's zero, false, empty and none
