@@ -443,7 +443,8 @@ fn wrong_emails(why: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::desk::DeskError;
+    use crate::inbox::change::Change;
+    use crate::inbox::desk::{DeskError, TimerKind};
     use crate::inbox::support::{House, START, written};
 
     const SUPPORT: &[&str] = &["support@x.example"];
@@ -451,6 +452,18 @@ mod tests {
 
     fn agent<T>(house: &House, work: impl FnOnce(&mut Desk<'_, '_>) -> DeskResult<T>) -> T {
         house.at_desk(house.bob, MemberRole::Agent, work)
+    }
+
+    fn faults(house: &House) -> Vec<String> {
+        let view = house.server.directory.current();
+        crate::inbox::check::run(&house.server.store, None, &view, &mut |_| {}).unwrap().report.faults
+    }
+
+    fn snooze(house: &House, id: ConversationId) {
+        let change =
+            Change { status: Some(Status::Snoozed), snoozed_until: Some(Some(LATER)), ..Change::default() };
+        let event = Event::Set { change, expect: Expect::default() };
+        agent(house, |desk| desk.apply(id, &event, Vec::new()));
     }
 
     fn properties<T>(result: DeskResult<T>) -> Vec<&'static str> {
@@ -477,6 +490,58 @@ mod tests {
         assert!(agent(&house, |desk| scheduling::cancel(desk, waits.id)));
         assert_eq!(undo(), Vec::<&str>::new());
         assert_eq!(house.conversation_of(answer).0, two);
+    }
+
+    /// Two conversations, the second of them snoozed and merged into the first.
+    fn merged_while_snoozed() -> (House, ConversationId) {
+        let house = House::new();
+        house.deliver(SUPPORT, "one", "");
+        house.deliver(SUPPORT, "two", "");
+        let (one, _) = house.conversation_of(house.email("one@c.example"));
+        let (two, _) = house.conversation_of(house.email("two@c.example"));
+        snooze(&house, two);
+        assert_eq!(faults(&house), Vec::<String>::new());
+        agent(&house, |desk| desk.merge(two, one, Expect::default()));
+        assert_eq!(faults(&house), Vec::<String>::new(), "it keeps its snooze, and nothing wakes it");
+        (house, two)
+    }
+
+    fn undo(house: &House, id: ConversationId) -> ConversationRow {
+        agent(house, |desk| desk.unmerge(id, Expect::default()));
+        assert_eq!(faults(house), Vec::<String>::new());
+        (&house.server.store.snapshot() as &dyn Read).row(house.inbox, id).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_snooze_that_was_merged_away_goes_on_after_the_undo_with_its_timer() {
+        let (house, two) = merged_while_snoozed();
+        let row = undo(&house, two);
+        assert_eq!((row.status, row.snoozed_until), (Status::Snoozed, Some(LATER)));
+        house.server.store.clock.set(LATER);
+        assert_eq!(house.fire_due(), 1, "its timer is there again");
+        let (_, row) = house.conversation_of(house.email("two@c.example"));
+        assert_eq!((row.status, row.snoozed_until), (Status::Open, None));
+        assert_eq!(faults(&house), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_timer_of_what_was_merged_away_is_told_by_the_check() {
+        let (house, two) = merged_while_snoozed();
+        let key = keys::due(keys::Kind::Timer, LATER, house.inbox, TimerKind::Snooze as u8, two.0);
+        house.write(house.inbox, |txn| txn.put_at(key, &()).unwrap());
+        let told =
+            format!("account {}: a timer wakes {two}, which isn't snoozed, or not until then", house.inbox);
+        assert_eq!(faults(&house), [told]);
+    }
+
+    #[test]
+    fn a_snooze_whose_time_passes_while_it_is_merged_is_over_after_the_undo() {
+        let (house, two) = merged_while_snoozed();
+        house.server.store.clock.set(LATER);
+        assert_eq!(house.fire_due(), 0);
+        let row = undo(&house, two);
+        assert_eq!((row.status, row.snoozed_until), (Status::Open, None));
+        assert_eq!(house.fire_due(), 0);
     }
 
     #[test]

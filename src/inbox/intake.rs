@@ -103,6 +103,7 @@ pub fn deliver_inbox(
         stranger: decision.joined.is_some() && inbound.flagged,
         failed_authentication: has_failed(prepared),
         forged: decision.forged,
+        also: decision.also,
         ..EvidenceRow::default()
     };
     inbound.flagged |= evidence.failed_authentication;

@@ -27,13 +27,15 @@ pub struct Decision {
     pub by: DecidedBy,
     /// The Email that decided.
     pub matched: Option<EmailId>,
+    /// The other conversations that it bridges to: a merge is offered.
+    pub also: Vec<ConversationId>,
     /// Ids that it refers to, and that only look like ours.
     pub forged: Vec<String>,
 }
 
 impl Decision {
     fn new(by: DecidedBy, forged: Vec<String>) -> Self {
-        Self { joined: None, previous: None, by, matched: None, forged }
+        Self { joined: None, previous: None, by, matched: None, also: Vec::new(), forged }
     }
 }
 
@@ -53,6 +55,7 @@ pub fn decide(read: &dyn Read, account: AccountId, prepared: &Prepared) -> Store
                 decision.joined = own_answer(read, account, prepared, reference, found.0)?;
                 return Ok(decision);
             }
+            decision.also = bridged(read, account, &references, &found)?;
             decision.joined = Some(found);
             return Ok(decision);
         }
@@ -75,6 +78,29 @@ pub fn decide(read: &dyn Read, account: AccountId, prepared: &Prepared) -> Store
         decision.joined = Some((id, row));
     }
     Ok(decision)
+}
+
+/// The conversations beside the joined one that its references lead to. What has a Thread in common with that
+/// one isn't bridged to: it was split off, or one goes on from the other. Nor is what we sent to many.
+fn bridged(
+    read: &dyn Read,
+    account: AccountId,
+    references: &[String],
+    (joined, row): &(ConversationId, ConversationRow),
+) -> StoreResult<Vec<ConversationId>> {
+    let mut also = BTreeSet::new();
+    for reference in references.iter().take(limits::THREAD_REFERENCES_MAX) {
+        for email in thread::emails_with_message_id(read, account, reference)? {
+            let Some(other) = read.row::<EmailRow>(account, email)? else { continue };
+            let Some((id, of)) = intake::follow(read, account, other.conversation)? else { continue };
+            let is_related = id == *joined || of.thread_ids.iter().any(|one| row.thread_ids.contains(one));
+            let to_many = other.origin == Origin::Outbound && went_to_many(read, account, email)?;
+            if !is_related && !to_many && also.len() < limits::BRIDGED_CONVERSATIONS_MAX {
+                also.insert(id);
+            }
+        }
+    }
+    Ok(also.into_iter().collect())
 }
 
 /// The ids that it refers to, and those among them that only look like ours.

@@ -420,6 +420,34 @@ fn each_message_joins_the_conversation_that_it_belongs_to() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
+/// The others are named, so that a client can offer a merge.
+#[test]
+fn a_message_that_bridges_conversations_joins_one_and_names_the_others() {
+    type Bridge = (&'static [&'static str], &'static str, &'static [u32]);
+    let cases: &[Bridge] = &[
+        (&["in|marta|One|1", "in|marta|Two|2", "in|marta|Re: Two|3|1 2"], "ABB", &[1]),
+        (
+            &["in|marta|One|1", "in|marta|Two|2", "in|marta|Six|3", "in|marta|Re: Six|4|1 2 3"],
+            "ABCC",
+            &[1, 2],
+        ),
+        // Its own conversation, an unknown id and a forged one are no bridge.
+        (&["in|marta|One|1", "in|marta|Re: One|2|1", "in|marta|Re: One|3|1 2 77 F1"], "AAA", &[]),
+        // Each answer to one of ours to many is apart from it on purpose.
+        (&["many|list|News|m", "in|marta|Re: News|1|m", "in|marta|Re: News|2|m 1"], "ABB", &[]),
+        (&["in|marta|One|1"], "A", &[]),
+    ];
+    for (steps, letters, others) in cases {
+        let mut office = Office::new();
+        let got: String = steps.iter().map(|step| office.step(step)).collect();
+        let last = EmailId(steps.len() as u32);
+        let evidence: EvidenceRow =
+            (&office.store.snapshot() as &dyn Read).row(INBOX, last).unwrap().unwrap();
+        let also: Vec<u32> = evidence.also.iter().map(|id| id.0).collect();
+        assert_eq!((got.as_str(), also.as_slice()), (*letters, *others), "{steps:?}");
+    }
+}
+
 /// However many have referred to a message since, what has the id is found first.
 #[test]
 fn a_message_is_found_by_its_id_behind_very_many_that_refer_to_it() {

@@ -98,3 +98,77 @@ pub fn fire(txn: &mut Txn<'_>, staff: &Staff, timer: Due) -> DeskResult<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::change::Change;
+    use crate::inbox::machine::Expect;
+    use crate::inbox::support::{House, START};
+    use crate::store::rows::team::{ConversationRow, Status};
+    use std::time::Duration;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A conversation that Bob snoozed for an hour.
+    fn snoozed() -> House {
+        let house = House::new();
+        house.deliver(&["support@x.example"], "one", "");
+        let (id, _) = house.conversation_of(house.email("one@c.example"));
+        let until = Some(Some(START.after(HOUR)));
+        let change = Change { status: Some(Status::Snoozed), snoozed_until: until, ..Change::default() };
+        let event = Event::Set { change, expect: Expect::default() };
+        house.at_desk(house.bob, MemberRole::Agent, |desk| desk.apply(id, &event, Vec::new()));
+        house
+    }
+
+    fn seen(house: &House) -> (Status, Option<Millis>, bool) {
+        let email = house.email("one@c.example");
+        let (_, row): (_, ConversationRow) = house.conversation_of(email);
+        let is_new = house.email_row(email).keywords.iter().any(|keyword| keyword.as_str() == Keyword::NEW);
+        (row.status, row.snoozed_until, is_new)
+    }
+
+    #[test]
+    fn a_snooze_ends_once_at_its_time_however_the_clock_is_stepped() {
+        let house = snoozed();
+        let clock = &house.server.store.clock;
+        let waits = (Status::Snoozed, Some(START.after(HOUR)), false);
+        let step = |to: Millis| {
+            clock.set(to);
+            house.fire_due()
+        };
+        // Back by a day, to the moment before, back again.
+        for to in [Millis(START.0 - 86_400_000), Millis(START.after(HOUR).0 - 1), START] {
+            assert_eq!((step(to), seen(&house)), (0, waits));
+        }
+        // A leap over its time ends it, by however much.
+        assert_eq!(step(START.after(1000 * HOUR)), 1);
+        assert_eq!(seen(&house), (Status::Open, None, true));
+        // Back before its time it isn't snoozed again, and there again it doesn't end a second time.
+        for to in [START, START.after(HOUR), START.after(2000 * HOUR)] {
+            assert_eq!(step(to), 0);
+            assert_eq!(seen(&house), (Status::Open, None, true));
+        }
+    }
+
+    #[test]
+    fn a_timer_that_was_read_and_then_moved_does_nothing() {
+        let house = snoozed();
+        let clock = &house.server.store.clock;
+        clock.set(START.after(HOUR));
+        let due = due(&house.server.store.snapshot(), clock.now(), 10).unwrap();
+        assert_eq!(due.len(), 1);
+        // Bob snoozes it for longer in between.
+        let (id, _) = house.conversation_of(house.email("one@c.example"));
+        let later = START.after(2 * HOUR);
+        let change = Change { snoozed_until: Some(Some(later)), ..Change::default() };
+        let event = Event::Set { change, expect: Expect::default() };
+        house.at_desk(house.bob, MemberRole::Agent, |desk| desk.apply(id, &event, Vec::new()));
+        let staff = crate::inbox::server::staff(&house.server.directory.current(), house.inbox);
+        house.write(house.inbox, |txn| fire(txn, &staff, due[0]).unwrap());
+        assert_eq!(seen(&house), (Status::Snoozed, Some(later), false));
+        clock.set(later);
+        assert_eq!((house.fire_due(), seen(&house)), (1, (Status::Open, None, true)));
+    }
+}

@@ -38,7 +38,7 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// A clock that stands at `start` until [`Clock::advance`] or [`Clock::set`] moves it.
     pub fn manual(start: Millis) -> Self {
         Self(Some(Arc::new(AtomicI64::new(start.0))))
     }
@@ -52,6 +52,13 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
+        }
+    }
+
+    /// Sets a manual clock, backwards too, as somebody steps a machine's.
+    pub fn set(&self, now: Millis) {
+        if let Some(set) = &self.0 {
+            set.store(now.0, Ordering::SeqCst);
         }
     }
 

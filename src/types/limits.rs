@@ -400,6 +400,8 @@ pub const RELAY_WAITING_MAX: usize = 100_000;
 pub const UNCERTAIN_RESENDS_MAX: u32 = 1;
 /// Merges that are followed from a conversation to the one that has its messages now.
 pub const MERGE_HOPS_MAX: usize = 64;
+/// Other conversations that a message which bridges them names.
+pub const BRIDGED_CONVERSATIONS_MAX: usize = 16;
 /// Messages and notes that one merge or split moves; they go in one commit.
 pub const MERGE_MESSAGES_MAX: usize = 500;
 /// Messages of a conversation; what comes then begins another one, which names it. All of them move in one commit.

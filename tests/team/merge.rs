@@ -145,6 +145,34 @@ async fn an_undone_merge_takes_back_its_messages_and_what_arrived_since_on_their
 }
 
 #[tokio::test]
+async fn a_message_that_bridges_two_conversations_says_which_and_a_client_merges_them() {
+    let (server, bob, _, [one, two]) = two().await;
+    let text = message("three@customer.example", CUSTOMER, SUPPORT, "Re: Invoice again", "It is about both.");
+    let text = format!(
+        "References: <one@customer.example> <two@customer.example>\r\nIn-Reply-To: <two@customer.example>\r\n{text}"
+    );
+    assert!(server.deliver(CUSTOMER, &[SUPPORT], &text).await.starts_with("250 "));
+    let known = in_order(&bob).await;
+    let asked = json!({"ids": [known[2]], "properties": ["conversationId", "threading"]});
+    let told = bob.call("Email/get", asked).await["list"].take();
+    let threading = json!({
+        "decidedBy": "reference", "emailId": known[1], "alsoConversationIds": [one], "isStranger": false,
+        "hasFailedAuthentication": false, "forgedReferences": [], "cameBackAt": null
+    });
+    assert_eq!(told, json!([{"id": known[2], "conversationId": two, "threading": threading}]));
+    let offered = told[0]["threading"]["alsoConversationIds"][0].as_str().unwrap();
+    assert!(update(&bob, offered, json!({"mergedIntoId": two})).await.is_ok());
+    assert_eq!(get(&bob, &two).await["emailIds"], json!(known));
+    // What belongs together by now bridges nothing.
+    deliver(&server, "four", Some("three"), "Re: Invoice again").await;
+    let last = in_order(&bob).await.pop().unwrap();
+    let asked = json!({"ids": [last], "properties": ["threading"]});
+    let told = bob.call("Email/get", asked).await["list"].take();
+    assert_eq!(told[0]["threading"]["alsoConversationIds"], json!([]));
+    server.check();
+}
+
+#[tokio::test]
 async fn merges_of_merges_are_undone_in_any_order() {
     let (server, bob, _, [one, two]) = two().await;
     deliver(&server, "three", None, "Invoice once more").await;

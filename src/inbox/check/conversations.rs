@@ -51,7 +51,8 @@ fn by_itself(
     if (row.status == Status::Closed) != row.closed_at.is_some() {
         check.fault(account, format_args!("{id} is closed without a time, or has a time and isn't closed"));
     }
-    if let Some(until) = row.snoozed_until
+    // What went into another one keeps its snooze for an undo, and nothing wakes it.
+    if let Some(until) = row.snoozed_until.filter(|_| row.merged_into.is_none())
         && !check.read.has(&keys::due(Kind::Timer, until, account, TimerKind::Snooze as u8, id.0))?
     {
         check.fault(account, format_args!("{id} is snoozed, and no timer wakes it"));

@@ -123,7 +123,7 @@ fn timer(check: &mut Check<'_>, (at, account, kind, id): (Millis, AccountId, u8,
     if kind == TimerKind::Snooze as u8 {
         let id = ConversationId(id);
         let row: Option<ConversationRow> = check.row(account, id)?;
-        if row.is_none_or(|row| row.snoozed_until != Some(at)) {
+        if row.is_none_or(|row| row.snoozed_until != Some(at) || row.merged_into.is_some()) {
             check.fault(account, format_args!("a timer wakes {id}, which isn't snoozed, or not until then"));
         }
     } else if kind == TimerKind::Lock as u8 {

@@ -3,6 +3,7 @@
 
 use super::email_view::EmailProperty;
 use crate::store::rows::mail::{AuthenticationRow, EvidenceRow};
+use crate::types::ConversationId;
 use serde_json::{Value, json};
 
 /// `authentication` and `threading`; `None` for every other property.
@@ -35,6 +36,7 @@ fn threading(row: &EvidenceRow) -> Value {
     json!({
         "decidedBy": row.decided_by.name(),
         "emailId": row.matched.map(|id| id.to_string()),
+        "alsoConversationIds": row.also.iter().map(ConversationId::to_string).collect::<Vec<_>>(),
         "isStranger": row.stranger,
         "hasFailedAuthentication": row.failed_authentication,
         "forgedReferences": row.forged,

@@ -283,6 +283,8 @@ pub struct EvidenceRow {
     pub went_to_many: Option<bool>,
     /// It was a draft, and has lost `$draft`.
     pub was_draft: bool,
+    /// Where it bridges conversations: the others that its references lead to.
+    pub also: Vec<ConversationId>,
 }
 
 impl Row for EvidenceRow {
