@@ -17,7 +17,7 @@ use crate::support::{Client, TestServer, eventually};
 use dice::Dice;
 use queries::Asked;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const STEPS: usize = 220;
 /// Queries are asked at every so manieth step, and there are so many of them.
@@ -121,6 +121,7 @@ impl Explorer {
     /// Follows /changes from every state that was ever seen to the present, in pages of `page`.
     async fn replay(&self, page: usize) {
         let now = self.look().await;
+        let mut merged: BTreeSet<String> = BTreeSet::new();
         let mut open: Vec<(&'static str, &String, String, Objects)> = Vec::new();
         for (name, states) in &self.moments {
             let from =
@@ -146,10 +147,22 @@ impl Explorer {
                     continue;
                 }
                 assert_eq!(since, *state, "{name} from {from}");
+                if *name == *"Conversation" {
+                    merged.extend(objects.extract_if(.., |_, object| object.is_null()).map(|(id, _)| id));
+                }
                 assert_eq!(objects, *all, "{name} from {from}");
             }
             open = next;
         }
+        self.are_merged(&merged).await;
+    }
+
+    /// What /get leaves out where it gives all, though it isn't destroyed: what went into another one.
+    async fn are_merged(&self, ids: &BTreeSet<String>) {
+        let told = self.call("Conversation/get", json!({"ids": ids, "properties": ["mergedIntoId"]})).await;
+        let list = told["list"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let merged = list.iter().filter(|one| one["mergedIntoId"].is_string()).count();
+        assert_eq!(merged, ids.len(), "{ids:?}: {told}");
     }
 }
 

@@ -35,7 +35,7 @@ pub fn fill(folder: &Path, count: usize) -> Outcome<()> {
             let prepared = ingest::prepare(letter(number).as_bytes(), false)?;
             let from = Address::parse(&format!("customer{number}@example.net")).ok_or("no address")?;
             let at = Millis(now - (count - number) as i64 * BETWEEN_MILLISECONDS);
-            let arrival = Arrival { mail_from: Some(&from), prefix: b"", at, returned: None, tag: None };
+            let arrival = Arrival { mail_from: Some(&from), prefix: b"", at, returned: None, tags: &[] };
             let mut desk = Desk::open(&mut txn, account, Actor::System(Cause::Mail), &staff)?;
             intake::deliver_inbox(&mut desk, &prepared, &arrival).map_err(|error| format!("{error:?}"))?;
         }

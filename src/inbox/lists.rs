@@ -349,8 +349,8 @@ mod tests {
         let [due] = queued[..] else { panic!("{queued:?}") };
         assert_eq!(due.account, account);
         let text = "451 4.4.2 the connection was lost".to_owned();
-        let replies = vec![RelayReply { verdict: Verdict::TryLater, text: text.clone() }];
-        let lost = Handover { replies, unknown: true, dsn: true };
+        let replies = vec![RelayReply { verdict: Verdict::Unknown, text: text.clone() }];
+        let lost = Handover { replies, dsn: true };
         for lost_before in [0, 1] {
             assert_eq!(member(&house).unsure, 0, "after {lost_before}");
             let finish = |txn: &mut Txn<'_>| {

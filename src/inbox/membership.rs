@@ -218,7 +218,7 @@ mod tests {
     use crate::auth::Directory;
     use crate::inbox::admin::{self, AdminRequest, Office};
     use crate::inbox::admin_inbox::InboxRequest;
-    use crate::inbox::support::{House, ask};
+    use crate::inbox::support::{House, LONG, ask};
     use crate::store::{Store, StoreOptions};
 
     /// How many conversations of Bob's are closed, and how many are not.
@@ -287,7 +287,7 @@ mod tests {
             house.at_desk(house.bob, MemberRole::Agent, |desk| {
                 desk.apply(id, &Event::Set { change, expect: Default::default() }, vec![])
             });
-            house.lengthen(id, 2000);
+            house.lengthen(id, LONG);
         }
         set_role(&house, None);
         assert_eq!(of_bob(&house), (0, 1));

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::inbox::change;
     use crate::inbox::machine::{Event, Expect};
-    use crate::inbox::support::House;
+    use crate::inbox::support::{House, LONG};
     use crate::store::rows::mail::Kept;
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
             house.at_desk(house.ann, MemberRole::Admin, |desk| {
                 desk.apply(conversation, &Event::Set { change, expect: Expect::default() }, Vec::new())
             });
-            house.lengthen(conversation, 2000);
+            house.lengthen(conversation, LONG);
             email
         });
         set(|new| new.require_category = true);

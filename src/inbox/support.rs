@@ -21,6 +21,9 @@ use crate::types::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Messages of a conversation of which no two are moved in one commit.
+pub const LONG: u32 = (limits::COMMIT_BYTES_MAX / limits::MOVED_EMAIL_BYTES) as u32;
+
 pub const START: Millis = Millis(1_790_000_000_000);
 
 /// The server, and whom one meets there.

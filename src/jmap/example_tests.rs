@@ -9,7 +9,7 @@ use super::session::SessionData;
 use super::session::tests::{account, session};
 use crate::inbox::presence::Presences;
 use crate::store::{Store, StoreOptions};
-use crate::types::limits::OBJECTS_IN_SET_MAX;
+use crate::types::limits::{COMMIT_BYTES_MAX, OBJECTS_IN_SET_MAX};
 use crate::types::{AccountId, Clock, MemberRole, Millis, Random};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -244,7 +244,7 @@ fn creation_ids_last_for_the_request_and_round_trip_where_asked() {
 #[test]
 fn an_object_that_leaves_no_room_for_itself_is_refused_alone() {
     let world = World::new();
-    let long = |of: &str| json!({"title": of.repeat(350 * 1024)});
+    let long = |of: &str| json!({"title": of.repeat(COMMIT_BYTES_MAX / 3 + 1)});
     let set =
         world.set(json!({"create": {"a": long("a"), "b": long("b"), "c": long("c"), "d": {"title": "d"}}}));
     let created = set["created"].as_object().unwrap();

@@ -331,8 +331,8 @@ pub const DUPLICATE_SEND_SECONDS_MAX: u64 = 24 * 60 * 60;
 pub const BLOCK_REMEMBERED_SECONDS_MAX: u64 = 24 * 60 * 60;
 
 // ── Store ──────────────────────────────────────────────────────────────────────────────────────
-/// Rows of one commit, blobs apart.
-pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+/// Rows of one commit, blobs apart: so many that 500 conversations of three messages are closed or claimed in one.
+pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the change logs tell of a change; an older state gives `cannotCalculateChanges`.
 pub const LOG_KEPT_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// Commits of one account that its logs tell of at most, however young they are.

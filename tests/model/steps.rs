@@ -4,7 +4,7 @@ use super::{Dice, Explorer};
 use crate::support::client::PLAIN;
 use crate::support::{Client, TEAM, TestServer, message};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Ids = BTreeMap<&'static str, Vec<String>>;
 
@@ -18,7 +18,7 @@ pub async fn step(
     dice: &mut Dice,
 ) {
     let of_inbox = ids.contains_key("Conversation");
-    match dice.roll(if of_inbox { 20 } else { 13 }) {
+    match dice.roll(if of_inbox { 22 } else { 13 }) {
         0..=3 => deliver(server, to, n, dice).await,
         4..=6 => change_email(who, ids, dice).await,
         7 => mailboxes(who, ids, n, dice).await,
@@ -30,6 +30,7 @@ pub async fn step(
         16 => note(who, ids, n, dice).await,
         17 => lock(who, ids, dice).await,
         18 => settings(explorer, n, dice).await,
+        19 | 20 => combine(explorer, who, ids, dice).await,
         _ => submission(who, ids, dice).await,
     }
 }
@@ -155,6 +156,25 @@ async fn conversation(who: &Client, ids: &Ids, dice: &mut Dice) {
         }),
     };
     call(who, "Conversation/set", json!({"update": {id: patch}})).await;
+}
+
+/// A merge, the undo of one, or a split.
+async fn combine(explorer: &Explorer, who: &Client, ids: &Ids, dice: &mut Dice) {
+    // What was merged is in no list any more.
+    let ever = explorer.moments["Conversation"].values().flat_map(BTreeMap::keys);
+    let merged: BTreeSet<&String> = ever.filter(|id| !ids["Conversation"].contains(id)).collect();
+    let merged: Vec<String> = merged.into_iter().cloned().collect();
+    let conversations = &ids["Conversation"];
+    let arguments =
+        match (dice.roll(5), dice.pick(conversations), dice.pick(&merged), dice.pick(&ids["Email"])) {
+            (0 | 1, Some(id), ..) => {
+                json!({"update": {id: {"mergedIntoId": dice.pick(conversations)}}})
+            }
+            (2 | 3, _, Some(id), _) => json!({"update": {id: {"mergedIntoId": null}}}),
+            (_, _, _, Some(email)) => json!({"create": {"s": {"emailIds": [email], "subject": "Apart"}}}),
+            _ => return,
+        };
+    call(who, "Conversation/set", arguments).await;
 }
 
 async fn note(who: &Client, ids: &Ids, n: usize, dice: &mut Dice) {

@@ -50,7 +50,7 @@ fn folder() -> PathBuf {
 
 fn capability(name: &str) -> String {
     match name {
-        "core" | "mail" | "submission" => format!("urn:ietf:params:jmap:{name}"),
+        "core" | "mail" | "submission" | "principals" => format!("urn:ietf:params:jmap:{name}"),
         ours => format!("https://postroom.dev/jmap/{ours}"),
     }
 }

@@ -172,6 +172,26 @@ async fn the_example_of_conversations() {
     let told =
         story.call(&bob, "How many stand in the usual queues.", BOTH, "Conversation/counts", json!({})).await;
     assert_eq!((&told["all"]["open"], &told["unowned"]["open"]), (&json!(1), &json!(0)));
+    let get = json!({
+        "#ids": {"resultOf": "0", "name": "Email/query", "path": "/ids"},
+        "properties": ["subject", "conversationId", "authentication", "threading"]
+    });
+    let calls = json!([["Email/query", {"filter": {"conversationId": id}}, "0"], ["Email/get", get, "1"]]);
+    let what = "Its messages, what the gateway found out about each, and why each is here.";
+    let told = story.step(&bob, what, &["core", "mail", "ownership"], calls).await;
+    assert_eq!(told[1]["list"][0]["threading"]["decidedBy"], "nothing");
+    story.server.json(&["team", "add", "Harbour", "--member", "bob@x.example"]);
+    let get = json!({
+        "#ids": {"resultOf": "0", "name": "Principal/query", "path": "/ids"},
+        "properties": ["type", "name", "memberIds"]
+    });
+    let calls = json!([["Principal/query", {"filter": {"type": "group"}}, "0"], ["Principal/get", get, "1"]]);
+    let what = "The teams that have somebody in the inbox.";
+    let told = story.step(&bob, what, &["core", "principals", "ownership"], calls).await;
+    let args = patch(&id, json!({"teamId": told[1]["list"][0]["id"]}), json!({}));
+    let what = "Bob gives the conversation to one of them; Cat is still accountable for it.";
+    let told = story.call(&bob, what, OWNERSHIP, "Conversation/set", args).await;
+    assert!(told["updated"][&id].is_object(), "{told}");
     let calls = json!([
         ["Conversation/set", {"create": {"k": {"subject": "New"}}, "destroy": [id]}, "0"],
         ["Conversation/get", {"ids": ["cz7z"]}, "1"],

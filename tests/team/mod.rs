@@ -2,6 +2,7 @@
 //! know nothing of us.
 
 mod acknowledgement;
+mod bulk;
 mod erase;
 mod membership;
 mod memos;
@@ -10,11 +11,14 @@ mod moves;
 mod moves_away;
 mod naming;
 mod no_note_leaves;
+mod plain_retries;
 mod presence;
 mod queues;
 mod roles;
 mod seen;
 mod siblings;
+mod snooze;
+mod teams;
 mod waiting;
 
 use crate::support::client::PLAIN;

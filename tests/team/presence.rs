@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::support::eventually;
+use crate::support::socket::Socket;
+use std::time::{Duration, Instant};
 
 const QUERY: &str = "types=Presence&closeafter=no&ping=0";
 
@@ -53,6 +55,41 @@ async fn who_looks_at_and_types_in_a_conversation_is_told_to_channels_that_name_
     let (_, data) = others.event().await;
     assert_eq!(data["changed"][&cat.account].get("Presence"), None);
     assert!(data["changed"][&cat.account].get("Email").is_some(), "{data}");
+}
+
+/// A lease ends thirty seconds after its last sign of life.
+#[tokio::test]
+async fn a_websocket_is_told_as_well_and_both_channels_of_the_end_of_who_fell_silent() {
+    let server = office().await;
+    deliver(&server, "one", None, "Help").await;
+    let (bob, cat) = (server.client("bob@x.example").await, server.client("cat@x.example").await);
+    let id = conversation(&bob).await["id"].as_str().unwrap().to_owned();
+    let mut events = cat.events(QUERY).await;
+    events.next().await.unwrap();
+    let mut socket = Socket::open(&cat).await;
+    socket.send(json!({"@type": "WebSocketPushEnable", "dataTypes": ["Presence"]})).await;
+    socket.settled().await;
+    let state = async || cat.call("Presence/get", json!({"ids": []})).await["state"].clone();
+    let changed = async || json!({&cat.account: {"Presence": state().await}});
+    let began = Instant::now();
+    let lease = begin(&bob, &id, "composing").await;
+    let told = socket.next().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let wanted = json!({"@type": "StateChange", "pushState": told["pushState"], "changed": changed().await});
+    assert_eq!(told, wanted);
+    assert_eq!(events.event().await.1["changed"], changed().await);
+    assert_eq!(who(&cat).await, json!([[bob.principal(), id, "composing"]]));
+    // Half a minute of silence: still there shortly before its end, and told at once behind it.
+    tokio::time::sleep(Duration::from_secs(29).saturating_sub(began.elapsed())).await;
+    assert_eq!(who(&cat).await, json!([[bob.principal(), id, "composing"]]));
+    let told = socket.next().await;
+    let silent = began.elapsed();
+    assert!((Duration::from_secs(30)..Duration::from_secs(32)).contains(&silent), "{silent:?}");
+    assert_eq!(told["changed"], changed().await);
+    assert_eq!(events.event().await.1["changed"], changed().await);
+    assert_eq!(who(&cat).await, json!([]));
+    let late = bob.call("Presence/set", json!({"update": {&lease: {}}})).await;
+    assert_eq!(late["notUpdated"][&lease]["type"], "notFound", "{late}");
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ impl World {
         self.at_desk(|desk| {
             let from = address(&format!("c{customer}@far.example"));
             let arrival =
-                Arrival { mail_from: Some(&from), prefix: b"", at: desk.now, returned: None, tag: None };
+                Arrival { mail_from: Some(&from), prefix: b"", at: desk.now, returned: None, tags: &[] };
             intake::deliver_inbox(desk, &prepared, &arrival).unwrap();
         });
     }
