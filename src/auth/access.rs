@@ -108,7 +108,7 @@ impl Session {
         let mut accounts = accounts_of(&view, login.principal, person);
         if let Some(inbox) = login.inbox {
             accounts.retain(|account| account.access.account == inbox);
-            // PRODUCT.md, Access: some clients take only personal accounts.
+            // Recorded deviation (RFC 8620 §2): some clients take only personal accounts.
             accounts.first_mut()?.is_personal = true;
         }
         Some(Self { view, login, accounts })

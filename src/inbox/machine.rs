@@ -1,5 +1,5 @@
 //! The one state machine of a conversation: `(conversation, event, context) → (conversation',
-//! effects)`. Pure; the table is in PRODUCT.md ("Status machine").
+//! effects)`. Pure; the table is in spec/status.md.
 //!
 //! Invariants, kept whatever the events (`rule_tests.rs`): closed ⇔ `closed_at`; snoozed ⇔
 //! `snoozed_until`; `waiting_since` is null while closed; an event is applied as a whole or

@@ -1,4 +1,4 @@
-//! PRODUCT.md's table of statuses cell by cell, claims in sequence, and invariants over random
+//! The table of statuses (spec/status.md) cell by cell, claims in sequence, and invariants over random
 //! events.
 
 use super::change::Change;

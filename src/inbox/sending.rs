@@ -1,7 +1,7 @@
 //! Sending: the gate and everything that a submission does, in one transaction. What becomes of it
 //! at the relay is in `handover`.
 //!
-//! Order (PRODUCT.md, "The send gate"): duplicate? → lock → version or collision → queue item, Sent
+//! Order (spec/locks.md, section 4): duplicate? → lock → version or collision → queue item, Sent
 //! copy, status, owner, activity, lock release. The submitted Email *is* the Sent copy. A submission
 //! that was made before is returned, and nothing is sent. One that is to go out later waits first
 //! (`scheduling`).

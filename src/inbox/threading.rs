@@ -1,4 +1,4 @@
-//! Which conversation a message joins, and why (PRODUCT.md, "Conversation" and "Mail safety").
+//! Which conversation a message joins, and why (spec/conversation.md).
 //!
 //! An id that a message refers to and that is an Email's own says most. An id that messages merely
 //! share (an ancestor that never came here, Outlook's Thread-Index, a robot's constant id) joins

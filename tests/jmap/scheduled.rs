@@ -1,4 +1,4 @@
-//! Delayed and undo-able sending (RFC 4865; PRODUCT.md, "Delayed and undo-able sending").
+//! Delayed and undo-able sending (RFC 4865; spec/locks.md, section 7).
 
 use crate::support::client::PLAIN;
 use crate::support::relay::Relay;

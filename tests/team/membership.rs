@@ -1,5 +1,5 @@
 //! People join, leave, take another role and are shut out while they are connected: what it is from the
-//! transaction on (RFC 9670; PRODUCT.md, "Access").
+//! transaction on (RFC 9670; spec/README.md).
 
 use super::*;
 use crate::support::relay::Relay;

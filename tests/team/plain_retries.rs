@@ -5,7 +5,7 @@ use super::*;
 use crate::support::relay::Relay;
 use std::time::Duration;
 
-/// From when on the next attempt is a person's (PRODUCT.md, "The send gate"), and some.
+/// From when on the next attempt is a person's (spec/locks.md, section 5), and some.
 const PAUSE: Duration = Duration::from_millis(10_300);
 const CONFIRM: &str = "Your message was not sent. Read the conversation first. To send yours all the same, wait ten \
                        seconds and send it again within ten minutes.";

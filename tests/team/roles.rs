@@ -1,4 +1,4 @@
-//! Role × action, as PRODUCT.md ("Access") and the sections "Rights" of the specifications say: who may,
+//! Role × action, as the sections "Rights" of the specifications say: who may,
 //! and the error of whoever may not. What is refused changes nothing.
 //!
 //! Each line is played five times, each time with a conversation of its own: by somebody who isn't in
