@@ -51,7 +51,8 @@ async fn what_our_gateway_proved_is_shown_and_what_others_say_there_is_gone() {
             "authentication":
                 {"authservId": "gw.example", "spf": "pass", "dkim": "none", "dmarc": "fail", "hasFailed": true},
             "threading": {
-                "decidedBy": "nothing", "emailId": null, "isStranger": false, "hasFailedAuthentication": true,
+                "decidedBy": "nothing", "emailId": null, "alsoConversationIds": [], "isStranger": false,
+                "hasFailedAuthentication": true,
                 "forgedReferences": [], "cameBackAt": null
             },
             "header:Authentication-Results:asText:all": ["gw.example; spf=pass; dkim=none; dmarc=fail"]

@@ -388,7 +388,6 @@ fn the_definition_of_done_names_what_is_missing() {
     );
     let get = world.call(OBI, "InboxSettings/get", json!({"ids": null}));
     assert_eq!(get["list"][0]["categories"], json!(["bug"]));
-    assert_eq!(get["list"][0]["addresses"], json!(["support@example.org"]));
     let refused = world.update(ANN, id, json!({"status": "closed"})).unwrap_err();
     assert_eq!(
         refused,
