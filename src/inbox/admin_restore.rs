@@ -62,6 +62,8 @@ fn hold(office: Office<'_>, account: AccountId, id: SubmissionId) -> StoreResult
     if waits {
         let mut note = outbound::note(&txn, account, id)?;
         note.uncertain = note.uncertain.max(1);
+        // Whatever was known of each recipient was known then.
+        note.perhaps.clear();
         txn.put_at(keys::row(account, keys::Kind::QueueMark, id.0), &note)?;
     }
     Ok((waits, txn.commit()?.ticket))

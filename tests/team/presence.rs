@@ -82,6 +82,9 @@ async fn a_websocket_is_told_as_well_and_both_channels_of_the_end_of_who_fell_si
     // Half a minute of silence: still there shortly before its end, and told at once behind it.
     tokio::time::sleep(Duration::from_secs(29).saturating_sub(began.elapsed())).await;
     assert_eq!(who(&cat).await, json!([[bob.principal(), id, "composing"]]));
+    // The client gives up a response that lasts too long: another channel tells it.
+    let mut events = cat.events(QUERY).await;
+    events.next().await.unwrap();
     let told = socket.next().await;
     let silent = began.elapsed();
     assert!((Duration::from_secs(30)..Duration::from_secs(32)).contains(&silent), "{silent:?}");
