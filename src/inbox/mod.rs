@@ -43,6 +43,7 @@ pub mod presence;
 pub mod projection;
 pub mod receipts;
 pub mod refusal;
+mod repeats;
 pub mod returned;
 pub mod scheduling;
 pub mod sending;

@@ -13,10 +13,11 @@ use super::machine::{Entry, Event, Value};
 use super::messages::{self, First, Outbound};
 use super::moves;
 use super::refusal::Refusal;
+use super::repeats;
 use super::scheduling;
 use super::siblings;
 use super::threading;
-use crate::mail::{body, mailbox, message, outbound, thread, viewer};
+use crate::mail::{mailbox, message, outbound, thread, viewer};
 use crate::store::blobs::{self, Referrer};
 use crate::store::rows::mail::{EmailRow, Origin, StoredMessage};
 use crate::store::rows::submission::*;
@@ -94,8 +95,8 @@ pub fn submit_personal(
     order: &Order<'_>,
 ) -> StoreResult<Option<Submitted>> {
     let Some(email) = (txn as &dyn Read).row::<EmailRow>(account, order.email)? else { return Ok(None) };
-    let digests = digests(txn, account, order, &email)?;
-    if let Some(earlier) = earlier(txn, account, &digests)? {
+    let digests = repeats::digests(txn, account, order, &email)?;
+    if let Some(earlier) = repeats::earlier(txn, account, &digests)? {
         return Ok(Some(earlier));
     }
     let email = file(txn, account, order, &email)?;
@@ -103,7 +104,7 @@ pub fn submit_personal(
     if order.release_at.is_some() {
         scheduling::remember(txn, account, &submitted, &ScheduledSendRow::default())?;
     }
-    remember_digests(txn, account, &digests, submitted.id)?;
+    repeats::remember(txn, account, &digests, submitted.id)?;
     Ok(Some(submitted))
 }
 
@@ -143,8 +144,8 @@ pub fn submit_inbox(
             Refusal::Forbidden("Only its author may send a draft; copy it to send it yourself.").into()
         );
     }
-    let digests = digests(desk.txn, account, order, &row)?;
-    if let Some(earlier) = earlier(desk.txn, account, &digests)? {
+    let digests = repeats::digests(desk.txn, account, order, &row)?;
+    if let Some(earlier) = repeats::earlier(desk.txn, account, &digests)? {
         return Ok(earlier);
     }
     let conversation = conversation_of(desk, &row)?;
@@ -183,7 +184,7 @@ pub fn submit_inbox(
             desk.txn.delete_at(refusal_key(account, id, order.sender));
         }
     }
-    remember_digests(desk.txn, account, &digests, submitted.id)?;
+    repeats::remember(desk.txn, account, &digests, submitted.id)?;
     if submitted.row.conversation != into {
         submitted.row.conversation = into;
         desk.txn.put_at(SubmissionRow::key(account, submitted.id), &submitted.row)?;
@@ -479,126 +480,6 @@ pub(super) fn add_copies(recipients: &mut Vec<Recipient>, copies: &[Address]) {
             });
         }
     }
-}
-
-/// The digests by which the same submission is known again.
-#[derive(Default)]
-struct Digests {
-    /// Any of these says so: the client's own key, the content with its recipients.
-    alone: Vec<Digest>,
-    /// All of these together say so: the Message-ID to each recipient. To somebody who hasn't had it, it is
-    /// sent (RFC 8621 §7.5).
-    to_each: Vec<Digest>,
-}
-
-type Digest = [u8; 16];
-
-fn digests(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    order: &Order<'_>,
-    email: &EmailRow,
-) -> StoreResult<Digests> {
-    let read: &dyn Read = txn;
-    let digest = |what: &str, pieces: &[&[u8]]| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(what.as_bytes()).update(&[0]).update(order.sender.to_string().as_bytes());
-        for piece in pieces {
-            hasher.update(blake3::hash(piece).as_bytes());
-        }
-        let mut digest = Digest::default();
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        digest
-    };
-    let mut out = Digests::default();
-    out.alone.extend(order.idempotency_key.map(|key| digest("idempotencyKey", &[key.as_bytes()])));
-    let stored: Option<StoredMessage> = read.row(account, order.email)?;
-    let Some(stored) = stored else { return Ok(out) };
-    let recipients: Vec<Address> = order.recipients.iter().map(|one| one.address.clone()).collect();
-    if let Some(id) = crate::mail::ingest::thread_keys(&stored.message).own.first() {
-        let to = |one: &Address| digest("message-id", &[id.as_bytes(), one.key().as_bytes()]);
-        out.to_each = recipients.iter().map(to).collect();
-    }
-    if let Some(content) = blobs::content(read, &email.blob)? {
-        let parts = body::digest(&stored.message, &content);
-        let content = gate::content_digest(&recipients, &email.subject, &parts);
-        out.alone.push(digest("content", &[&content]));
-    }
-    Ok(out)
-}
-
-/// The submission that this one repeats.
-fn earlier(txn: &mut Txn<'_>, account: AccountId, digests: &Digests) -> StoreResult<Option<Submitted>> {
-    for digest in &digests.alone {
-        if let Some(found) = sent_before(txn, account, digest)? {
-            return Ok(Some(found));
-        }
-    }
-    let mut first = None;
-    for digest in &digests.to_each {
-        let Some(found) = sent_before(txn, account, digest)? else { return Ok(None) };
-        first.get_or_insert(found);
-    }
-    Ok(first)
-}
-
-/// The submission that a digest was remembered for, if it went out or will.
-fn sent_before(txn: &Txn<'_>, account: AccountId, digest: &Digest) -> StoreResult<Option<Submitted>> {
-    for (submission, _) in remembered(txn, account, digest)? {
-        if let Some(row) = record(txn, account, submission)?
-            && row.undo_status != UndoStatus::Canceled
-        {
-            return Ok(Some(Submitted { id: submission, row, repeated: true }));
-        }
-    }
-    Ok(None)
-}
-
-/// The submissions that count for a digest today, the last one first.
-fn remembered(
-    txn: &Txn<'_>,
-    account: AccountId,
-    digest: &Digest,
-) -> StoreResult<Vec<(SubmissionId, Millis)>> {
-    let read: &dyn Read = txn;
-    let Some(bytes) = read.bytes(&keys::named(account, keys::Kind::SubmissionSeen, digest))? else {
-        return Ok(Vec::new());
-    };
-    let seen: EarlierSubmissionRow = crate::store::rows::decode(&bytes)?;
-    let now = txn.store().clock.now();
-    let all = std::iter::once((seen.submission, seen.at)).chain(seen.before);
-    Ok(all.filter(|(_, at)| gate::is_duplicate(*at, now)).collect())
-}
-
-/// A submission, though it may be no object any more.
-fn record(txn: &Txn<'_>, account: AccountId, id: SubmissionId) -> StoreResult<Option<SubmissionRow>> {
-    let read: &dyn Read = txn;
-    match read.row(account, id)? {
-        Some(row) => Ok(Some(row)),
-        None => outbound::destroyed(read, account, id),
-    }
-}
-
-fn remember_digests(
-    txn: &mut Txn<'_>,
-    account: AccountId,
-    digests: &Digests,
-    submission: SubmissionId,
-) -> StoreResult<()> {
-    let at = txn.store().clock.now();
-    for digest in digests.alone.iter().chain(&digests.to_each) {
-        let mut before = None;
-        for one in remembered(txn, account, digest)? {
-            let is_final = |row: SubmissionRow| row.undo_status == UndoStatus::Final;
-            if record(txn, account, one.0)?.is_some_and(is_final) {
-                before = Some(one);
-                break;
-            }
-        }
-        let key = keys::named(account, keys::Kind::SubmissionSeen, digest);
-        txn.put_at(key, &EarlierSubmissionRow { submission, at, before })?;
-    }
-    Ok(())
 }
 
 fn refusal_key(account: AccountId, conversation: ConversationId, principal: PrincipalId) -> keys::Key {
