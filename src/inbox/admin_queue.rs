@@ -82,7 +82,7 @@ pub struct QueueEntry {
 #[serde(rename_all = "camelCase")]
 pub struct QueueRecipient {
     pub email: String,
-    /// `waiting`, `relayed`, `delivered` or `failed`.
+    /// `waiting`, `relayed`, `perhaps relayed`, `delivered` or `failed`.
     pub state: String,
     pub reply: Option<String>,
 }
@@ -211,7 +211,11 @@ fn entry(
             (false, _) => "waiting",
             (true, Delivered::Yes) => "delivered",
             (true, Delivered::No) => "failed",
-            (true, Delivered::Queued | Delivered::Unknown) => "relayed",
+            (true, Delivered::Queued | Delivered::Unknown) => {
+                // What was left to people has another last word than the relay's "yes".
+                let is_taken = one.smtp_reply.as_deref().is_none_or(|reply| reply.starts_with('2'));
+                if is_taken { "relayed" } else { "perhaps relayed" }
+            }
         }
         .to_owned(),
         reply: one.smtp_reply.clone(),

@@ -338,7 +338,14 @@ async fn what_waited_in_a_backup_goes_out_a_second_time_only_once_somebody_says_
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(relay.deliveries(), 2, "it is paused");
     it.server.check();
-    it.queue(&["cancel", &format!("{}-{scheduled}", it.bob.account)]);
+    let told = it.queue(&["cancel", &format!("{}-{scheduled}", it.bob.account)]);
+    let entry = &told["entries"][0];
+    assert_eq!(
+        (&entry["state"], &entry["recipients"][0]["state"]),
+        (&json!("done"), &json!("perhaps relayed")),
+        "it may have gone out, and nobody says that it failed: {told}"
+    );
+    it.delivered(&scheduled, "unknown").await;
     assert_eq!(it.queue(&["resume"])["paused"], false);
     relay.wait_for(3).await;
     it.delivered(&id, "unknown").await;
