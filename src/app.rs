@@ -316,7 +316,9 @@ fn hooks(server: &Arc<Server>) -> SmtpHooks {
             let remote = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             Box::pin(async move {
                 let credentials = Credentials::Basic { user, password };
-                server.blocking(move |server| server.authenticator.login(&credentials, remote)).await.is_ok()
+                server
+                    .blocking(move |server| server.authenticator.login(&credentials, remote).map(|_| ()))
+                    .await
             })
         }),
         recipient: Box::new(move |address| {

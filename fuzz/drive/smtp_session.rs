@@ -30,7 +30,7 @@ fn actions(dialect: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<Str
                 }
                 Action::CheckPace(_) => session.pace_answer(true),
                 Action::StartTls => session.tls_ready(),
-                Action::Login { .. } => session.login_answer(true),
+                Action::Login { .. } => session.login_answer(Ok(())),
                 Action::Close => return seen,
             }
         }

@@ -585,7 +585,9 @@ mod tests {
     //! Sessions as scripts of lines: `C:` what the client sends, `S:` all that the server answers.
 
     use super::*;
+    use crate::auth::LoginError;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn settings() -> Arc<SessionSettings> {
         Arc::new(SessionSettings {
@@ -637,7 +639,10 @@ mod tests {
                     }
                     Action::StartTls => self.session.tls_ready(),
                     Action::Login { name, password } => {
-                        self.session.login_answer(name == "ann" && password == "secret");
+                        let right = name == "ann" && password == "secret";
+                        let wait = LoginError::TooSoon { retry_after: Duration::from_secs(9) };
+                        let wrong = if password == "again" { wait } else { LoginError::Refused };
+                        self.session.login_answer(if right { Ok(()) } else { Err(wrong) });
                     }
                     Action::Close => self.closed = true,
                 }

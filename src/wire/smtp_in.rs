@@ -17,6 +17,7 @@ use super::smtp_limits::{
     Turns,
 };
 use super::smtp_log;
+use crate::auth::LoginError;
 use crate::mail::envelope::Envelope;
 use crate::smtp::proxy::{self, ProxyHeader};
 use crate::smtp::session::{
@@ -127,7 +128,8 @@ pub type DeliverHook =
     Box<dyn Fn(Envelope, Vec<u8>) -> BoxFuture<'static, Vec<DeliveryAnswer>> + Send + Sync>;
 
 /// Whether a name and a password are right, from that address.
-pub type LoginHook = Box<dyn Fn(String, String, Option<IpAddr>) -> BoxFuture<'static, bool> + Send + Sync>;
+pub type LoginHook =
+    Box<dyn Fn(String, String, Option<IpAddr>) -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>;
 
 /// The questions that a session asks of the server.
 pub struct SmtpHooks {
@@ -522,11 +524,11 @@ impl Connection {
                     }
                 }
                 Action::Login { name, password } => {
-                    let right = (self.server.hooks.login)(name, password, self.address).await;
-                    if !right {
+                    let answer = (self.server.hooks.login)(name, password, self.address).await;
+                    if answer.is_err() {
                         count(&self.server.metrics.logins, "where", "smtp");
                     }
-                    self.session.login_answer(right);
+                    self.session.login_answer(answer);
                 }
                 Action::Close => {
                     self.flush().await?;

@@ -2,6 +2,7 @@
 
 use crate::support::relay::CA_PEM;
 use futures_util::FutureExt;
+use postroom::auth::LoginError;
 use postroom::mail::envelope::Envelope;
 use postroom::smtp::session::{DeliveryAnswer, Dialect, RecipientAnswer};
 use postroom::types::Address;
@@ -60,7 +61,11 @@ impl Intake {
 fn hooks(delivered: &Delivered, gate: &Arc<Semaphore>) -> SmtpHooks {
     let (delivered, gate) = (Arc::clone(delivered), Arc::clone(gate));
     SmtpHooks {
-        login: Box::new(|name, password, _| async move { name == "ann" && password == "secret" }.boxed()),
+        login: Box::new(|name, password, _| {
+            async move {
+            if name == "ann" && password == "secret" { Ok(()) } else { Err(LoginError::Refused) }
+        }.boxed()
+        }),
         recipient: Box::new(|address: Address| {
             async move {
                 match address.as_str() {

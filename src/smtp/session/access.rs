@@ -5,6 +5,7 @@
 //! STARTTLS before it; a password is never asked for in the clear.
 
 use super::{Action, Reply, Session, State};
+use crate::auth::LoginError;
 use crate::mail::envelope::Envelope;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -158,13 +159,21 @@ impl Session {
     }
 
     /// The answer to [`Action::Login`].
-    pub fn login_answer(&mut self, right: bool) {
+    pub fn login_answer(&mut self, answer: Result<(), LoginError>) {
         let State::Verifying(name) = self.take_state() else { return };
-        if right {
-            self.login = Some(name);
-            return self.reply(Reply::new(235, "2.7.0", "Logged in"));
+        match answer {
+            Ok(()) => {
+                self.login = Some(name);
+                self.reply(Reply::new(235, "2.7.0", "Logged in"));
+            }
+            Err(LoginError::Refused) => {
+                self.mistake(Reply::new(535, "5.7.8", "The name or the password is wrong"));
+            }
+            // RFC 4954 §6: the password may be right, and nobody looked.
+            Err(LoginError::TooSoon { .. }) => {
+                self.mistake(Reply::new(454, "4.7.0", "Too many failed logins, try again later"));
+            }
         }
-        self.mistake(Reply::new(535, "5.7.8", "The name or the password is wrong"));
     }
 
     /// For whom the client speaks, as it said by XCLIENT.
@@ -248,6 +257,8 @@ mod tests {
             S: EHLO AUTH PLAIN
             C: AUTH PLAIN AGFubgB3cm9uZw==
             S: 535 5.7.8 The name or the password is wrong
+            C: AUTH PLAIN AGFubgBhZ2Fpbg==
+            S: 454 4.7.0 Too many failed logins, try again later
             C: AUTH PLAIN AGFubgBzZWNyZXQ=
             S: 235 2.7.0 Logged in
             C: MAIL FROM:<>
